@@ -1,0 +1,234 @@
+// Sum, max, min, argmax and argmin over any axes of a strided input.
+//
+//   x: the buffer under the input, kept axes k0..k3 and reduced axes r0..r3 with their strides; all as bits
+//   y: chunks x outputs       chunk c of an output covers elements [c * chunk, (c + 1) * chunk) of its reduced axes
+//
+// A long reduction is cut into chunks, whose results are reduced by the next launch, as a matrix of chunks x outputs.
+// The cuts depend on the shape alone and the tree below is fixed, so the same input gives the same bits, run after run.
+// `thread` gives a chunk to one invocation: right for short ones, and for columns, where neighbours read neighbours.
+// `group` gives it to a workgroup: right for long rows.
+//
+// Extremes are found among integers. A float's bits, with the order of the negative ones turned round, sort as the
+// float does; NaN gets the largest key, so it wins, and no driver can optimise it away by assuming that there is none.
+
+override KIND: u32 = 0u;  // 0 sum of f32, 1 sum of whole numbers, 2 max, 3 min
+
+struct Params {
+    outputs: u32, n: u32, chunk: u32, chunks: u32, offset: u32, rank: u32, first: u32,
+    k1: u32, k2: u32, k3: u32,
+    r1: u32, r2: u32, r3: u32,
+    ks0: i32, ks1: i32, ks2: i32, ks3: i32,
+    rs0: i32, rs1: i32, rs2: i32, rs3: i32,
+}
+
+var<immediate> p: Params;
+
+@group(0) @binding(0) var<storage, read> x: array<u32>;
+@group(0) @binding(1) var<storage, read_write> y: array<u32>;
+// Of an argmax: the position of each x, and of each y. The first launch counts positions itself.
+@group(0) @binding(2) var<storage, read> from_position: array<u32>;
+@group(0) @binding(3) var<storage, read_write> position: array<u32>;
+
+var<workgroup> part: array<u32, WG>;
+var<workgroup> part_position: array<u32, WG>;
+
+// What is added up or compared for an element, and what is stored for it.
+fn key_of(bits: u32) -> u32 {
+    if (KIND < 2u) {
+        return bits;
+    }
+    if ((bits & 0x7fffffffu) > 0x7f800000u) {
+        return 0xffffffffu;
+    }
+    let plain = select(bits, 0u, bits == 0x80000000u);  // -0 equals 0
+    let rising = select(plain | 0x80000000u, ~plain, plain >> 31u == 1u);
+    return select(rising, ~rising, KIND == 3u);
+}
+
+fn bits_of(key: u32) -> u32 {
+    if (KIND < 2u) {
+        return key;
+    }
+    if (key == 0xffffffffu) {
+        return 0x7fc00000u;
+    }
+    let rising = select(key, ~key, KIND == 3u);
+    return select(~rising, rising & 0x7fffffffu, rising >> 31u == 1u);
+}
+
+// 0 is the neutral element of all four: as a sum, and as a key below that of every number.
+fn merge(a: u32, b: u32) -> u32 {
+    if (KIND == 0u) {
+        return bitcast<u32>(bitcast<f32>(a) + bitcast<f32>(b));
+    }
+    if (KIND == 1u) {
+        return a + b;
+    }
+    return max(a, b);
+}
+
+// Where the reduced axes of output `o` begin.
+fn start_of(o: u32) -> i32 {
+    let o2 = o / p.k3;
+    let o1 = o2 / p.k2;
+    let o0 = o1 / p.k1;
+    return i32(p.offset) + i32(o0) * p.ks0 + i32(o1 - o0 * p.k1) * p.ks1 + i32(o2 - o1 * p.k2) * p.ks2
+        + i32(o - o2 * p.k3) * p.ks3;
+}
+
+// Where element `k` of the reduced axes lies from there. Most reductions are over one run, so divisions are spared.
+fn step_to(k: u32) -> i32 {
+    if (p.rank == 1u) {
+        return i32(k) * p.rs3;
+    }
+    let k2 = k / p.r3;
+    let near = i32(k - k2 * p.r3) * p.rs3;
+    if (p.rank == 2u) {
+        return near + i32(k2) * p.rs2;
+    }
+    let k1 = k2 / p.r2;
+    let k0 = k1 / p.r1;
+    return near + i32(k2 - k1 * p.r2) * p.rs2 + i32(k1 - k0 * p.r1) * p.rs1 + i32(k0) * p.rs0;
+}
+
+fn key_at(start: i32, k: u32) -> u32 {
+    return key_of(x[u32(start + step_to(k))]);
+}
+
+@compute @workgroup_size(WG)
+fn thread(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let flat = flat_index(group, groups, local);
+    if (flat >= p.outputs * p.chunks) {
+        return;
+    }
+    let c = flat / p.outputs;
+    let start = start_of(flat - c * p.outputs);
+    let end = min(p.n, (c + 1u) * p.chunk);
+    // Four sums at once: loads need not wait for additions, and the error grows four times slower.
+    var a0 = 0u;
+    var a1 = 0u;
+    var a2 = 0u;
+    var a3 = 0u;
+    var k = c * p.chunk;
+    for (; k + 4u <= end; k += 4u) {
+        a0 = merge(a0, key_at(start, k));
+        a1 = merge(a1, key_at(start, k + 1u));
+        a2 = merge(a2, key_at(start, k + 2u));
+        a3 = merge(a3, key_at(start, k + 3u));
+    }
+    for (; k < end; k += 1u) {
+        a0 = merge(a0, key_at(start, k));
+    }
+    y[flat] = bits_of(merge(merge(a0, a1), merge(a2, a3)));
+}
+
+@compute @workgroup_size(WG)
+fn group(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let flat = (group.z * groups.y + group.y) * groups.x + group.x;
+    if (flat >= p.outputs * p.chunks) {
+        return;
+    }
+    let c = flat / p.outputs;
+    let start = start_of(flat - c * p.outputs);
+    let end = min(p.n, (c + 1u) * p.chunk);
+    var acc = 0u;
+    for (var k = c * p.chunk + local; k < end; k += WG) {
+        acc = merge(acc, key_at(start, k));
+    }
+    part[local] = acc;
+    for (var s = WG / 2u; s > 0u; s /= 2u) {
+        workgroupBarrier();
+        if (local < s) {
+            part[local] = merge(part[local], part[local + s]);
+        }
+    }
+    if (local == 0u) {
+        y[flat] = bits_of(part[0]);
+    }
+}
+
+// The position that element `k` of output `o` stands for.
+fn position_of(o: u32, k: u32) -> u32 {
+    if (p.first == 1u) {
+        return k;
+    }
+    return from_position[k * p.outputs + o];
+}
+
+// Whether the first is to be chosen: the larger key, and of equal keys the earlier position.
+fn wins(key: u32, at: u32, other: u32, other_at: u32) -> bool {
+    return key > other || (key == other && at < other_at);
+}
+
+@compute @workgroup_size(WG)
+fn arg_thread(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let flat = flat_index(group, groups, local);
+    if (flat >= p.outputs * p.chunks) {
+        return;
+    }
+    let c = flat / p.outputs;
+    let o = flat - c * p.outputs;
+    let start = start_of(o);
+    let end = min(p.n, (c + 1u) * p.chunk);
+    var best = 0u;
+    var best_k = 0u;
+    for (var k = c * p.chunk; k < end; k += 1u) {
+        let key = key_at(start, k);
+        if (key > best) {
+            best = key;
+            best_k = k;
+        }
+    }
+    y[flat] = bits_of(best);
+    position[flat] = position_of(o, best_k);
+}
+
+@compute @workgroup_size(WG)
+fn arg_group(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let flat = (group.z * groups.y + group.y) * groups.x + group.x;
+    if (flat >= p.outputs * p.chunks) {
+        return;
+    }
+    let c = flat / p.outputs;
+    let o = flat - c * p.outputs;
+    let start = start_of(o);
+    let end = min(p.n, (c + 1u) * p.chunk);
+    var best = 0u;
+    var best_k = 0xffffffffu;
+    for (var k = c * p.chunk + local; k < end; k += WG) {
+        let key = key_at(start, k);
+        if (key > best) {
+            best = key;
+            best_k = k;
+        }
+    }
+    part[local] = best;
+    part_position[local] = best_k;
+    for (var s = WG / 2u; s > 0u; s /= 2u) {
+        workgroupBarrier();
+        if (local < s && wins(part[local + s], part_position[local + s], part[local], part_position[local])) {
+            part[local] = part[local + s];
+            part_position[local] = part_position[local + s];
+        }
+    }
+    if (local == 0u) {
+        y[flat] = bits_of(part[0]);
+        position[flat] = position_of(o, part_position[0]);
+    }
+}

@@ -1,0 +1,171 @@
+//! An opened adapter: device, queue, limits, and the faults they report.
+//!
+//! wgpu reports faults to handlers, not to the call that caused them. The handlers here only note the first one;
+//! every call that talks to the driver ends by asking for it, so that a fault comes back as an `Err` from the call
+//! that met it, and nothing panics.
+
+use std::sync::{Arc, Mutex};
+
+use super::adapter::{self, AdapterSummary};
+use super::counters::Tally;
+use super::pipeline::Pipelines;
+use super::pool::Pool;
+use super::submit::BindGroups;
+use super::transfer::Staging;
+use crate::error::{Error, Result};
+
+/// How to choose and open an adapter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GpuOptions {
+    /// Take a software rasteriser (llvmpipe) instead of a GPU.
+    pub software: bool,
+    /// Use immediates (push constants) for kernel parameters where the adapter has them; off, a uniform buffer serves.
+    pub immediates: bool,
+    /// Stay within WebGPU's default limits and features, as a browser would give.
+    pub portable: bool,
+}
+
+impl Default for GpuOptions {
+    fn default() -> Self {
+        GpuOptions { software: false, immediates: true, portable: false }
+    }
+}
+
+/// An opened adapter.
+pub struct Gpu {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    pub(super) fault: Arc<Mutex<Option<Error>>>,
+    pub(super) pool: Arc<Pool>,
+    pub(super) pipelines: Pipelines,
+    pub(super) bind_groups: BindGroups,
+    pub(super) staging: Staging,
+    summary: AdapterSummary,
+    limits: wgpu::Limits,
+    features: wgpu::Features,
+    subgroup: u32,
+    tally: Arc<Tally>,
+}
+
+impl Gpu {
+    /// Opens an adapter.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] if there is none of the wanted kind; [`Error::Gpu`] if it does not open.
+    pub fn open(options: &GpuOptions) -> Result<Gpu> {
+        let instance = adapter::instance();
+        let chosen = adapter::choose(&instance, options)?;
+        let info = chosen.get_info();
+        let mut wanted = wgpu::Features::empty();
+        if options.immediates && !options.portable {
+            wanted |= wgpu::Features::IMMEDIATES;
+        }
+        if !options.portable {
+            wanted |= wgpu::Features::SUBGROUP;
+        }
+        let features = chosen.features() & wanted;
+        let limits = if options.portable { wgpu::Limits::default() } else { chosen.limits() };
+        let (device, queue) = pollster::block_on(chosen.request_device(&wgpu::DeviceDescriptor {
+            label: Some("wgrad"),
+            required_features: features,
+            required_limits: limits.clone(),
+            experimental_features: wgpu::ExperimentalFeatures::disabled(),
+            memory_hints: wgpu::MemoryHints::Performance,
+            trace: wgpu::Trace::Off,
+        }))
+        .map_err(|e| Error::Gpu(format!("{} does not open: {e}", info.name)))?;
+
+        let fault = Arc::new(Mutex::new(None));
+        let note = Arc::clone(&fault);
+        device.on_uncaptured_error(Arc::new(move |error| {
+            let error = match error {
+                wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory {
+                    what: "an allocation".into(),
+                    bytes: 0,
+                    limit: "and the driver has no more".into(),
+                },
+                other => Error::Gpu(other.to_string()),
+            };
+            note.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(error);
+        }));
+        let note = Arc::clone(&fault);
+        device.set_device_lost_callback(move |reason, message| {
+            // A device that is being dropped "loses" itself too; nobody is left to hear of it then.
+            let lost = Error::DeviceLost(format!("{reason:?}: {message}"));
+            *note.lock().unwrap_or_else(|e| e.into_inner()) = Some(lost);
+        });
+
+        let tally = Arc::new(Tally::default());
+        let subgroup = if features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size
+        {
+            info.subgroup_min_size
+        } else {
+            0
+        };
+        Ok(Gpu {
+            pool: Arc::new(Pool::new(Arc::clone(&tally))),
+            pipelines: Pipelines::default(),
+            bind_groups: BindGroups::default(),
+            staging: Staging::default(),
+            summary: AdapterSummary::of(&info),
+            device,
+            queue,
+            fault,
+            limits,
+            features,
+            subgroup,
+            tally,
+        })
+    }
+
+    /// Name, API and driver.
+    pub fn summary(&self) -> &AdapterSummary {
+        &self.summary
+    }
+
+    /// The limits it was opened with.
+    pub fn limits(&self) -> &wgpu::Limits {
+        &self.limits
+    }
+
+    /// Its subgroup size where all kernels have the same, else 0.
+    pub fn subgroup_size(&self) -> u32 {
+        self.subgroup
+    }
+
+    /// Whether kernel parameters travel as immediates.
+    pub fn has_immediates(&self) -> bool {
+        self.features.contains(wgpu::Features::IMMEDIATES)
+    }
+
+    /// The counters.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Destroys the device as a driver reset would: later calls return [`Error::DeviceLost`]. For tests of recovery.
+    pub fn destroy(&self) {
+        self.device.destroy();
+        let _ = self.device.poll(wgpu::PollType::Poll);
+    }
+
+    /// The first fault reported since the last call. A lost device stays lost.
+    pub(super) fn check(&self) -> Result<()> {
+        let mut fault = self.fault.lock().unwrap_or_else(|e| e.into_inner());
+        match &*fault {
+            None => Ok(()),
+            Some(Error::DeviceLost(why)) => Err(Error::DeviceLost(why.clone())),
+            Some(_) => Err(fault.take().expect("just seen")),
+        }
+    }
+
+    /// Waits until everything submitted so far is done.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub fn wait(&self) -> Result<()> {
+        let polled = self.device.poll(wgpu::PollType::wait_indefinitely());
+        self.check()?;
+        polled.map(|_| ()).map_err(|e| Error::Gpu(e.to_string()))
+    }
+}

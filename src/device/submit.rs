@@ -1,0 +1,167 @@
+//! One command buffer, one compute pass, one submission per plan; bind groups cached by what they bind.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use super::counters::Tally;
+use super::{ALIGN, Buffer, Gpu, Pipeline};
+use crate::error::Result;
+
+/// A range of a buffer, bound to a kernel.
+#[derive(Debug, Clone)]
+pub struct Binding {
+    /// The memory.
+    pub buffer: Arc<Buffer>,
+    /// First byte, a multiple of [`ALIGN`].
+    pub offset: u64,
+    /// Length in bytes, a multiple of 4.
+    pub size: u64,
+}
+
+/// One kernel launch, ready to encode.
+#[derive(Debug)]
+pub struct Encoded<'a> {
+    /// The kernel.
+    pub pipeline: &'a Pipeline,
+    /// What it reads and writes, by binding number.
+    pub bindings: &'a [Binding],
+    /// The content of its `Params`.
+    pub params: &'a [u8],
+    /// Workgroups per dimension.
+    pub groups: [u32; 3],
+}
+
+type Key = (u64, Vec<(u64, u64, u64)>);
+
+#[derive(Debug, Default)]
+pub(super) struct BindGroups {
+    groups: Mutex<HashMap<Key, wgpu::BindGroup>>,
+    ring: Mutex<Option<Arc<Buffer>>>,
+}
+
+impl BindGroups {
+    pub(super) fn clear(&self) {
+        self.groups.lock().unwrap_or_else(|e| e.into_inner()).clear();
+    }
+}
+
+/// Bind groups keep their buffers alive, so the cache may not grow for ever; a program that needs more is re-binding
+/// faster than it computes, and starts over.
+const MOST_GROUPS: usize = 8192;
+
+impl Gpu {
+    /// Runs the launches in order.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub fn submit(&self, launches: &[Encoded]) -> Result<()> {
+        self.check()?;
+        let ring = if self.has_immediates() { None } else { self.upload_params(launches)? };
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            let mut bytes = 0;
+            let mut at = 0;
+            for launch in launches {
+                pass.set_pipeline(&launch.pipeline.raw);
+                let group = self.bind_group(launch.pipeline.id, &launch.pipeline.bindings, launch.bindings);
+                pass.set_bind_group(0, &group, &[]);
+                match (&launch.pipeline.params, &ring) {
+                    (Some(layout), Some(ring)) => {
+                        let size = launch.params.len().next_multiple_of(16) as u64;
+                        let range = Binding { buffer: Arc::clone(ring), offset: at, size };
+                        at += size.next_multiple_of(ALIGN);
+                        let group = self.bind_group(launch.pipeline.id | 1 << 63, layout, &[range]);
+                        pass.set_bind_group(1, &group, &[]);
+                    }
+                    _ if launch.params.is_empty() => {}
+                    _ => pass.set_immediates(0, launch.params),
+                }
+                let [x, y, z] = launch.groups;
+                pass.dispatch_workgroups(x, y, z);
+                bytes += launch.bindings.iter().map(|b| b.size).sum::<u64>();
+            }
+            Tally::add(&self.tally().bytes_bound, bytes);
+        }
+        Tally::add(&self.tally().dispatches, launches.len() as u64);
+        Tally::add(&self.tally().submissions, 1);
+        self.queue.submit([encoder.finish()]);
+        self.check()
+    }
+
+    /// Copies ranges between buffers, in bytes: `(from, offset, to, offset, length)`.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub fn copy(&self, copies: &[(&Buffer, u64, &Buffer, u64, u64)]) -> Result<()> {
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        for &(from, at, to, into, bytes) in copies {
+            if bytes > 0 {
+                encoder.copy_buffer_to_buffer(&from.raw, at, &to.raw, into, bytes);
+            }
+        }
+        Tally::add(&self.tally().submissions, 1);
+        self.queue.submit([encoder.finish()]);
+        self.check()
+    }
+
+    /// Fills a buffer with zeros.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub fn clear(&self, buffer: &Buffer) -> Result<()> {
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        encoder.clear_buffer(&buffer.raw, 0, None);
+        Tally::add(&self.tally().submissions, 1);
+        self.queue.submit([encoder.finish()]);
+        self.check()
+    }
+
+    fn bind_group(&self, pipeline: u64, layout: &wgpu::BindGroupLayout, bindings: &[Binding]) -> wgpu::BindGroup {
+        let key = (pipeline, bindings.iter().map(|b| (b.buffer.id, b.offset, b.size)).collect());
+        let mut groups = self.bind_groups.groups.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(found) = groups.get(&key) {
+            return found.clone();
+        }
+        if groups.len() >= MOST_GROUPS {
+            groups.clear();
+        }
+        let entries: Vec<wgpu::BindGroupEntry> = bindings
+            .iter()
+            .enumerate()
+            .map(|(i, b)| wgpu::BindGroupEntry {
+                binding: i as u32,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: &b.buffer.raw,
+                    offset: b.offset,
+                    size: std::num::NonZeroU64::new(b.size),
+                }),
+            })
+            .collect();
+        let group =
+            self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries });
+        Tally::add(&self.tally().bind_groups, 1);
+        groups.insert(key, group.clone());
+        group
+    }
+
+    /// Where there are no immediates: all parameters of a submission in one buffer, one write.
+    fn upload_params(&self, launches: &[Encoded]) -> Result<Option<Arc<Buffer>>> {
+        let mut bytes = Vec::new();
+        for launch in launches.iter().filter(|l| l.pipeline.params.is_some()) {
+            bytes.extend_from_slice(launch.params);
+            bytes.resize(bytes.len().next_multiple_of(ALIGN as usize), 0);
+        }
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let mut ring = self.bind_groups.ring.lock().unwrap_or_else(|e| e.into_inner());
+        let buffer = match &*ring {
+            Some(buffer) if buffer.size() >= bytes.len() as u64 => Arc::clone(buffer),
+            _ => self.allocate(bytes.len() as u64 * 2, "kernel parameters")?,
+        };
+        *ring = Some(Arc::clone(&buffer));
+        self.write(&buffer, 0, &bytes);
+        Ok(Some(buffer))
+    }
+}

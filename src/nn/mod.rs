@@ -1,0 +1,87 @@
+//! Layers, and the parameters in them.
+//!
+//! A model is a struct of layers. [`parameters!`](crate::parameters) lists its fields once; from that list come the
+//! names of its parameters ("conv1.weight", as in PyTorch's `state_dict`), their count, and what an optimizer
+//! updates. What a model computes is an ordinary method: of [`Module`] if it maps one tensor to one, of any form if
+//! it does not (a recurrent cell, a VAE with a latent draw), and it still has named parameters.
+//!
+//! ```
+//! use wgrad::nn::{Flatten, Init, Linear, Module, Parameters, Pass};
+//! use wgrad::{Device, Tensor};
+//!
+//! struct Mlp {
+//!     hidden: Linear,
+//!     out: Linear,
+//! }
+//! wgrad::parameters!(Mlp { hidden, out });
+//!
+//! impl Module for Mlp {
+//!     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
+//!         let x = Flatten.forward(x, pass);
+//!         self.out.forward(&self.hidden.forward(&x, pass).relu(), pass)
+//!     }
+//! }
+//!
+//! let mut init = Init::new(&Device::cpu(), 42);
+//! let model = Mlp { hidden: Linear::new(&mut init, 784, 100)?, out: Linear::new(&mut init, 100, 10)? };
+//! let names: Vec<_> = model.state().into_iter().map(|(name, shape)| format!("{name} {shape}")).collect();
+//! assert_eq!(names, ["hidden.weight [100, 784]", "hidden.bias [100]", "out.weight [10, 100]", "out.bias [10]"]);
+//! assert_eq!(model.count_parameters(), 79_510);
+//! # Ok::<(), wgrad::Error>(())
+//! ```
+
+mod activation;
+mod conv2d;
+mod dropout;
+mod flatten;
+mod init;
+mod linear;
+mod param;
+mod pool2d;
+mod sequential;
+
+pub use activation::{Relu, Sigmoid, Tanh};
+pub use conv2d::Conv2d;
+pub use dropout::Dropout;
+pub use flatten::Flatten;
+pub use init::Init;
+pub use linear::Linear;
+pub use param::{Param, Parameters};
+pub use pool2d::{AvgPool2d, MaxPool2d};
+pub use sequential::Sequential;
+
+use crate::ops::Rng;
+use crate::tensor::Tensor;
+
+/// A layer or a model that maps one tensor to one tensor.
+pub trait Module: Parameters {
+    /// Records what it computes.
+    ///
+    /// # Panics
+    /// If the shape of `x` does not fit, naming both shapes.
+    #[track_caller]
+    fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor;
+}
+
+/// One way through a model: whether it is training, and the random numbers that training draws.
+///
+/// Keep one for all steps of a run: its generator moves on, so that every step drops other units.
+#[derive(Debug, Clone)]
+pub struct Pass {
+    /// Whether layers that behave otherwise in training (dropout) do so.
+    pub training: bool,
+    /// Where they draw from.
+    pub rng: Rng,
+}
+
+impl Pass {
+    /// A pass that trains.
+    pub fn train(seed: u64) -> Self {
+        Pass { training: true, rng: Rng::new(seed) }
+    }
+
+    /// A pass that evaluates: nothing is drawn.
+    pub fn eval() -> Self {
+        Pass { training: false, rng: Rng::new(0) }
+    }
+}

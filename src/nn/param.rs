@@ -1,0 +1,161 @@
+//! One trainable tensor, and the walk over all of a model.
+//!
+//! The walk is by visitor, so that a struct of layers costs nothing to walk and needs no table of its own; names are
+//! put together on the way down, and are those of PyTorch.
+
+use crate::error::Result;
+use crate::tensor::{Shape, Tensor};
+
+/// A trainable tensor: a leaf that gradients are taken for.
+#[derive(Debug)]
+pub struct Param(Tensor);
+
+impl Param {
+    /// A parameter that starts at this value, which is computed now.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub fn new(value: Tensor) -> Result<Param> {
+        value.into_leaf(true).map(Param)
+    }
+
+    /// The value.
+    pub fn get(&self) -> &Tensor {
+        &self.0
+    }
+
+    /// Takes over a value of the same shape and type, which is computed now if it has not been.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    ///
+    /// # Panics
+    /// If shape or type differ.
+    #[track_caller]
+    pub fn set(&mut self, value: Tensor) -> Result<()> {
+        assert!(
+            value.meta() == self.0.meta(),
+            "set: a parameter of {} {} cannot take {} {}",
+            self.0.dtype(),
+            self.0.shape(),
+            value.dtype(),
+            value.shape()
+        );
+        self.0 = value.into_leaf(self.0.is_tracked())?;
+        Ok(())
+    }
+
+    /// Whether it is kept as it is: no gradient is computed for it, and no optimizer touches it.
+    pub fn is_frozen(&self) -> bool {
+        !self.0.is_tracked()
+    }
+
+    /// Freezes it, or makes it trainable again.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub fn freeze(&mut self, frozen: bool) -> Result<()> {
+        self.0 = self.0.clone().into_leaf(!frozen)?;
+        Ok(())
+    }
+}
+
+/// What holds parameters: a layer, a model, a list or an option of them. Made by [`parameters!`](crate::parameters).
+pub trait Parameters: Send + Sync {
+    /// Calls `visit` with the name and value of each parameter, always in the same order.
+    fn params<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a Param));
+
+    /// The same, to change them.
+    fn params_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&str, &'a mut Param));
+
+    /// All parameters by name.
+    fn named_parameters(&self) -> Vec<(String, &Param)> {
+        let mut all = Vec::new();
+        self.params(&mut |name, param| all.push((name.to_string(), param)));
+        all
+    }
+
+    /// The number of trainable and frozen numbers.
+    fn count_parameters(&self) -> usize {
+        let mut count = 0;
+        self.params(&mut |_, param| count += param.get().elements());
+        count
+    }
+
+    /// Names and shapes, as a checkpoint lists them.
+    fn state(&self) -> Vec<(String, Shape)> {
+        let mut all = Vec::new();
+        self.params(&mut |name, param| all.push((name.to_string(), param.get().shape().clone())));
+        all
+    }
+}
+
+/// Implements [`Parameters`](crate::nn::Parameters) for a struct by the list of those of its fields that hold some.
+#[macro_export]
+macro_rules! parameters {
+    ($model:ident { $($field:ident),* $(,)? }) => {
+        impl $crate::nn::Parameters for $model {
+            #[allow(unused_variables, reason = "a layer may have no parameters")]
+            fn params<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a $crate::nn::Param)) {
+                $($crate::nn::Parameters::params(&self.$field, &mut |name, param| {
+                    visit(&$crate::nn::Param::join(stringify!($field), name), param)
+                });)*
+            }
+            #[allow(unused_variables, reason = "a layer may have no parameters")]
+            fn params_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&str, &'a mut $crate::nn::Param)) {
+                $($crate::nn::Parameters::params_mut(&mut self.$field, &mut |name, param| {
+                    visit(&$crate::nn::Param::join(stringify!($field), name), param)
+                });)*
+            }
+        }
+    };
+}
+
+impl Param {
+    /// The name of what `field` calls `name`; a parameter itself has none.
+    #[doc(hidden)]
+    pub fn join(field: &str, name: &str) -> String {
+        if name.is_empty() { field.to_string() } else { format!("{field}.{name}") }
+    }
+}
+
+impl Parameters for Param {
+    fn params<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a Param)) {
+        visit("", self);
+    }
+    fn params_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&str, &'a mut Param)) {
+        visit("", self);
+    }
+}
+
+impl<P: Parameters> Parameters for Option<P> {
+    fn params<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a Param)) {
+        self.iter().for_each(|p| p.params(visit));
+    }
+    fn params_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&str, &'a mut Param)) {
+        self.iter_mut().for_each(|p| p.params_mut(visit));
+    }
+}
+
+impl<P: Parameters + ?Sized> Parameters for Box<P> {
+    fn params<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a Param)) {
+        (**self).params(visit);
+    }
+    fn params_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&str, &'a mut Param)) {
+        (**self).params_mut(visit);
+    }
+}
+
+/// Named by position: "0.weight", "1.weight".
+impl<P: Parameters> Parameters for Vec<P> {
+    fn params<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a Param)) {
+        for (i, p) in self.iter().enumerate() {
+            p.params(&mut |name, param| visit(&Param::join(&i.to_string(), name), param));
+        }
+    }
+    fn params_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&str, &'a mut Param)) {
+        for (i, p) in self.iter_mut().enumerate() {
+            p.params_mut(&mut |name, param| visit(&Param::join(&i.to_string(), name), param));
+        }
+    }
+}

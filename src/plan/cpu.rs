@@ -1,0 +1,232 @@
+//! The CPU path: the steps of a fused program on the reference code, in single precision.
+//!
+//! A fused kernel runs in blocks of a few KiB, each function over a whole block before the next, so that intermediate
+//! values stay in the first-level cache and the loops vectorise. Blocks are split over threads in chunks of fixed
+//! size. Every other step is one call of an op's reference code, which walks strided views itself.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use rayon::prelude::*;
+
+use super::fuse::{Base, Fused, Instruction, Limits, Operand, Program, Step, fuse};
+use super::trace::Graph;
+use super::walk::Walk;
+use crate::device::Tally;
+use crate::reference::{Array, Data, Real, View};
+use crate::tensor::{DType, Layout, Storage, Value};
+
+/// Words per block: a dozen blocks fit the first-level cache.
+const BLOCK: usize = 1024;
+/// Words per task.
+const CHUNK: usize = 32 * BLOCK;
+
+pub(super) struct CpuPlan {
+    program: Program,
+    /// The step after which each base is not needed.
+    last_use: HashMap<Base, usize>,
+}
+
+impl CpuPlan {
+    pub fn build(graph: &Graph) -> CpuPlan {
+        let program = fuse(graph, Limits { operands: 16, scalars: 32, code: 64 });
+        let mut last_use = HashMap::new();
+        for (at, step) in program.steps.iter().enumerate() {
+            match step {
+                Step::Fused(_, fused) => fused.operands.iter().for_each(|o| {
+                    last_use.insert(o.base, at);
+                }),
+                Step::Kernel(node) => program.inputs[node].iter().for_each(|(base, _)| {
+                    last_use.insert(*base, at);
+                }),
+            }
+        }
+        for (base, _) in program.kept.iter().flat_map(|(_, values)| values) {
+            last_use.insert(*base, usize::MAX);
+        }
+        CpuPlan { program, last_use }
+    }
+
+    pub fn run(
+        &self,
+        graph: &Graph,
+        storages: Vec<Storage>,
+        scalars: &[u32],
+        tally: &Tally,
+    ) -> Vec<(usize, Vec<Value>)> {
+        let count = |counter: &AtomicU64, n: usize| Tally::add(counter, n as u64);
+        count(&tally.submissions, 1);
+        count(&tally.dispatches, self.program.steps.len());
+        let mut memory: HashMap<Base, Arc<Data<f32>>> = HashMap::new();
+        for (i, storage) in storages.into_iter().enumerate() {
+            match storage {
+                Storage::Cpu(data) => memory.insert(Base::Storage(i), data),
+                _ => unreachable!("a tensor's storage is of its device"),
+            };
+        }
+        for (l, leaf) in graph.leaves.iter().enumerate() {
+            if matches!(leaf.kind, super::trace::LeafKind::Scalar) {
+                memory.insert(Base::Scalar(l), Arc::new(scalar_data(leaf.meta.dtype, scalars[l])));
+            }
+        }
+        for (at, step) in self.program.steps.iter().enumerate() {
+            match step {
+                Step::Fused(base, fused) => {
+                    let data = run_fused(fused, &memory, scalars);
+                    memory.insert(*base, Arc::new(data));
+                    fused.operands.iter().for_each(|o| self.release(o.base, at, &mut memory));
+                }
+                Step::Kernel(node) => {
+                    let places = &self.program.inputs[node];
+                    let views: Vec<View<f32>> = places.iter().map(|(base, l)| view(&memory[base], l)).collect();
+                    let outputs = graph.nodes[*node].op.reference_f32(&views);
+                    for (k, Array { data, .. }) in outputs.into_iter().enumerate() {
+                        memory.insert(Base::Node(*node, k), Arc::new(data));
+                    }
+                    places.iter().for_each(|(base, _)| self.release(*base, at, &mut memory));
+                }
+            }
+        }
+        let value = |&(base, offset): &(Base, usize)| Value { storage: Storage::Cpu(Arc::clone(&memory[&base])), offset };
+        self.program.kept.iter().map(|(node, values)| (*node, values.iter().map(value).collect())).collect()
+    }
+
+    fn release(&self, base: Base, at: usize, memory: &mut HashMap<Base, Arc<Data<f32>>>) {
+        if self.last_use[&base] == at {
+            memory.remove(&base);
+        }
+    }
+}
+
+fn view<'a>(data: &'a Data<f32>, layout: &'a Layout) -> View<'a, f32> {
+    View { shape: &layout.shape, strides: layout.strides.clone(), offset: layout.offset, data }
+}
+
+/// One number of the host as data.
+pub(super) fn scalar_data<T: Real>(dtype: DType, bits: u32) -> Data<T> {
+    match dtype {
+        DType::F32 => Data::Float(vec![T::of(f32::from_bits(bits) as f64)]),
+        DType::I32 => Data::Int(vec![bits as i32]),
+        DType::U32 | DType::Bool => Data::Uint(vec![bits]),
+    }
+}
+
+fn words(data: &Data<f32>) -> &[u32] {
+    match data {
+        Data::Float(v) => bytemuck::cast_slice(v),
+        Data::Int(v) => bytemuck::cast_slice(v),
+        Data::Uint(v) => v,
+    }
+}
+
+fn run_fused(fused: &Fused, memory: &HashMap<Base, Arc<Data<f32>>>, scalars: &[u32]) -> Data<f32> {
+    let n = fused.shape.elements();
+    let walk = Walk::over(fused);
+    let inputs: Vec<&[u32]> = fused.operands.iter().map(|o| words(&memory[&o.base])).collect();
+    let job = Job { fused, walk: &walk, inputs: &inputs, scalars };
+    match fused.dtype {
+        DType::F32 => {
+            let mut out = vec![0f32; n];
+            job.run(bytemuck::cast_slice_mut(&mut out));
+            Data::Float(out)
+        }
+        DType::I32 => {
+            let mut out = vec![0i32; n];
+            job.run(bytemuck::cast_slice_mut(&mut out));
+            Data::Int(out)
+        }
+        DType::U32 | DType::Bool => {
+            let mut out = vec![0u32; n];
+            job.run(&mut out);
+            Data::Uint(out)
+        }
+    }
+}
+
+struct Job<'a> {
+    fused: &'a Fused,
+    walk: &'a Walk,
+    inputs: &'a [&'a [u32]],
+    scalars: &'a [u32],
+}
+
+impl Job<'_> {
+    fn run(&self, out: &mut [u32]) {
+        if out.len() <= CHUNK {
+            return self.chunk(0, out);
+        }
+        out.par_chunks_mut(CHUNK).enumerate().for_each(|(c, out)| self.chunk(c * CHUNK, out));
+    }
+
+    /// Computes the elements from `start` on.
+    fn chunk(&self, start: usize, out: &mut [u32]) {
+        let code = &self.fused.code;
+        let block = BLOCK.min(out.len());
+        let mut registers = vec![0u32; code.len() * block];
+        for (number, (instruction, _)) in code.iter().enumerate() {
+            if let Instruction::Scalar(k) = instruction {
+                registers[number * block..][..block].fill(self.scalars[self.fused.scalars[*k].0]);
+            }
+        }
+        let mut at = start;
+        for out in out.chunks_mut(block) {
+            for (number, (instruction, _)) in code.iter().enumerate() {
+                let last = number + 1 == code.len();
+                let (before, rest) = registers.split_at_mut(number * block);
+                let target = if last { &mut *out } else { &mut rest[..out.len()] };
+                match instruction {
+                    Instruction::Scalar(k) if last => target.fill(self.scalars[self.fused.scalars[*k].0]),
+                    Instruction::Scalar(_) => {}
+                    Instruction::Load(k) if !last && self.walk.in_order(*k) => {} // read in place
+                    Instruction::Load(k) => self.load(*k, at, target),
+                    Instruction::Apply { scalar, args } => {
+                        let mut operands: [&[u32]; 3] = [&[]; 3];
+                        for (slot, &arg) in operands.iter_mut().zip(args) {
+                            *slot = match code[arg].0 {
+                                Instruction::Load(k) if self.walk.in_order(k) => {
+                                    &self.inputs[k][self.fused.operands[k].layout.offset + at..][..target.len()]
+                                }
+                                _ => &before[arg * block..][..target.len()],
+                            };
+                        }
+                        (scalar.block)(&operands[..args.len()], target);
+                    }
+                }
+            }
+            at += out.len();
+        }
+    }
+
+    /// Gathers the elements `at..` of a strided operand, run by run along the innermost axis.
+    fn load(&self, k: usize, mut at: usize, out: &mut [u32]) {
+        let Operand { layout, .. } = &self.fused.operands[k];
+        let (extents, strides, input) = (&self.walk.extents, &self.walk.strides[k], self.inputs[k]);
+        let Some((&inner, outer)) = extents.split_last() else {
+            return out.fill(input[layout.offset]);
+        };
+        let step = strides[outer.len()];
+        let mut filled = 0;
+        while filled < out.len() {
+            let mut position = layout.offset as isize + (at % inner) as isize * step;
+            let mut rest = at / inner;
+            for (axis, &extent) in outer.iter().enumerate().rev() {
+                position += (rest % extent) as isize * strides[axis];
+                rest /= extent;
+            }
+            let run = (inner - at % inner).min(out.len() - filled);
+            let target = &mut out[filled..filled + run];
+            match step {
+                0 => target.fill(input[position as usize]),
+                1 => target.copy_from_slice(&input[position as usize..][..run]),
+                _ => {
+                    for (i, t) in target.iter_mut().enumerate() {
+                        *t = input[(position + i as isize * step) as usize];
+                    }
+                }
+            }
+            filled += run;
+            at += run;
+        }
+    }
+}

@@ -1,0 +1,493 @@
+//! A fused program as launches on a GPU, and their replay.
+//!
+//! Lowering gives every base a virtual buffer; `memory` then decides what each is: a buffer of the program's data, an
+//! output that outlives the run, scratch shared with other plans, or memory of the plan's own. A replay looks up
+//! the few buffers that vary and encodes a finished list.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::fuse::{Base, Fused, Instruction, Limits, Operand, Program, Step, fuse};
+use super::memory::{self, Memory};
+use super::trace::{Graph, LeafKind};
+use super::value::caps_of;
+use super::wgsl;
+use crate::device::{ALIGN, Binding, Buffer, Encoded, Gpu, Pipeline};
+use crate::error::{Error, Result};
+use crate::tensor::{
+    AnyLowering, Bind, Caps, DType, Layout, Lower, LoweredDispatch, LoweredWork, Slot, Storage, Store, Value,
+    Virtual,
+};
+
+/// Elements between aligned offsets.
+const ALIGN_ELEMENTS: usize = (ALIGN / 4) as usize;
+
+/// A launch with its memory still virtual.
+pub(super) struct Launch {
+    pub dispatch: LoweredDispatch,
+    /// Where in the parameters which host scalar goes.
+    pub patches: Vec<(usize, usize)>,
+    /// The node it belongs to, for messages.
+    pub node: Option<usize>,
+}
+
+/// What is known of a virtual buffer while the plan is built.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Kind {
+    /// Lives inside the run.
+    Scratch,
+    /// Kept after the run.
+    Output,
+    /// The plan's own, zero at first: a pack, whose gaps nobody writes.
+    Own,
+    /// The program's data.
+    Storage(usize),
+    /// The host's numbers.
+    Feed,
+}
+
+pub(super) struct Built<'a> {
+    graph: &'a Graph,
+    program: Program,
+    caps: Caps,
+    pub launches: Vec<Launch>,
+    /// Kind and elements of each virtual buffer.
+    pub virtuals: Vec<(Kind, usize)>,
+    slots: HashMap<Base, Slot>,
+    storages: HashMap<usize, Virtual>,
+    feed: Virtual,
+    copies: HashMap<(Base, Layout), Slot>,
+    step: usize,
+}
+
+pub(super) struct GpuPlan {
+    launches: Vec<Ready>,
+    memory: Vec<Memory>,
+    scalars: usize,
+    feed: bool,
+    kept: Vec<(usize, Vec<(usize, usize)>)>,
+}
+
+struct Ready {
+    pipeline: Arc<Pipeline>,
+    /// Virtual buffer, first byte, bytes.
+    bindings: Vec<(usize, u64, u64)>,
+    params: Vec<u8>,
+    patches: Vec<(usize, usize)>,
+    groups: [u32; 3],
+}
+
+impl GpuPlan {
+    pub fn build(graph: &Graph, gpu: &Gpu) -> Result<GpuPlan> {
+        let caps = caps_of(gpu);
+        let mut built = Built::new(graph, caps);
+        built.lower_all();
+        built.check(gpu)?;
+        let memory = memory::assign(&built, gpu)?;
+        let launches = built
+            .launches
+            .iter()
+            .map(|launch| {
+                let d = &launch.dispatch;
+                let range = |b: &Bind| {
+                    let bytes = (b.slot.len.max(1) * 4) as u64;
+                    (b.slot.buffer.0 as usize, (b.slot.offset * 4) as u64, bytes)
+                };
+                Ok(Ready {
+                    pipeline: gpu.pipeline(&d.shader, d.entry, &d.constants)?,
+                    bindings: d.bindings.iter().map(range).collect(),
+                    params: d.params.clone(),
+                    patches: launch.patches.clone(),
+                    groups: grid(&d.work),
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let feed = built.launches.iter().any(|l| l.dispatch.bindings.iter().any(|b| b.slot.buffer == built.feed));
+        let place = |&(base, offset): &(Base, usize)| {
+            let slot = built.slots[&base];
+            (slot.buffer.0 as usize, slot.offset + offset)
+        };
+        let mut kept = Vec::new();
+        for (node, values) in &built.program.kept {
+            kept.push((*node, values.iter().map(place).collect()));
+        }
+        Ok(GpuPlan { launches, memory, scalars: graph.leaves.len(), feed, kept })
+    }
+
+    pub fn run(&self, gpu: &Gpu, storages: &[Storage], scalars: &[u32]) -> Result<Vec<(usize, Vec<Value>)>> {
+        let buffers: Vec<Arc<Buffer>> = self
+            .memory
+            .iter()
+            .map(|memory| match memory {
+                Memory::Fixed(buffer) => Ok(Arc::clone(buffer)),
+                Memory::Storage(s) => match &storages[*s] {
+                    Storage::Gpu(buffer) => Ok(Arc::clone(buffer)),
+                    _ => unreachable!("a tensor's storage is of its device"),
+                },
+                Memory::Output(bytes) => gpu.allocate(*bytes, "a result"),
+                Memory::Feed if self.feed => {
+                    let mut bytes = vec![0u8; self.scalars * ALIGN as usize];
+                    for (slot, bits) in bytes.chunks_mut(ALIGN as usize).zip(scalars) {
+                        slot[..4].copy_from_slice(&bits.to_le_bytes());
+                    }
+                    gpu.upload(&bytes, "the numbers of a step")
+                }
+                Memory::Feed | Memory::Unused => gpu.workspace(ALIGN, 0),
+            })
+            .collect::<Result<_>>()?;
+        let mut bindings = Vec::with_capacity(self.launches.iter().map(|l| l.bindings.len()).sum());
+        let mut params = Vec::new();
+        for launch in &self.launches {
+            for &(virtual_, offset, size) in &launch.bindings {
+                bindings.push(Binding { buffer: Arc::clone(&buffers[virtual_]), offset, size });
+            }
+            if !launch.patches.is_empty() {
+                let mut patched = launch.params.clone();
+                for &(at, leaf) in &launch.patches {
+                    patched[at..at + 4].copy_from_slice(&scalars[leaf].to_le_bytes());
+                }
+                params.push(patched);
+            }
+        }
+        let (mut bound, mut patched) = (&bindings[..], params.iter());
+        let encoded: Vec<Encoded> = self
+            .launches
+            .iter()
+            .map(|launch| {
+                let (mine, rest) = bound.split_at(launch.bindings.len());
+                bound = rest;
+                let params = match launch.patches.is_empty() {
+                    true => &launch.params,
+                    false => patched.next().expect("one was pushed for each patched launch"),
+                };
+                Encoded { pipeline: &launch.pipeline, bindings: mine, params, groups: launch.groups }
+            })
+            .collect();
+        gpu.submit(&encoded)?;
+        let value = |&(virtual_, offset): &(usize, usize)| Value {
+            storage: Storage::Gpu(Arc::clone(&buffers[virtual_])),
+            offset,
+        };
+        Ok(self.kept.iter().map(|(node, values)| (*node, values.iter().map(value).collect())).collect())
+    }
+}
+
+/// Workgroups per dimension, folded where one dimension does not hold them.
+fn grid(work: &LoweredWork) -> [u32; 3] {
+    const MOST: usize = 65_535;
+    match *work {
+        LoweredWork::Groups(g) => g.map(|n| n as u32),
+        LoweredWork::Flat(n, size) => {
+            let groups = n.div_ceil(size as usize);
+            let z = groups.div_ceil(MOST * MOST);
+            let y = groups.div_ceil(z).div_ceil(MOST);
+            [groups.div_ceil(y * z) as u32, y as u32, z as u32]
+        }
+    }
+}
+
+impl<'a> Built<'a> {
+    fn new(graph: &'a Graph, caps: Caps) -> Self {
+        let operands = (caps.max_bindings as usize - 1).min(wgsl::MOST_OPERANDS);
+        let program = fuse(graph, Limits { operands, scalars: wgsl::MOST_SCALARS, code: 64 });
+        let mut built = Built {
+            graph,
+            program,
+            caps,
+            launches: Vec::new(),
+            virtuals: Vec::new(),
+            slots: HashMap::new(),
+            storages: HashMap::new(),
+            feed: Virtual(0),
+            copies: HashMap::new(),
+            step: 0,
+        };
+        built.feed = built.fresh(Kind::Feed, graph.leaves.len() * ALIGN_ELEMENTS);
+        for leaf in &graph.leaves {
+            if let LeafKind::Stored { storage, .. } = leaf.kind
+                && !built.storages.contains_key(&storage)
+            {
+                let buffer = built.fresh(Kind::Storage(storage), 0);
+                built.storages.insert(storage, buffer);
+                built.slots.insert(Base::Storage(storage), Slot { buffer, offset: 0, len: 0 });
+            }
+        }
+        built
+    }
+
+    fn fresh(&mut self, kind: Kind, elements: usize) -> Virtual {
+        self.virtuals.push((kind, elements));
+        Virtual(self.virtuals.len() as u32 - 1)
+    }
+
+    fn fresh_slot(&mut self, kind: Kind, len: usize) -> Slot {
+        Slot { buffer: self.fresh(kind, len), offset: 0, len }
+    }
+
+    fn lower_all(&mut self) {
+        self.place_packs();
+        let steps = std::mem::take(&mut self.program.steps);
+        for (at, step) in steps.iter().enumerate() {
+            self.step = at;
+            match step {
+                Step::Fused(base, fused) => {
+                    let slot = self.slot_of(*base, fused.shape.elements());
+                    self.launch_fused(fused, slot, None);
+                }
+                Step::Kernel(node) => self.lower_kernel(*node, &steps),
+            }
+        }
+        self.program.steps = steps;
+    }
+
+    /// The memory of a base that a step is about to write.
+    fn slot_of(&mut self, base: Base, elements: usize) -> Slot {
+        if let Some(&slot) = self.slots.get(&base) {
+            return slot;
+        }
+        let kept = self.program.kept.iter().any(|(_, values)| values.iter().any(|(b, _)| *b == base));
+        let slot = self.fresh_slot(if kept { Kind::Output } else { Kind::Scratch }, elements);
+        self.slots.insert(base, slot);
+        slot
+    }
+
+    fn lower_kernel(&mut self, node: usize, steps: &[Step]) {
+        let op = Arc::clone(&self.graph.nodes[node].op);
+        let graph = self.graph;
+        let (inputs, outputs) = (&graph.nodes[node].input_metas, &graph.nodes[node].metas);
+        match op.lower() {
+            AnyLowering::Kernel(lower) => {
+                let caps = self.caps;
+                lower(&mut Lower::new(&mut NodeStore { built: self, node }, inputs, outputs, caps));
+            }
+            AnyLowering::InPlace(lower, pairs) => {
+                for &(output, input) in pairs {
+                    self.prepare_in_place(node, output, input, steps);
+                }
+                let caps = self.caps;
+                lower(&mut Lower::new(&mut NodeStore { built: self, node }, inputs, outputs, caps));
+            }
+            AnyLowering::Pack(offsets) => {
+                let pack = self.slots[&Base::Node(node, 0)];
+                for (k, &offset) in offsets.iter().enumerate() {
+                    let (base, layout) = self.program.inputs[&node][k].clone();
+                    let target = Slot { buffer: pack.buffer, offset: pack.offset + offset, len: inputs[k].shape.elements() };
+                    if self.slots.get(&base) != Some(&target) {
+                        self.launch_fused(&copy_of(base, layout, inputs[k].dtype), target, Some(node));
+                    }
+                }
+            }
+            _ => unreachable!("views and elementwise ops are not kernels"),
+        }
+    }
+
+    /// Gives output `output` the memory of input `input` if the run may overwrite it, else a copy of its content.
+    fn prepare_in_place(&mut self, node: usize, output: usize, input: usize, steps: &[Step]) {
+        let (base, layout) = self.program.inputs[&node][input].clone();
+        let meta = &self.graph.nodes[node].metas[output];
+        if let Base::Storage(s) = base
+            && self.graph.donated[s]
+            && layout == Layout::contiguous(meta.shape.clone(), 0)
+            && !self.read_after(base, steps)
+        {
+            let slot = Slot { buffer: self.storages[&s], offset: 0, len: meta.shape.elements() };
+            self.slots.insert(Base::Node(node, output), slot);
+            return;
+        }
+        let slot = self.slot_of(Base::Node(node, output), meta.shape.elements());
+        self.launch_fused(&copy_of(base, layout, meta.dtype), slot, Some(node));
+    }
+
+    /// Whether a later step, or the program, reads this base.
+    fn read_after(&self, base: Base, steps: &[Step]) -> bool {
+        let later = steps[self.step + 1..].iter().any(|step| match step {
+            Step::Fused(_, fused) => fused.operands.iter().any(|o| o.base == base),
+            Step::Kernel(node) => self.program.inputs[node].iter().any(|(b, _)| *b == base),
+        });
+        later || self.program.kept.iter().any(|(_, values)| values.iter().any(|(b, _)| *b == base))
+    }
+
+    /// Gives packs their memory, and lets the steps that compute their inputs write into it directly: where the value
+    /// is whole, has no other reader, and is the only output of its step.
+    fn place_packs(&mut self) {
+        let mut readers: HashMap<Base, usize> = HashMap::new();
+        for step in &self.program.steps {
+            match step {
+                Step::Fused(_, fused) => fused.operands.iter().for_each(|o| *readers.entry(o.base).or_default() += 1),
+                Step::Kernel(node) => {
+                    self.program.inputs[node].iter().for_each(|(base, _)| *readers.entry(*base).or_default() += 1)
+                }
+            }
+        }
+        for (base, _) in self.program.kept.iter().flat_map(|(_, values)| values) {
+            *readers.entry(*base).or_default() += 1;
+        }
+        for node in 0..self.graph.nodes.len() {
+            let op = Arc::clone(&self.graph.nodes[node].op);
+            let AnyLowering::Pack(offsets) = op.lower() else { continue };
+            let base = Base::Node(node, 0);
+            let elements = self.graph.nodes[node].metas[0].shape.elements();
+            let kept = self.program.kept.iter().any(|(_, values)| values.iter().any(|(b, _)| *b == base));
+            let gapless = self.graph.nodes[node].input_metas.iter().map(|m| m.shape.elements()).sum::<usize>() == elements;
+            let slot = match (kept, gapless) {
+                // What leaves the plan must not be shared with its next run, so its gaps are filled each time.
+                (true, false) => {
+                    let slot = self.slot_of(base, elements);
+                    self.launch_fused(&zeros(elements), slot, Some(node));
+                    slot
+                }
+                (true, true) => self.slot_of(base, elements),
+                (false, _) => self.fresh_slot(Kind::Own, elements),
+            };
+            self.slots.insert(base, slot);
+            for (k, &offset) in offsets.iter().enumerate() {
+                let (input, layout) = &self.program.inputs[&node][k];
+                let Base::Node(j, _) = *input else { continue };
+                let producer = &self.graph.nodes[j];
+                let own = matches!(producer.op.lower(), AnyLowering::Kernel(_) | AnyLowering::Elementwise(_));
+                let whole = layout.is_contiguous()
+                    && layout.offset == 0
+                    && layout.shape.elements() == producer.metas[0].shape.elements();
+                if readers[input] == 1 && own && whole && producer.metas.len() == 1 && !self.slots.contains_key(input) {
+                    let len = layout.shape.elements();
+                    self.slots.insert(*input, Slot { buffer: slot.buffer, offset: slot.offset + offset, len });
+                }
+            }
+        }
+    }
+
+    /// The range of a base that a layout touches, aligned for binding, and the layout relative to it.
+    fn range(&mut self, base: Base, layout: &Layout) -> (Slot, Layout) {
+        let slot = match base {
+            Base::Scalar(l) => Slot { buffer: self.feed, offset: l * ALIGN_ELEMENTS, len: 1 },
+            _ => self.slots[&base],
+        };
+        let reach = |sign: isize| -> isize {
+            layout.shape.iter().zip(&layout.strides).map(|(&n, &s)| if s * sign > 0 { s * (n as isize - 1) } else { 0 }).sum()
+        };
+        let start = slot.offset + layout.offset;
+        let (first, last) = if layout.shape.elements() == 0 {
+            (start, start)
+        } else {
+            ((start as isize + reach(-1)) as usize, (start as isize + reach(1)) as usize)
+        };
+        let aligned = first / ALIGN_ELEMENTS * ALIGN_ELEMENTS;
+        let bound = Slot { buffer: slot.buffer, offset: aligned, len: last + 1 - aligned };
+        (bound, Layout { offset: start - aligned, ..layout.clone() })
+    }
+
+    fn launch_fused(&mut self, fused: &Fused, target: Slot, node: Option<usize>) {
+        let n = fused.shape.elements();
+        if n == 0 {
+            return;
+        }
+        let generated = wgsl::generate(fused);
+        let mut dispatch = LoweredDispatch::new(&generated.shader, "main");
+        let mut words = vec![n as u32];
+        for operand in &fused.operands {
+            let (slot, layout) = self.range(operand.base, &operand.layout);
+            words.push(layout.offset as u32);
+            dispatch = dispatch.read(slot);
+        }
+        let mut patches = Vec::new();
+        for (leaf, _) in &fused.scalars {
+            patches.push((words.len() * 4, *leaf));
+            words.push(0);
+        }
+        dispatch = dispatch.write(target).flat(n, wgsl::GROUP);
+        dispatch.params = bytemuck::cast_slice(&words).to_vec();
+        dispatch.fields = generated.fields.into();
+        self.launches.push(Launch { dispatch, patches, node });
+    }
+
+    /// Holds what is asked of the adapter against its limits, before the driver sees it.
+    fn check(&self, gpu: &Gpu) -> Result<()> {
+        for launch in &self.launches {
+            for bind in &launch.dispatch.bindings {
+                let bytes = bind.slot.len as u64 * 4;
+                if bytes > self.caps.max_binding {
+                    let what = launch.node.map_or("a fused kernel", |n| self.graph.nodes[n].op.name()).to_string();
+                    let limit = format!("more than the {} bytes that {} binds at once", self.caps.max_binding, gpu.summary().name);
+                    return Err(Error::OutOfMemory { what, bytes, limit });
+                }
+                let conflict = |o: &&Bind| o.slot.buffer == bind.slot.buffer && o.write != bind.write;
+                assert!(
+                    !launch.dispatch.bindings.iter().any(|o| conflict(&o)),
+                    "{}/{} would read and write one buffer",
+                    launch.dispatch.shader.name,
+                    launch.dispatch.entry
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A fused kernel that only copies.
+fn copy_of(base: Base, layout: Layout, dtype: DType) -> Fused {
+    let mut fused = Fused {
+        shape: layout.shape.clone(),
+        dtype,
+        operands: Vec::new(),
+        scalars: Vec::new(),
+        code: vec![(Instruction::Load(0), dtype)],
+    };
+    match base {
+        Base::Scalar(l) => {
+            fused.scalars.push((l, dtype));
+            fused.code[0].0 = Instruction::Scalar(0);
+        }
+        _ => fused.operands.push(Operand { base, layout, dtype }),
+    }
+    fused
+}
+
+/// A fused kernel that writes zeros.
+fn zeros(elements: usize) -> Fused {
+    let scalar = crate::tensor::Scalar { wgsl: "0.0", block: |_, out| out.fill(0), cheap: true };
+    let code = vec![(Instruction::Apply { scalar, args: Vec::new() }, DType::F32)];
+    Fused { shape: elements.into(), dtype: DType::F32, operands: Vec::new(), scalars: Vec::new(), code }
+}
+
+/// What one op's lowering sees of the plan.
+struct NodeStore<'a, 'b> {
+    built: &'a mut Built<'b>,
+    node: usize,
+}
+
+impl Store for NodeStore<'_, '_> {
+    fn dense(&mut self, i: usize) -> Slot {
+        let (base, layout) = self.built.program.inputs[&self.node][i].clone();
+        let (slot, within) = self.built.range(base, &layout);
+        let len = layout.shape.elements();
+        if layout.is_contiguous() && within.offset == 0 {
+            return Slot { len, ..slot };
+        }
+        if let Some(&copy) = self.built.copies.get(&(base, layout.clone())) {
+            return copy;
+        }
+        let copy = self.built.fresh_slot(Kind::Scratch, len);
+        let dtype = self.built.graph.nodes[self.node].input_metas[i].dtype;
+        self.built.launch_fused(&copy_of(base, layout.clone(), dtype), copy, Some(self.node));
+        self.built.copies.insert((base, layout), copy);
+        copy
+    }
+
+    fn strided(&mut self, i: usize) -> (Slot, Layout) {
+        let (base, layout) = self.built.program.inputs[&self.node][i].clone();
+        self.built.range(base, &layout)
+    }
+
+    fn temp(&mut self, elements: usize) -> Slot {
+        self.built.fresh_slot(Kind::Scratch, elements)
+    }
+
+    fn output(&mut self, k: usize) -> Slot {
+        let elements = self.built.graph.nodes[self.node].metas[k].shape.elements();
+        self.built.slot_of(Base::Node(self.node, k), elements)
+    }
+
+    fn push(&mut self, launch: LoweredDispatch) {
+        self.built.launches.push(Launch { dispatch: launch, patches: Vec::new(), node: Some(self.node) });
+    }
+}

@@ -1,0 +1,124 @@
+//! The WGSL text of a fused kernel.
+//!
+//! Extents and strides are written into the text as numbers, so that the driver divides by constants; the element
+//! count, the first elements of the operands, and the host's scalars are parameters, so that kernels over the same
+//! pattern share one pipeline.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use super::fuse::{Fused, Instruction};
+use super::walk::Walk;
+use crate::device::Shader;
+use crate::tensor::DType;
+
+/// A generated kernel.
+pub(super) struct Generated {
+    pub shader: Shader,
+    /// Name and offset of each field of its `Params`: `n`, a base per operand, then the scalars.
+    pub fields: Vec<(&'static str, usize)>,
+}
+
+/// The workgroup size of fused kernels.
+pub(super) const GROUP: u32 = 64;
+
+/// Operands and scalars a kernel may have; names of the parameter fields are listed for them.
+pub(super) const MOST_OPERANDS: usize = 16;
+pub(super) const MOST_SCALARS: usize = 12;
+
+const BASES: [&str; MOST_OPERANDS] = [
+    "base0", "base1", "base2", "base3", "base4", "base5", "base6", "base7", "base8", "base9", "base10", "base11",
+    "base12", "base13", "base14", "base15",
+];
+const SCALARS: [&str; MOST_SCALARS] = ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11"];
+
+/// Where operand `k` reads, as an expression of `i` or the coordinates `c0..`.
+fn position(walk: &Walk, k: usize) -> String {
+    if walk.in_order(k) {
+        return format!("p.{} + i", BASES[k]);
+    }
+    let mut text = format!("p.{}", BASES[k]);
+    for (axis, &stride) in walk.strides[k].iter().enumerate() {
+        match stride {
+            0 => {}
+            1 => write!(text, " + c{axis}").expect("a string takes all text"),
+            s if s > 0 => write!(text, " + c{axis} * {s}u").expect("a string takes all text"),
+            s => write!(text, " - c{axis} * {}u", -s).expect("a string takes all text"),
+        }
+    }
+    text
+}
+
+/// Writes the kernel.
+pub(super) fn generate(fused: &Fused) -> Generated {
+    let walk = Walk::over(fused);
+    let mut fields = vec![("n", 0)];
+    let mut params = String::from("    n: u32,\n");
+    for k in 0..fused.operands.len() {
+        fields.push((BASES[k], 4 * fields.len()));
+        writeln!(params, "    {}: u32,", BASES[k]).expect("a string takes all text");
+    }
+    for (k, (_, dtype)) in fused.scalars.iter().enumerate() {
+        fields.push((SCALARS[k], 4 * fields.len()));
+        writeln!(params, "    {}: {},", SCALARS[k], dtype.wgsl()).expect("a string takes all text");
+    }
+    let mut text = format!(
+        "{}{}\n// A fused kernel over {} elements' worth of pattern, written by the planner.\n\n\
+         struct Params {{\n{params}}}\n\nvar<immediate> p: Params;\n\n",
+        include_str!("../../shaders/shared/flat.wgsl"),
+        include_str!("../../shaders/shared/math.wgsl"),
+        if walk.extents.len() <= 1 { "any number of".into() } else { format!("{:?}", walk.extents) },
+    );
+    for (k, operand) in fused.operands.iter().enumerate() {
+        writeln!(text, "@group(0) @binding({k}) var<storage, read> in{k}: array<{}>;", operand.dtype.wgsl())
+            .expect("a string takes all text");
+    }
+    let out = fused.operands.len();
+    writeln!(text, "@group(0) @binding({out}) var<storage, read_write> out: array<{}>;\n", fused.dtype.wgsl())
+        .expect("a string takes all text");
+    text.push_str(
+        "@compute @workgroup_size(WG)\nfn main(\n    @builtin(workgroup_id) group: vec3<u32>,\n    \
+         @builtin(num_workgroups) groups: vec3<u32>,\n    @builtin(local_invocation_index) local: u32,\n) {\n    \
+         let i = flat_index(group, groups, local);\n    if (i >= p.n) {\n        return;\n    }\n",
+    );
+    if (0..fused.operands.len()).any(|k| !walk.in_order(k) && walk.strides[k].iter().any(|&s| s != 0)) {
+        text.push_str(&coordinates(&walk));
+    }
+    for (number, (instruction, dtype)) in fused.code.iter().enumerate() {
+        let value = match instruction {
+            Instruction::Load(k) => truth(format!("in{k}[{}]", position(&walk, *k)), *dtype),
+            Instruction::Scalar(k) => truth(format!("p.{}", SCALARS[*k]), *dtype),
+            Instruction::Apply { scalar, args } => {
+                let mut value = scalar.wgsl.to_string();
+                for (name, arg) in ["{a}", "{b}", "{c}"].into_iter().zip(args) {
+                    value = value.replace(name, &format!("v{arg}"));
+                }
+                value
+            }
+        };
+        writeln!(text, "    let v{number} = {value};").expect("a string takes all text");
+    }
+    let last = fused.code.len() - 1;
+    let stored = if fused.dtype == DType::Bool { format!("u32(v{last})") } else { format!("v{last}") };
+    writeln!(text, "    out[i] = {stored};\n}}").expect("a string takes all text");
+    Generated { shader: Shader { name: Cow::Borrowed("fused"), source: Cow::Owned(text) }, fields }
+}
+
+/// The coordinates of element `i`, innermost axis first.
+fn coordinates(walk: &Walk) -> String {
+    let mut text = String::from("    var rest = i;\n");
+    for (axis, &extent) in walk.extents.iter().enumerate().rev() {
+        if axis == 0 {
+            writeln!(text, "    let c0 = rest;").expect("a string takes all text");
+        } else {
+            writeln!(text, "    let c{axis} = rest % {extent}u;\n    rest = rest / {extent}u;")
+                .expect("a string takes all text");
+        }
+    }
+    text
+}
+
+/// Truth values are `u32` in memory and `bool` in expressions.
+fn truth(word: String, dtype: DType) -> String {
+    if dtype == DType::Bool { format!("({word} != 0u)") } else { word }
+}

@@ -1,0 +1,170 @@
+//! The two floating types the reference code is written for.
+
+use std::fmt::{Debug, Display};
+use std::iter::Sum;
+use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Rem, Sub, SubAssign};
+
+/// `f32` or `f64`, with the functions the ops need.
+pub trait Real:
+    Copy
+    + Debug
+    + Display
+    + Default
+    + PartialOrd
+    + Send
+    + Sync
+    + 'static
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Rem<Output = Self>
+    + Neg<Output = Self>
+    + AddAssign
+    + SubAssign
+    + MulAssign
+    + Sum
+{
+    /// 0
+    const ZERO: Self;
+    /// 1
+    const ONE: Self;
+    /// -inf
+    const NEG_INFINITY: Self;
+    /// +inf
+    const INFINITY: Self;
+    /// Rounds a double.
+    fn of(x: f64) -> Self;
+    /// Widens to a double.
+    fn f64(self) -> f64;
+    /// e^x
+    fn exp(self) -> Self;
+    /// Natural logarithm.
+    fn ln(self) -> Self;
+    /// Square root.
+    fn sqrt(self) -> Self;
+    /// Sine of radians.
+    fn sin(self) -> Self;
+    /// Cosine of radians.
+    fn cos(self) -> Self;
+    /// Hyperbolic tangent.
+    fn tanh(self) -> Self;
+    /// x^y
+    fn powf(self, y: Self) -> Self;
+    /// |x|
+    fn abs(self) -> Self;
+    /// Largest whole number not above.
+    fn floor(self) -> Self;
+    /// Smallest whole number not below.
+    fn ceil(self) -> Self;
+    /// Nearest whole number, halves to the even one.
+    fn round_even(self) -> Self;
+    /// Whether it is not a number.
+    fn is_nan(self) -> bool;
+    /// `c += a b`, where `c` is `m` by `n`, each given as (elements, row stride, column stride); on all threads if
+    /// `parallel`. The room `reference/matmul.rs` is the only caller and holds the bounds.
+    ///
+    /// # Safety
+    /// Every position `i * row stride + j * column stride` of the three operands must lie inside its slice.
+    #[expect(clippy::too_many_arguments, reason = "the argument list of every GEMM")]
+    unsafe fn gemm(
+        m: usize,
+        n: usize,
+        k: usize,
+        c: (*mut Self, isize, isize),
+        accumulate: bool,
+        a: (*const Self, isize, isize),
+        b: (*const Self, isize, isize),
+        parallel: bool,
+    );
+}
+
+macro_rules! real {
+    ($t:ident) => {
+        impl Real for $t {
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+            const NEG_INFINITY: Self = $t::NEG_INFINITY;
+            const INFINITY: Self = $t::INFINITY;
+            #[inline(always)]
+            fn of(x: f64) -> Self {
+                x as $t
+            }
+            #[inline(always)]
+            fn f64(self) -> f64 {
+                self as f64
+            }
+            #[inline(always)]
+            fn exp(self) -> Self {
+                $t::exp(self)
+            }
+            #[inline(always)]
+            fn ln(self) -> Self {
+                $t::ln(self)
+            }
+            #[inline(always)]
+            fn sqrt(self) -> Self {
+                $t::sqrt(self)
+            }
+            #[inline(always)]
+            fn sin(self) -> Self {
+                $t::sin(self)
+            }
+            #[inline(always)]
+            fn cos(self) -> Self {
+                $t::cos(self)
+            }
+            #[inline(always)]
+            fn tanh(self) -> Self {
+                $t::tanh(self)
+            }
+            #[inline(always)]
+            fn powf(self, y: Self) -> Self {
+                $t::powf(self, y)
+            }
+            #[inline(always)]
+            fn abs(self) -> Self {
+                $t::abs(self)
+            }
+            #[inline(always)]
+            fn floor(self) -> Self {
+                $t::floor(self)
+            }
+            #[inline(always)]
+            fn ceil(self) -> Self {
+                $t::ceil(self)
+            }
+            #[inline(always)]
+            fn round_even(self) -> Self {
+                $t::round_ties_even(self)
+            }
+            #[inline(always)]
+            fn is_nan(self) -> bool {
+                $t::is_nan(self)
+            }
+            unsafe fn gemm(
+                m: usize,
+                n: usize,
+                k: usize,
+                c: (*mut Self, isize, isize),
+                accumulate: bool,
+                a: (*const Self, isize, isize),
+                b: (*const Self, isize, isize),
+                parallel: bool,
+            ) {
+                let threads = if parallel { gemm::Parallelism::Rayon(0) } else { gemm::Parallelism::None };
+                let (one, beta) = (1.0, 1.0);
+                // SAFETY: the caller vouches for the three operands.
+                unsafe {
+                    gemm::gemm(
+                        m, n, k, c.0, c.2, c.1, accumulate, a.0, a.2, a.1, b.0, b.2, b.1, one, beta, false, false, false,
+                        threads,
+                    );
+                }
+            }
+        }
+    };
+}
+
+real!(f32);
+real!(f64);

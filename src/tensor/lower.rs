@@ -1,0 +1,226 @@
+//! What an op's lowering may ask for and produce: slots of memory that have no address yet, and launches over them.
+
+use std::borrow::Cow;
+
+use super::{Layout, Meta};
+use crate::device::Shader;
+
+/// A buffer of a plan before it has memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Virtual(pub u32);
+
+/// A dense range of a virtual buffer, in elements; it starts at a multiple of 64 elements, so it can be bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot {
+    /// The buffer.
+    pub buffer: Virtual,
+    /// First element.
+    pub offset: usize,
+    /// Number of elements.
+    pub len: usize,
+}
+
+/// One binding of a launch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bind {
+    /// What is bound.
+    pub slot: Slot,
+    /// Whether the kernel writes it.
+    pub write: bool,
+}
+
+/// What the adapter can do, for choosing between variants of a kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caps {
+    /// A software rasteriser: loads are dear, barriers dearer, lanes few.
+    pub software: bool,
+    /// The one subgroup size of the adapter, or 0.
+    pub subgroup: u32,
+    /// The longest binding, in bytes.
+    pub max_binding: u64,
+    /// Storage buffers a kernel may bind.
+    pub max_bindings: u32,
+}
+
+/// How many invocations a launch needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoweredWork {
+    /// At least this many in a row, in workgroups of this size; folded over y and z beyond 65,535 workgroups, so the
+    /// kernel forms its index from `workgroup_id` and `num_workgroups` (see `shaders/shared/flat.wgsl`).
+    Flat(usize, u32),
+    /// These workgroups.
+    Groups([usize; 3]),
+}
+
+/// One launch before it has pipeline and memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoweredDispatch {
+    /// The text.
+    pub shader: Shader,
+    /// Its entry point.
+    pub entry: &'static str,
+    /// Values of its `override` constants.
+    pub constants: Vec<(&'static str, f64)>,
+    /// Binding `k` of group 0.
+    pub bindings: Vec<Bind>,
+    /// The bytes of its `Params`.
+    pub params: Vec<u8>,
+    /// Name and offset of each field of `Params`, as Rust lays it out; a test holds it against the shader's.
+    pub fields: Cow<'static, [(&'static str, usize)]>,
+    /// Its extent.
+    pub work: LoweredWork,
+}
+
+/// A struct of kernel parameters: at most 128 bytes of `u32`, `i32` and `f32`. Made by [`params!`](crate::params).
+pub trait Params: bytemuck::Pod {
+    /// Name and offset of each field.
+    const FIELDS: &'static [(&'static str, usize)];
+}
+
+/// Declares a struct of kernel parameters whose fields match the `Params` of a shader, in order.
+#[macro_export]
+macro_rules! params {
+    ($(#[$attr:meta])* $vis:vis struct $name:ident { $($field:ident: $ty:ty),* $(,)? }) => {
+        $(#[$attr])*
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, ::bytemuck::Pod, ::bytemuck::Zeroable)]
+        $vis struct $name { $($field: $ty),* }
+        impl $crate::tensor::Params for $name {
+            const FIELDS: &'static [(&'static str, usize)] =
+                &[$((stringify!($field), ::std::mem::offset_of!($name, $field))),*];
+        }
+    };
+}
+
+impl LoweredDispatch {
+    /// A launch of `entry` in `shader`.
+    pub fn new(shader: &Shader, entry: &'static str) -> Self {
+        LoweredDispatch {
+            shader: shader.clone(),
+            entry,
+            constants: Vec::new(),
+            bindings: Vec::new(),
+            params: Vec::new(),
+            fields: Cow::Borrowed(&[]),
+            work: LoweredWork::Groups([0; 3]),
+        }
+    }
+
+    /// Sets an `override` constant.
+    pub fn constant(mut self, name: &'static str, value: impl Into<f64>) -> Self {
+        self.constants.push((name, value.into()));
+        self
+    }
+
+    /// Binds the next binding number for reading.
+    pub fn read(mut self, slot: Slot) -> Self {
+        self.bindings.push(Bind { slot, write: false });
+        self
+    }
+
+    /// Binds the next binding number for reading and writing.
+    pub fn write(mut self, slot: Slot) -> Self {
+        self.bindings.push(Bind { slot, write: true });
+        self
+    }
+
+    /// Sets the parameters.
+    pub fn params<P: Params>(mut self, params: &P) -> Self {
+        self.params = bytemuck::bytes_of(params).to_vec();
+        self.fields = Cow::Borrowed(P::FIELDS);
+        self
+    }
+
+    /// At least `invocations` in a row, in workgroups of `size`.
+    pub fn flat(mut self, invocations: usize, size: u32) -> Self {
+        self.work = LoweredWork::Flat(invocations, size);
+        self
+    }
+
+    /// Exactly these workgroups, at most 65,535 per dimension.
+    pub fn groups(mut self, x: usize, y: usize, z: usize) -> Self {
+        self.work = LoweredWork::Groups([x, y, z]);
+        self
+    }
+}
+
+/// What the planner does for a lowering.
+pub trait Store {
+    /// Input `i` as a dense slot: its own memory, or a copy if it is a strided or unaligned view.
+    fn dense(&mut self, i: usize) -> Slot;
+    /// Input `i` where it lies: the slot of its whole buffer, and its layout in elements from the slot's start.
+    fn strided(&mut self, i: usize) -> (Slot, Layout);
+    /// Scratch memory, its content undefined.
+    fn temp(&mut self, elements: usize) -> Slot;
+    /// Puts output `k` where it is bound to be: inside another value's buffer, for a pack, or its own.
+    fn output(&mut self, k: usize) -> Slot;
+    /// Appends a launch.
+    fn push(&mut self, launch: LoweredDispatch);
+}
+
+/// The context of one op's lowering.
+pub struct Lower<'a> {
+    store: &'a mut dyn Store,
+    inputs: &'a [Meta],
+    outputs: &'a [Meta],
+    caps: Caps,
+}
+
+impl<'a> Lower<'a> {
+    /// A context over a planner's store.
+    pub fn new(store: &'a mut dyn Store, inputs: &'a [Meta], outputs: &'a [Meta], caps: Caps) -> Self {
+        Lower { store, inputs, outputs, caps }
+    }
+
+    /// Shape and type of input `i`.
+    pub fn meta(&self, i: usize) -> &'a Meta {
+        &self.inputs[i]
+    }
+
+    /// How many inputs there are.
+    pub fn arity(&self) -> usize {
+        self.inputs.len()
+    }
+
+    /// Shape and type of output `k`.
+    pub fn output_meta(&self, k: usize) -> &'a Meta {
+        &self.outputs[k]
+    }
+
+    /// What the adapter can do.
+    pub fn caps(&self) -> Caps {
+        self.caps
+    }
+
+    /// Input `i`, dense and row-major; copied first if it is a strided view.
+    pub fn input(&mut self, i: usize) -> Slot {
+        self.store.dense(i)
+    }
+
+    /// Input `i` where it lies, for kernels that take strides: its buffer and the layout inside it.
+    pub fn strided(&mut self, i: usize) -> (Slot, Layout) {
+        self.store.strided(i)
+    }
+
+    /// The memory of output `k`, dense and row-major. In an [in-place](super::Lowering::InPlace) lowering it holds the
+    /// paired input's content.
+    pub fn output(&mut self, k: usize) -> Slot {
+        self.store.output(k)
+    }
+
+    /// Scratch memory for this op, its content undefined.
+    pub fn temp(&mut self, elements: usize) -> Slot {
+        self.store.temp(elements)
+    }
+
+    /// Appends a launch. One with no work is dropped.
+    pub fn launch(&mut self, launch: LoweredDispatch) {
+        let work = match launch.work {
+            LoweredWork::Flat(n, _) => n,
+            LoweredWork::Groups(g) => g.iter().product(),
+        };
+        if work > 0 {
+            self.store.push(launch);
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The tensor graph: handles, nodes, shapes, and the contract every op fulfils.
+//!
+//! A [`Tensor`] is a handle on one output of a node. Making one computes nothing; it records an op and its inputs.
+//! A training step is the same graph every time, and only a graph known whole can be fused, given its buffers,
+//! checked, and replayed; so nothing runs until somebody asks for a value.
+
+mod dtype;
+mod lower;
+mod node;
+mod op;
+mod sample;
+mod shape;
+mod storage;
+
+pub use dtype::{DType, Element};
+pub use lower::{Bind, Caps, Lower, LoweredDispatch, LoweredWork, Params, Slot, Store, Virtual};
+pub use node::{History, Node, NodeState, Tensor};
+pub use op::{AnyLowering, AnyOp, Backward, BlockFn, Entry, Lowering, Meta, NoGrad, Op, Scalar, Vjp};
+pub use sample::{Input, Sample, Tolerance};
+pub use shape::{Layout, Shape};
+pub use storage::{Storage, Value};

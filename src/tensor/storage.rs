@@ -1,0 +1,65 @@
+//! Where the elements of an evaluated tensor are.
+
+use std::sync::Arc;
+
+use super::{DType, Element};
+use crate::device::{Buffer, Device, Kind};
+use crate::error::Result;
+use crate::reference::{Data, Real};
+
+/// Memory of a device. Shared: a slab holds the parameters of a whole model.
+#[derive(Debug, Clone)]
+pub enum Storage {
+    /// A buffer of a GPU.
+    Gpu(Arc<Buffer>),
+    /// Host memory of the CPU path.
+    Cpu(Arc<Data<f32>>),
+    /// Host memory of the oracle.
+    Reference(Arc<Data<f64>>),
+}
+
+/// A dense value: elements of a storage from `offset` on.
+#[derive(Debug, Clone)]
+pub struct Value {
+    /// The memory.
+    pub storage: Storage,
+    /// First element.
+    pub offset: usize,
+}
+
+impl Storage {
+    /// Puts host values on a device.
+    pub fn upload<E: Element>(device: &Device, values: &[E]) -> Result<Storage> {
+        Ok(match device.kind() {
+            Kind::Gpu(gpu) => Storage::Gpu(gpu.upload(bytemuck::cast_slice(values), "a tensor")?),
+            Kind::Cpu(_) => Storage::Cpu(Arc::new(host(values))),
+            Kind::Reference(_) => Storage::Reference(Arc::new(host(values))),
+        })
+    }
+
+    /// Which memory it is: equal for two handles of one.
+    pub fn id(&self) -> usize {
+        match self {
+            Storage::Gpu(b) => Arc::as_ptr(b) as usize,
+            Storage::Cpu(d) => Arc::as_ptr(d) as usize,
+            Storage::Reference(d) => Arc::as_ptr(d) as usize,
+        }
+    }
+
+    /// How many handles there are.
+    pub fn holders(&self) -> usize {
+        match self {
+            Storage::Gpu(b) => Arc::strong_count(b),
+            Storage::Cpu(d) => Arc::strong_count(d),
+            Storage::Reference(d) => Arc::strong_count(d),
+        }
+    }
+}
+
+fn host<E: Element, T: Real>(values: &[E]) -> Data<T> {
+    match E::DTYPE {
+        DType::F32 => Data::Float(bytemuck::cast_slice::<E, f32>(values).iter().map(|&v| T::of(v as f64)).collect()),
+        DType::I32 => Data::Int(bytemuck::cast_slice(values).to_vec()),
+        DType::U32 | DType::Bool => Data::Uint(bytemuck::cast_slice(values).to_vec()),
+    }
+}
