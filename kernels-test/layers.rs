@@ -65,7 +65,8 @@ fn the_reader_sees_every_form_of_path() {
         //! Not [`crate::comment`].
         use crate::a::{B, C};
         use crate::{d, e::{F, crate_g}, h as i};
-        use super::super::j::K; // leads out of a file two modules deep
+        use super::super::plan::K; // leads out of a file two modules deep
+        use super::super::Sibling;
         use super::sibling;
         const S: &str = "crate::string";
         const R: &str = r"crate::raw";
@@ -73,7 +74,7 @@ fn the_reader_sees_every_form_of_path() {
         /* crate::block */ mod tests { use crate::p; }
     "#;
     let found: Vec<String> = roots(text, 2).into_iter().collect();
-    assert_eq!(found, ["a", "d", "e", "h", "j", "l", "n", "p"]);
+    assert_eq!(found, ["a", "d", "e", "h", "l", "n", "p", "plan"]);
     let root = "pub mod a;\n\npub use device::Device; // c\npub use tensor::{\n    DType, Shape, Tensor,\n};";
     assert_eq!(reexports(root).get("Shape").map(String::as_str), Some("tensor"));
     let edges = BTreeMap::from([("a", BTreeSet::from(["b"])), ("b", BTreeSet::from(["c", "a"]))]);
@@ -132,8 +133,8 @@ fn roots(text: &str, depth: usize) -> BTreeSet<String> {
     }
     let out = "super::".repeat(depth);
     for (at, _) in text.match_indices(&out) {
-        // From an inline module the same path may end one level lower, at a sibling; only names of layers count.
-        found.extend(heads(&text[at + out.len()..]).into_iter().filter(|n| depth > 1 || level(n).is_some()));
+        // From an inline module the same path ends one level lower, at a sibling: only names of layers count.
+        found.extend(heads(&text[at + out.len()..]).into_iter().filter(|name| level(name).is_some()));
     }
     found.retain(|name| name != "super");
     found

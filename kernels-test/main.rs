@@ -1,2 +1,6 @@
-#[test]
-fn t(){}
+//! The tests of wgrad: every kernel against the CPU reference, every gradient against the slope of that reference, every
+//! shader through every backend's translator, the planner's counters, and known answers from outside.
+
+mod autodiff;
+mod data;
+mod registry;

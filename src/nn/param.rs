@@ -45,6 +45,11 @@ impl Param {
         Ok(())
     }
 
+    /// Takes over a leaf that an optimizer made of its value.
+    pub(crate) fn replace(&mut self, leaf: Tensor) {
+        self.0 = leaf;
+    }
+
     /// Whether it is kept as it is: no gradient is computed for it, and no optimizer touches it.
     pub fn is_frozen(&self) -> bool {
         !self.0.is_tracked()

@@ -2,9 +2,15 @@
 
 /// The learning rate of each step. The optimizer gives it to the device as an input, so a rate that changes every step
 /// makes no new plan.
-pub trait Schedule {
+pub trait Schedule: Send + Sync {
     /// The rate of step `step`; the first is step 0.
     fn rate(&self, step: u64) -> f64;
+}
+
+impl Schedule for Box<dyn Schedule> {
+    fn rate(&self, step: u64) -> f64 {
+        (**self).rate(step)
+    }
 }
 
 /// The same rate at every step.

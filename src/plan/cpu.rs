@@ -153,6 +153,9 @@ struct Job<'a> {
 
 impl Job<'_> {
     fn run(&self, out: &mut [u32]) {
+        if out.is_empty() {
+            return;
+        }
         if out.len() <= CHUNK {
             return self.chunk(0, out);
         }

@@ -4,8 +4,13 @@
 //! No GPU, no tensor, no trick shared with the shaders: a mistake must not be made twice. Work is split over threads
 //! in chunks whose size does not depend on the number of threads, so the same input gives the same bits.
 
+pub mod adam;
 pub mod elementwise;
+pub mod pack;
+pub mod random;
 mod real;
+pub mod reduce;
+pub mod sgd;
 pub mod view;
 
 pub use real::Real;

@@ -150,15 +150,26 @@ impl Tensor {
     /// If the inputs are on different devices.
     #[track_caller]
     pub fn try_apply<O: Op>(op: O, inputs: &[&Tensor]) -> std::result::Result<Vec<Tensor>, ShapeError> {
+        Tensor::try_apply_any(Arc::new(op), inputs)
+    }
+
+    /// [`Tensor::try_apply`] of an op whose type is erased.
+    ///
+    /// # Errors
+    /// If the op does not take inputs of these shapes and types.
+    ///
+    /// # Panics
+    /// If the inputs are on different devices.
+    #[track_caller]
+    pub fn try_apply_any(op: Arc<dyn AnyOp>, inputs: &[&Tensor]) -> std::result::Result<Vec<Tensor>, ShapeError> {
         let metas: Vec<Meta> = inputs.iter().map(|t| t.meta().clone()).collect();
         let outputs = op.infer(&metas)?;
         let device = inputs.first().expect("an op has at least one input; sources take a scalar").device();
         assert!(
             inputs.iter().all(|t| t.device().same(device)),
             "{}: the inputs are on different devices; bring them together with Tensor::to_device",
-            O::NAME
+            op.name()
         );
-        let op: Arc<dyn AnyOp> = Arc::new(op);
         let tracked = op.no_grad().is_none() && inputs.iter().any(|t| t.node.tracked);
         let count = outputs.len();
         let history = History { op, inputs: inputs.iter().map(|&t| t.clone()).collect() };

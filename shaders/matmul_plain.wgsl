@@ -1,0 +1,89 @@
+// Matrix products for tiny and skinny matrices: one invocation per element of C, no workgroup memory.
+//
+// With one or a few rows (or columns) a tile would be mostly empty. Neighbouring invocations make neighbouring columns, so
+// the loads of B are coalesced where its columns lie side by side, and those of A are the same for all.
+// What the parameters mean stands in matmul.wgsl; here a tile is one element.
+
+struct Params {
+    m: u32,
+    n: u32,
+    k: u32,
+    k_outer: u32,
+    batch_inner: u32,
+    tiles_n: u32,
+    tiles: u32,
+    groups: u32,
+    k_slices: u32,
+    k_step: u32,
+    k_outer_step: u32,
+    accumulate: u32,
+    a_base: i32,
+    a_outer: i32,
+    a_inner: i32,
+    a_k_outer: i32,
+    a_row: i32,
+    a_col: i32,
+    b_base: i32,
+    b_outer: i32,
+    b_inner: i32,
+    b_k_outer: i32,
+    b_row: i32,
+    b_col: i32,
+    c_base: i32,
+    c_slice: i32,
+    c_outer: i32,
+    c_inner: i32,
+    c_row: i32,
+    c_col: i32,
+    batches: u32,
+}
+
+override WG: u32 = 64u;
+
+var<immediate> p: Params;
+
+@group(0) @binding(0) var<storage, read> a: array<f32>;
+@group(0) @binding(1) var<storage, read> b: array<f32>;
+@group(0) @binding(2) var<storage, read_write> c: array<f32>;
+
+@compute @workgroup_size(WG)
+fn plain(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let index = ((group.z * grid.y + group.y) * grid.x + group.x) * WG + local;
+    if index >= p.groups {
+        return;
+    }
+    let tile = index % p.tiles;
+    let matrix = index / p.tiles % p.batches;
+    let slice = index / p.tiles / p.batches;
+    let outer = i32(matrix / p.batch_inner);
+    let inner = i32(matrix % p.batch_inner);
+    let row = i32(tile / p.tiles_n);
+    let column = i32(tile % p.tiles_n);
+
+    let k_first = slice % p.k_slices * p.k_step;
+    let k_end = min(k_first + p.k_step, p.k);
+    let k_outer_first = slice / p.k_slices * p.k_outer_step;
+    let k_outer_end = min(k_outer_first + p.k_outer_step, p.k_outer);
+    let a_start = p.a_base + outer * p.a_outer + inner * p.a_inner + row * p.a_row;
+    let b_start = p.b_base + outer * p.b_outer + inner * p.b_inner + column * p.b_col;
+
+    var sum = 0.0;
+    for (var o = k_outer_first; o < k_outer_end; o += 1u) {
+        var at_a = a_start + i32(o) * p.a_k_outer + i32(k_first) * p.a_col;
+        var at_b = b_start + i32(o) * p.b_k_outer + i32(k_first) * p.b_row;
+        for (var l = k_first; l < k_end; l += 1u) {
+            sum += a[u32(at_a)] * b[u32(at_b)];
+            at_a += p.a_col;
+            at_b += p.b_row;
+        }
+    }
+
+    let start = p.c_base + i32(slice) * p.c_slice + outer * p.c_outer + inner * p.c_inner;
+    let at = u32(start + row * p.c_row + column * p.c_col);
+    if p.accumulate != 0u { sum += c[at]; }
+    c[at] = sum;
+}
