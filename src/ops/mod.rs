@@ -2,6 +2,7 @@
 
 pub mod adam;
 pub mod elementwise;
+pub mod matmul;
 pub mod pack;
 pub mod random;
 pub mod reduce;
@@ -28,6 +29,7 @@ pub static REGISTRY: &[Entry] = &[
     Entry::of::<view::Embed>(),
     Entry::of::<reduce::Reduce>(),
     Entry::of::<reduce::ArgReduce>(),
+    Entry::of::<matmul::Matmul>(),
     Entry::of::<pack::Pack>(),
     Entry::of::<random::Random>(),
     Entry::of::<sgd::SgdStep>(),

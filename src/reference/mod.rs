@@ -6,6 +6,7 @@
 
 pub mod adam;
 pub mod elementwise;
+pub mod matmul;
 pub mod pack;
 pub mod random;
 mod real;

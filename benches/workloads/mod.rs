@@ -1,0 +1,146 @@
+//! The workloads: the same shapes, inputs and losses that other libraries are timed on.
+
+use wgrad::autodiff;
+use wgrad::nn::{Conv2d, Flatten, Init, Linear, MaxPool2d, Module, Parameters, Pass, Relu, Sequential};
+use wgrad::ops::{Conv2dOptions, Padding, Pool2dOptions};
+use wgrad::optim::{Adam, Optimizer, Sgd};
+use wgrad::{Device, Error, Result, Tensor, eval};
+
+pub const NAMES: &[&str] = &[
+    "matmul_256", "matmul_1024", "matmul_2048", "add_16m", "reduce_16m", "softmax_4096x1000", "xent_4096x1000",
+    "conv_fwd_bwd", "lr_step", "cnn_cpcpff_step",
+];
+
+/// What a step runs, and the results of the last one.
+pub struct Workload {
+    run: Box<dyn FnMut() -> Result<Vec<Tensor>>>,
+    last: Vec<Tensor>,
+    parameters: Option<usize>,
+}
+
+impl Workload {
+    pub fn step(&mut self) -> Result<()> {
+        self.last = (self.run)()?;
+        Ok(())
+    }
+
+    /// Of a training step the loss; of an op the first result if it is a number, then the mean square of each.
+    pub fn check(&self) -> Result<Vec<f64>> {
+        let mut all = Vec::new();
+        for t in &self.last {
+            let values = t.to_vec::<f32>()?;
+            all.push(match values.len() {
+                1 => values[0] as f64,
+                n => values.iter().map(|&v| (v as f64).powi(2)).sum::<f64>() / n as f64,
+            });
+        }
+        Ok(all)
+    }
+
+    /// Trainable numbers; `None` for an op.
+    pub fn parameters(&self) -> Option<usize> {
+        self.parameters
+    }
+
+    fn op(mut record: impl FnMut() -> Vec<Tensor> + 'static) -> Workload {
+        let run = move || {
+            let results = record();
+            eval(&results.iter().collect::<Vec<_>>())?;
+            Ok(results)
+        };
+        Workload { run: Box::new(run), last: Vec::new(), parameters: None }
+    }
+
+    fn train(mut model: Sequential, mut optimizer: impl Optimizer + 'static, x: Tensor, labels: Tensor) -> Workload {
+        let parameters = Some(model.count_parameters());
+        let mut pass = Pass::train(0);
+        let run = move || {
+            let loss = model.forward(&x, &mut pass).cross_entropy(&labels);
+            optimizer.step(&mut model, &loss)?;
+            Ok(vec![loss])
+        };
+        Workload { run: Box::new(run), last: Vec::new(), parameters }
+    }
+}
+
+/// lowbias32 of the element's index.
+fn hash(i: u32, seed: u32) -> u32 {
+    let mut x = i.wrapping_mul(0x9E37_79B9).wrapping_add(seed.wrapping_mul(0x85EB_CA6B));
+    x ^= x >> 16;
+    x = x.wrapping_mul(0x7FEB_352D);
+    x ^= x >> 15;
+    x = x.wrapping_mul(0x846C_A68B);
+    x ^ (x >> 16)
+}
+
+/// Numbers in [-1, 1), scaled and shifted.
+fn floats<const R: usize>(device: &Device, shape: [usize; R], seed: u32, scale: f32, shift: f32) -> Result<Tensor> {
+    let n = shape.iter().product::<usize>() as u32;
+    let value = |i| (hash(i, seed) >> 8) as f32 * (2.0 / (1u32 << 24) as f32) - 1.0;
+    Tensor::from_slice(device, &(0..n).map(|i| value(i) * scale + shift).collect::<Vec<_>>(), shape)
+}
+
+fn labels(device: &Device, n: usize, classes: u32, seed: u32) -> Result<Tensor> {
+    Tensor::from_slice(device, &(0..n as u32).map(|i| hash(i, seed) % classes).collect::<Vec<_>>(), n)
+}
+
+pub fn make(name: &str, device: &Device) -> Result<Workload> {
+    let d = device;
+    let images = || floats(d, [50, 1, 28, 28], 1, 0.5, 0.5);
+    Ok(match name {
+        "matmul_256" | "matmul_1024" | "matmul_2048" => {
+            let n: usize = name["matmul_".len()..].parse().unwrap_or(256);
+            let (a, b) = (floats(d, [n, n], 1, 1.0, 0.0)?, floats(d, [n, n], 2, 1.0, 0.0)?);
+            Workload::op(move || vec![a.matmul(&b)])
+        }
+        "add_16m" => {
+            let (a, b) = (floats(d, [1 << 24], 1, 1.0, 0.0)?, floats(d, [1 << 24], 2, 1.0, 0.0)?);
+            Workload::op(move || vec![&a + &b])
+        }
+        "reduce_16m" => {
+            let a = floats(d, [1 << 24], 1, 0.5, 0.5)?;
+            Workload::op(move || vec![a.sum_all()])
+        }
+        "softmax_4096x1000" => {
+            let x = floats(d, [4096, 1000], 1, 1.0, 0.0)?;
+            Workload::op(move || vec![x.softmax(1)])
+        }
+        "xent_4096x1000" => {
+            let (x, y) = (floats(d, [4096, 1000], 1, 1.0, 0.0)?, labels(d, 4096, 1000, 2)?);
+            Workload::op(move || {
+                let loss = x.cross_entropy(&y);
+                let dx = autodiff::grad(&loss, &[&x]).swap_remove(0);
+                vec![loss, dx]
+            })
+        }
+        "conv_fwd_bwd" => {
+            let x = floats(d, [50, 32, 14, 14], 1, 1.0, 0.0)?;
+            let w = floats(d, [64, 32, 5, 5], 2, 1.0, 0.0)?;
+            let b = floats(d, [64], 3, 1.0, 0.0)?;
+            let g = floats(d, [50, 64, 14, 14], 4, 1.0, 0.0)?;
+            let options = Conv2dOptions { padding: Padding::Explicit([2; 4]), ..Default::default() };
+            Workload::op(move || {
+                let loss = (&x.conv2d(&w, Some(&b), &options) * &g).sum_all();
+                let mut results = autodiff::grad(&loss, &[&x, &w, &b]);
+                results.insert(0, loss);
+                results
+            })
+        }
+        "lr_step" => {
+            let net = Sequential::new().then(Flatten).then(Linear::new(&mut Init::new(d, 0), 784, 10)?);
+            Workload::train(net, Sgd::new(0.1), images()?, labels(d, 50, 10, 2)?)
+        }
+        "cnn_cpcpff_step" => {
+            let mut init = Init::new(d, 0);
+            let init = &mut init;
+            let same = || Conv2dOptions { padding: Padding::Same, ..Default::default() };
+            let pool = || MaxPool2d(Pool2dOptions::square(2));
+            let net = Sequential::new().then(Conv2d::new(init, 1, 32, [5, 5], same())?).then(Relu).then(pool());
+            let net = net.then(Conv2d::new(init, 32, 64, [5, 5], same())?).then(Relu).then(pool());
+            let net = net.then(Flatten).then(Linear::new(init, 3136, 1024)?).then(Relu);
+            let net = net.then(Linear::new(init, 1024, 10)?);
+            Workload::train(net, Adam::new(1e-4), images()?, labels(d, 50, 10, 2)?)
+        }
+        _ => return Err(Error::argument(format!("unknown workload {name:?}"), "see --bench train_step -- list")),
+    })
+}
