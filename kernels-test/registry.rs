@@ -167,6 +167,14 @@ fn every_kernel_matches_its_reference() {
     over_samples(|name, sample| check_forward(&device, name, sample));
 }
 
+/// The kernels that real GPUs get, run on the software adapter: tiles in workgroup memory, barriers, trees.
+#[test]
+fn every_gpu_variant_matches_its_reference() {
+    let options = GpuOptions { software: true, gpu_variants: true, ..Default::default() };
+    let device = Device::gpu(&options).unwrap_or_else(|e| panic!("{e}"));
+    over_samples(|name, sample| check_forward(&device, name, sample));
+}
+
 #[test]
 fn the_cpu_path_matches_the_oracle() {
     let device = Device::cpu();

@@ -11,9 +11,10 @@ use std::path::Path;
 use naga::valid::{Capabilities, GlobalUse, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage, StorageAccess, TypeInner};
 use wgrad::device::Shader;
-use wgrad::tensor::{DType, LoweredDispatch, LoweredWork, Slot, Virtual};
+use wgrad::tensor::{LoweredDispatch, LoweredWork, Slot, Virtual};
 
-use crate::launches::{self, Expression, Launch};
+use crate::launches::{self, Launch};
+use crate::uniformity;
 
 /// WebGPU's default limits. A lowering is not told more than these, so every kernel stays within them.
 const MAX_INVOCATIONS: u32 = 256;
@@ -22,7 +23,7 @@ const MAX_PARAMS: usize = 128;
 const MAX_GROUPS: usize = 65535;
 
 /// Files of `shaders/` that no op of the registry launches, and who does.
-const NOT_OF_AN_OP: &[(&str, &str)] = &[("shared/math.wgsl", "in front of the kernels that the planner generates")];
+const NOT_OF_AN_OP: &[(&str, &str)] = &[];
 
 #[test]
 fn every_launch_fits_its_shader_and_every_shader_every_api() {
@@ -34,19 +35,6 @@ fn every_launch_fits_its_shader_and_every_shader_every_api() {
         checked.check(launch, &mut report);
     }
     println!("{} launches, {} texts, {} kernels", lowered.launches.len(), checked.modules.len(), checked.kernels.len());
-    report.finish();
-}
-
-#[test]
-fn every_elementwise_expression_is_wgsl() {
-    let shared: String = files("shared").into_values().collect();
-    let mut report = Report::default();
-    for expression in &launches::all().expressions {
-        let text = shared.clone() + &as_function(expression);
-        if let Err(problem) = parse(&text, Capabilities::empty()) {
-            report.add(expression.scalar.wgsl.to_string(), &expression.call, problem);
-        }
-    }
     report.finish();
 }
 
@@ -132,6 +120,7 @@ fn every_kind_of_mistake_is_found() {
         (of(TEXT), ""),
         (text("id.x < p.n", "id.x < n"), "no definition in scope"),
         (text("id.x < p.n", "id.x < p.scale"), "Operation Less"),
+        (text("workgroupBarrier();", "if id.x < p.n { workgroupBarrier(); }"), "not reached by all"),
         (text("x[id.x];", "subgroupAdd(x[id.x]);"), "subgroup"),
         (of(TEXT).constant("WIDTH", 4), "WIDTH"),
         (text("fn main", "fn forward"), "no such entry point"),
@@ -210,25 +199,6 @@ fn parse(text: &str, capabilities: Capabilities) -> Result<Valid, String> {
     Ok((module, info))
 }
 
-/// An elementwise expression in the smallest module that uses it.
-fn as_function(expression: &Expression) -> String {
-    let wgsl = |dtype: DType| match dtype {
-        DType::F32 => "f32",
-        DType::I32 => "i32",
-        DType::U32 => "u32",
-        DType::Bool => "bool",
-    };
-    let names = ["a", "b", "c"];
-    let mut body = expression.scalar.wgsl.to_string();
-    let mut parameters = Vec::new();
-    for (name, input) in names.iter().zip(&expression.inputs) {
-        body = body.replace(&format!("{{{name}}}"), name);
-        parameters.push(format!("{name}: {}", wgsl(input.dtype)));
-    }
-    let output = wgsl(expression.output.dtype);
-    format!("fn f({}) -> {output} {{ return {body}; }}\n", parameters.join(", "))
-}
-
 /// What makes one compiled kernel: text, entry point, constants, and whether subgroup operations are allowed.
 type Kernel = (Shader, &'static str, Vec<(&'static str, u64)>, bool);
 
@@ -237,6 +207,7 @@ type Kernel = (Shader, &'static str, Vec<(&'static str, u64)>, bool);
 struct Checked {
     /// As an adapter with immediates takes it, and as one without.
     modules: HashMap<(String, bool), Option<[Valid; 2]>>,
+    entries: HashSet<(String, &'static str)>,
     kernels: HashMap<Kernel, Option<Extent>>,
 }
 
@@ -267,6 +238,9 @@ impl Checked {
         let Some(index) = module.entry_points.iter().position(|e| e.name == d.entry) else {
             return say("no such entry point".into());
         };
+        if self.entries.insert((d.shader.source.to_string(), d.entry)) {
+            uniformity::faults(&d.shader.source, module, index).into_iter().for_each(&mut say);
+        }
         bindings(launch, module, info, index, &mut say);
         params(launch, module, info, index, &mut say);
 

@@ -23,11 +23,14 @@ pub struct GpuOptions {
     pub immediates: bool,
     /// Stay within WebGPU's default limits and features, as a browser would give.
     pub portable: bool,
+    /// Choose the variants of kernels that are for real GPUs even on a software rasteriser, so that a machine without
+    /// a GPU can test them.
+    pub gpu_variants: bool,
 }
 
 impl Default for GpuOptions {
     fn default() -> Self {
-        GpuOptions { software: false, immediates: true, portable: false }
+        GpuOptions { software: false, immediates: true, portable: false, gpu_variants: false }
     }
 }
 
@@ -41,6 +44,7 @@ pub struct Gpu {
     pub(super) bind_groups: BindGroups,
     pub(super) staging: Staging,
     summary: AdapterSummary,
+    gpu_variants: bool,
     limits: wgpu::Limits,
     features: wgpu::Features,
     subgroup: u32,
@@ -108,6 +112,7 @@ impl Gpu {
             bind_groups: BindGroups::default(),
             staging: Staging::default(),
             summary: AdapterSummary::of(&info),
+            gpu_variants: options.gpu_variants,
             device,
             queue,
             fault,
@@ -131,6 +136,11 @@ impl Gpu {
     /// Its subgroup size where all kernels have the same, else 0.
     pub fn subgroup_size(&self) -> u32 {
         self.subgroup
+    }
+
+    /// Whether kernels should be chosen as for a software rasteriser.
+    pub fn wants_software_variants(&self) -> bool {
+        self.summary.software && !self.gpu_variants
     }
 
     /// Whether kernel parameters travel as immediates.

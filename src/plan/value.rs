@@ -10,7 +10,7 @@ use crate::tensor::{Caps, DType, Element, NodeState, Storage, Tensor, Value};
 /// What lowerings may assume of an adapter.
 pub fn caps_of(gpu: &Gpu) -> Caps {
     Caps {
-        software: gpu.summary().software,
+        software: gpu.wants_software_variants(),
         subgroup: gpu.subgroup_size(),
         max_binding: gpu.limits().max_storage_buffer_binding_size,
         max_bindings: gpu.limits().max_storage_buffers_per_shader_stage,
