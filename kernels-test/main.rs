@@ -3,4 +3,11 @@
 
 mod autodiff;
 mod data;
+mod launches;
+mod layers;
+mod ops;
 mod registry;
+mod rooms;
+mod shaders;
+mod uniformity;
+mod weight;

@@ -26,6 +26,15 @@ impl Shader {
     pub const fn new(name: &'static str, source: &'static str) -> Self {
         Shader { name: Cow::Borrowed(name), source: Cow::Borrowed(source) }
     }
+
+    /// The text as an adapter without immediates takes it.
+    pub fn with_uniform_params(&self) -> Cow<'_, str> {
+        if self.source.contains(IMMEDIATE) {
+            Cow::Owned(self.source.replacen(IMMEDIATE, UNIFORM, 1))
+        } else {
+            Cow::Borrowed(&self.source)
+        }
+    }
 }
 
 /// A compiled kernel.
@@ -64,11 +73,7 @@ impl Gpu {
         }
         let has_params = shader.source.contains(IMMEDIATE);
         let as_uniform = has_params && !self.has_immediates();
-        let source = if as_uniform {
-            Cow::Owned(shader.source.replacen(IMMEDIATE, UNIFORM, 1))
-        } else {
-            Cow::Borrowed(&*shader.source)
-        };
+        let source = if as_uniform { shader.with_uniform_params() } else { Cow::Borrowed(&*shader.source) };
         let label = format!("{}/{entry}", shader.name);
         let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some(&label),

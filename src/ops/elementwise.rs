@@ -1,4 +1,4 @@
-//! Functions of one, two or three numbers, applied to each element: one room and one table, since they differ only in
+//! Functions of one or two numbers, applied to each element: one room and one table, since they differ only in
 //! a formula. A row gives the WGSL expression, the CPU function and the derivative; the planner fuses chains of them.
 //!
 //! Both operands of a recorded op have one shape: the methods broadcast first (NumPy's rule) with a view that copies
@@ -8,7 +8,7 @@ use std::ops;
 
 use crate::error::ShapeError;
 use crate::reference::elementwise as reference;
-use crate::reference::{Array, Data, Real, View};
+use crate::reference::{Array, Real, View};
 use crate::tensor::{
     Backward, BlockFn, DType, Input, Lowering, Meta, NoGrad, Op, Sample, Scalar, Tensor, Tolerance, Vjp,
 };
@@ -308,222 +308,7 @@ impl Op for Binary {
     }
 }
 
-/// How two numbers compare; NaN compares as unequal to everything. Its truth values have no gradient.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Compare {
-    /// ==
-    Equal,
-    /// !=
-    NotEqual,
-    /// <
-    Less,
-    /// <=
-    LessEqual,
-    /// >
-    Greater,
-    /// >=
-    GreaterEqual,
-}
-
-impl Compare {
-    /// Every comparison.
-    pub const ALL: &'static [Compare] = &[
-        Compare::Equal,
-        Compare::NotEqual,
-        Compare::Less,
-        Compare::LessEqual,
-        Compare::Greater,
-        Compare::GreaterEqual,
-    ];
-
-    fn scalar(self, dtype: DType) -> Scalar {
-        macro_rules! by_type {
-            ($wgsl:literal, $op:tt) => {
-                ($wgsl, {
-                    let block: BlockFn = match dtype {
-                        DType::F32 => |args, out| zip_words::<f32, u32>(args, out, |a, b| (a $op b) as u32),
-                        DType::I32 => |args, out| zip_words::<i32, u32>(args, out, |a, b| (a $op b) as u32),
-                        _ => |args, out| zip_words::<u32, u32>(args, out, |a, b| (a $op b) as u32),
-                    };
-                    block
-                })
-            };
-        }
-        let (wgsl, block) = match self {
-            Compare::Equal => by_type!("({a} == {b})", ==),
-            Compare::NotEqual => by_type!("({a} != {b})", !=),
-            Compare::Less => by_type!("({a} < {b})", <),
-            Compare::LessEqual => by_type!("({a} <= {b})", <=),
-            Compare::Greater => by_type!("({a} > {b})", >),
-            Compare::GreaterEqual => by_type!("({a} >= {b})", >=),
-        };
-        Scalar { wgsl, block, cheap: true }
-    }
-}
-
-impl Op for Compare {
-    const NAME: &'static str = "elementwise_compare";
-    fn infer(&self, inputs: &[Meta]) -> Result<Vec<Meta>, ShapeError> {
-        same_meta(&format!("{self:?}"), &inputs[0], &inputs[1])?;
-        Ok(vec![Meta::new(inputs[0].shape.clone(), DType::Bool)])
-    }
-    fn backward(&self) -> Backward<Self> {
-        Backward::None(NoGrad::Source)
-    }
-    fn lower(&self) -> Lowering<Self> {
-        Lowering::Elementwise(|op, metas| op.scalar(metas[0].dtype))
-    }
-    fn reference<T: Real>(&self, inputs: &[View<T>]) -> Vec<Array<T>> {
-        use std::cmp::Ordering::*;
-        vec![reference::compare(&inputs[0], &inputs[1], |o| match self {
-            Compare::Equal => o == Some(Equal),
-            Compare::NotEqual => o != Some(Equal),
-            Compare::Less => o == Some(Less),
-            Compare::LessEqual => matches!(o, Some(Less | Equal)),
-            Compare::Greater => o == Some(Greater),
-            Compare::GreaterEqual => matches!(o, Some(Greater | Equal)),
-        })]
-    }
-    fn samples() -> Vec<Sample<Self>> {
-        let mut all = Vec::new();
-        for &op in Compare::ALL {
-            let (a, b) = (Input::below([41], 4, 1), Input::below([41], 4, 2));
-            all.push(Sample::new(op, vec![a.clone().of(DType::F32), b.clone().of(DType::F32)], Tolerance::Exact));
-            all.push(Sample::new(op, vec![a, b], Tolerance::Exact));
-        }
-        all
-    }
-}
-
-/// `a` where a mask holds, else `b`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Select;
-
-impl Op for Select {
-    const NAME: &'static str = "elementwise_select";
-    fn infer(&self, inputs: &[Meta]) -> Result<Vec<Meta>, ShapeError> {
-        same_meta("select", &inputs[1], &inputs[2])?;
-        if inputs[0].dtype != DType::Bool || inputs[0].shape != inputs[1].shape {
-            let problem = format!(
-                "the mask is {} {}, it must be bool {}",
-                inputs[0].dtype, inputs[0].shape, inputs[1].shape
-            );
-            return Err(ShapeError::new("select", problem));
-        }
-        Ok(vec![inputs[1].clone()])
-    }
-    fn backward(&self) -> Backward<Self> {
-        Backward::Rule(|_, v| {
-            let zero = Tensor::scalar(v.dy().device(), 0f32);
-            vec![
-                None,
-                v.when(1, || Tensor::select(&v.inputs[0], v.dy(), &zero)),
-                v.when(2, || Tensor::select(&v.inputs[0], &zero, v.dy())),
-            ]
-        })
-    }
-    fn lower(&self) -> Lowering<Self> {
-        Lowering::Elementwise(|_, _| Scalar {
-            wgsl: "select({c}, {b}, {a})",
-            block: |args, out| {
-                for (i, o) in out.iter_mut().enumerate() {
-                    *o = if args[0][i] != 0 { args[1][i] } else { args[2][i] };
-                }
-            },
-            cheap: true,
-        })
-    }
-    fn reference<T: Real>(&self, inputs: &[View<T>]) -> Vec<Array<T>> {
-        vec![reference::select(&inputs[0], &inputs[1], &inputs[2])]
-    }
-    fn samples() -> Vec<Sample<Self>> {
-        let mask = Input::below([5, 7], 2, 1).of(DType::Bool);
-        let (a, b) = (Input::uniform([5, 7], -1.0, 1.0, 2), Input::uniform([5, 7], -1.0, 1.0, 3));
-        let (ia, ib) = (Input::below([5, 7], 9, 4), Input::below([5, 7], 9, 5));
-        vec![
-            Sample::new(Select, vec![mask.clone(), a, b.viewed()], Tolerance::Exact),
-            Sample::new(Select, vec![mask, ia, ib], Tolerance::Exact),
-        ]
-    }
-}
-
-/// The same numbers in another type: floats to whole numbers toward 0, saturating; anything but 0 is true.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Cast {
-    /// The type of the result.
-    pub to: DType,
-}
-
-impl Op for Cast {
-    const NAME: &'static str = "elementwise_cast";
-    fn infer(&self, inputs: &[Meta]) -> Result<Vec<Meta>, ShapeError> {
-        Ok(vec![Meta::new(inputs[0].shape.clone(), self.to)])
-    }
-    fn backward(&self) -> Backward<Self> {
-        match self.to {
-            DType::F32 => Backward::Rule(|_, v| vec![(v.inputs[0].dtype() == DType::F32).then(|| v.dy().clone())]),
-            _ => Backward::None(NoGrad::Source),
-        }
-    }
-    fn lower(&self) -> Lowering<Self> {
-        Lowering::Elementwise(|op, metas| {
-            let (wgsl, block): (&'static str, BlockFn) = match (metas[0].dtype, op.to) {
-                (DType::F32, DType::I32) => ("i32({a})", |a, o| map_words::<f32, i32>(a, o, |x| x as i32)),
-                (DType::F32, DType::U32) => ("u32({a})", |a, o| map_words::<f32, u32>(a, o, |x| x as u32)),
-                (DType::F32, DType::Bool) => ("({a} != 0.0)", |a, o| map_words::<f32, u32>(a, o, |x| (x != 0.0) as u32)),
-                (DType::I32, DType::F32) => ("f32({a})", |a, o| map_words::<i32, f32>(a, o, |x| x as f32)),
-                (DType::U32 | DType::Bool, DType::F32) => ("f32({a})", |a, o| map_words::<u32, f32>(a, o, |x| x as f32)),
-                (DType::I32, DType::Bool) => ("({a} != 0)", |a, o| map_words::<u32, u32>(a, o, |x| (x != 0) as u32)),
-                (DType::U32, DType::Bool) => ("({a} != 0u)", |a, o| map_words::<u32, u32>(a, o, |x| (x != 0) as u32)),
-                (_, DType::I32) => ("i32({a})", |a, o| o.copy_from_slice(a[0])),
-                (_, DType::U32) => ("u32({a})", |a, o| o.copy_from_slice(a[0])),
-                _ => ("{a}", |a, o| o.copy_from_slice(a[0])),
-            };
-            Scalar { wgsl, block, cheap: true }
-        })
-    }
-    fn reference<T: Real>(&self, inputs: &[View<T>]) -> Vec<Array<T>> {
-        let numbers: Vec<f64> = match inputs[0].data {
-            Data::Float(_) => inputs[0].floats().iter().map(|x| x.f64()).collect(),
-            Data::Int(_) => inputs[0].ints().iter().map(|&x| x as f64).collect(),
-            Data::Uint(_) => inputs[0].uints().iter().map(|&x| x as f64).collect(),
-        };
-        let data = match self.to {
-            DType::F32 => Data::Float(numbers.iter().map(|&x| T::of(x)).collect()),
-            DType::I32 => match inputs[0].data {
-                Data::Uint(_) => Data::Int(inputs[0].uints().iter().map(|&x| x as i32).collect()),
-                _ => Data::Int(numbers.iter().map(|&x| x as i32).collect()),
-            },
-            DType::U32 => match inputs[0].data {
-                Data::Int(_) => Data::Uint(inputs[0].ints().iter().map(|&x| x as u32).collect()),
-                _ => Data::Uint(numbers.iter().map(|&x| x as u32).collect()),
-            },
-            DType::Bool => Data::Uint(numbers.iter().map(|&x| (x != 0.0) as u32).collect()),
-        };
-        vec![Array::new(inputs[0].shape, data)]
-    }
-    fn samples() -> Vec<Sample<Self>> {
-        let floats = Input::floats([7], &[0.0, 0.9, 1.5, 2.0, 7.99, 100.25, 4e6]);
-        let signed = Input::floats([5], &[-1.5, -0.1, 0.0, 3.7, -1e9]);
-        let whole = Input::below([11], 3, 1);
-        let mut all = vec![
-            Sample::new(Cast { to: DType::F32 }, vec![signed.clone()], Tolerance::Exact).rough(),
-            Sample::new(Cast { to: DType::I32 }, vec![signed.clone()], Tolerance::Exact),
-            Sample::new(Cast { to: DType::U32 }, vec![floats], Tolerance::Exact),
-            Sample::new(Cast { to: DType::Bool }, vec![signed], Tolerance::Exact),
-        ];
-        for from in [DType::I32, DType::U32, DType::Bool] {
-            for to in [DType::F32, DType::I32, DType::U32, DType::Bool] {
-                let limit = if from == DType::Bool { 2 } else { 3 };
-                let input = if limit == 2 { Input::below([11], 2, 2) } else { whole.clone() };
-                all.push(Sample::new(Cast { to }, vec![input.of(from)], Tolerance::Exact));
-            }
-        }
-        all
-    }
-}
-
-fn same_meta(op: &str, a: &Meta, b: &Meta) -> Result<(), ShapeError> {
+pub(crate) fn same_meta(op: &str, a: &Meta, b: &Meta) -> Result<(), ShapeError> {
     if a.dtype != b.dtype {
         return Err(ShapeError::new(op, format!("the operands are {} and {}; cast one of them", a.dtype, b.dtype)));
     }
@@ -534,7 +319,7 @@ fn same_meta(op: &str, a: &Meta, b: &Meta) -> Result<(), ShapeError> {
     Ok(())
 }
 
-fn broadcast_pair(a: &Tensor, b: &Tensor, op: &str) -> Result<(Tensor, Tensor), ShapeError> {
+pub(crate) fn broadcast_pair(a: &Tensor, b: &Tensor, op: &str) -> Result<(Tensor, Tensor), ShapeError> {
     let shape = a.shape().broadcast(b.shape(), op)?;
     Ok((a.broadcast_to(&shape), b.broadcast_to(&shape)))
 }
@@ -544,58 +329,21 @@ fn map_f32(args: &[&[u32]], out: &mut [u32], f: impl Fn(f32) -> f32) {
 }
 
 #[inline(always)]
-fn map_words<A: bytemuck::Pod, B: bytemuck::Pod>(args: &[&[u32]], out: &mut [u32], f: impl Fn(A) -> B) {
+pub(crate) fn map_words<A: bytemuck::Pod, B: bytemuck::Pod>(args: &[&[u32]], out: &mut [u32], f: impl Fn(A) -> B) {
     for (o, &a) in bytemuck::cast_slice_mut(out).iter_mut().zip(bytemuck::cast_slice(args[0])) {
         *o = f(a);
     }
 }
 
 #[inline(always)]
-fn zip_words<A: bytemuck::Pod, B: bytemuck::Pod>(args: &[&[u32]], out: &mut [u32], f: impl Fn(A, A) -> B) {
+pub(crate) fn zip_words<A: bytemuck::Pod, B: bytemuck::Pod>(args: &[&[u32]], out: &mut [u32], f: impl Fn(A, A) -> B) {
     let (a, b) = (bytemuck::cast_slice::<u32, A>(args[0]), bytemuck::cast_slice::<u32, A>(args[1]));
     for ((o, &a), &b) in bytemuck::cast_slice_mut(out).iter_mut().zip(a).zip(b) {
         *o = f(a, b);
     }
 }
 
-macro_rules! compare_methods {
-    ($($method:ident $kind:ident $sign:literal),*) => {
-        impl Tensor {
-            $(
-                #[doc = concat!("Whether `a ", $sign, " b`, element by element, broadcast by NumPy's rule; a `bool` tensor.")]
-                ///
-                /// # Panics
-                /// If the shapes do not broadcast or the types differ.
-                #[track_caller]
-                pub fn $method(&self, other: &Tensor) -> Tensor {
-                    let (a, b) = broadcast_pair(self, other, stringify!($method)).unwrap_or_else(|e| panic!("{e}"));
-                    Tensor::apply(Compare::$kind, &[&a, &b])
-                }
-            )*
-        }
-    };
-}
-
-compare_methods!(equal Equal "==", not_equal NotEqual "!=", less Less "<", less_equal LessEqual "<=", greater Greater ">", greater_equal GreaterEqual ">=");
-
 impl Tensor {
-    /// `a` where `mask` holds, else `b`; all three broadcast by NumPy's rule.
-    ///
-    /// # Panics
-    /// If the shapes do not broadcast, the mask is not `bool`, or `a` and `b` differ in type.
-    #[track_caller]
-    pub fn select(mask: &Tensor, a: &Tensor, b: &Tensor) -> Tensor {
-        let shape = mask.shape().broadcast(a.shape(), "select").and_then(|s| s.broadcast(b.shape(), "select"));
-        let shape = shape.unwrap_or_else(|e| panic!("{e}"));
-        Tensor::apply(Select, &[&mask.broadcast_to(&shape), &a.broadcast_to(&shape), &b.broadcast_to(&shape)])
-    }
-
-    /// The same numbers as another type: floats to whole numbers toward 0, saturating; anything but 0 is true.
-    #[track_caller]
-    pub fn cast(&self, to: DType) -> Tensor {
-        if self.dtype() == to { self.clone() } else { Tensor::apply(Cast { to }, &[self]) }
-    }
-
     /// Each element, but not below `low` nor above `high`; NaN stays.
     #[track_caller]
     pub fn clamp(&self, low: f32, high: f32) -> Tensor {

@@ -1,7 +1,12 @@
 //! The ops: one room per op, and the registry that the tests, the gradient checks and the benches walk.
 
 pub mod adam;
+pub mod cast;
+pub mod col2im;
+pub mod compare;
+pub mod conv2d;
 pub mod elementwise;
+pub mod im2col;
 pub mod matmul;
 pub mod pack;
 pub mod random;
@@ -10,6 +15,8 @@ pub mod sgd;
 
 pub mod view;
 
+pub use conv2d::Conv2dOptions;
+pub use im2col::Padding;
 pub use random::Rng;
 
 use crate::tensor::Entry;
@@ -18,9 +25,9 @@ use crate::tensor::Entry;
 pub static REGISTRY: &[Entry] = &[
     Entry::of::<elementwise::Unary>(),
     Entry::of::<elementwise::Binary>(),
-    Entry::of::<elementwise::Compare>(),
-    Entry::of::<elementwise::Select>(),
-    Entry::of::<elementwise::Cast>(),
+    Entry::of::<compare::Compare>(),
+    Entry::of::<compare::Select>(),
+    Entry::of::<cast::Cast>(),
     Entry::of::<view::Reshape>(),
     Entry::of::<view::Permute>(),
     Entry::of::<view::Broadcast>(),
@@ -30,6 +37,11 @@ pub static REGISTRY: &[Entry] = &[
     Entry::of::<reduce::Reduce>(),
     Entry::of::<reduce::ArgReduce>(),
     Entry::of::<matmul::Matmul>(),
+    Entry::of::<im2col::Im2col>(),
+    Entry::of::<col2im::Col2im>(),
+    Entry::of::<conv2d::Conv2d>(),
+    Entry::of::<conv2d::Conv2dInputGrad>(),
+    Entry::of::<conv2d::Conv2dWeightGrad>(),
     Entry::of::<pack::Pack>(),
     Entry::of::<random::Random>(),
     Entry::of::<sgd::SgdStep>(),

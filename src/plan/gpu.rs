@@ -172,6 +172,13 @@ impl GpuPlan {
     }
 }
 
+/// The launches of a graph, their memory still virtual.
+pub(super) fn lowered(graph: &Graph, caps: Caps) -> Vec<LoweredDispatch> {
+    let mut built = Built::new(graph, caps);
+    built.lower_all();
+    built.launches.into_iter().map(|launch| launch.dispatch).collect()
+}
+
 /// Workgroups per dimension, folded where one dimension does not hold them.
 fn grid(work: &LoweredWork) -> [u32; 3] {
     const MOST: usize = 65_535;

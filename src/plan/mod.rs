@@ -23,7 +23,7 @@ pub use value::caps_of;
 
 use crate::device::{Device, Kind, Tally};
 use crate::error::{Error, Result};
-use crate::tensor::{NodeState, Storage, Tensor, Value};
+use crate::tensor::{Caps, LoweredDispatch, NodeState, Storage, Tensor, Value};
 use trace::{Graph, Traced, trace};
 
 /// The plans of a device.
@@ -86,6 +86,12 @@ pub(crate) fn eval_donating(tensors: &[&Tensor], donors: &[&Tensor]) -> Result<(
         *node.state() = NodeState::Given;
     }
     Ok(())
+}
+
+/// The launches by which a GPU of these capabilities would compute these tensors. It need not be there: they have neither
+/// pipelines nor memory yet, but what can be known of a kernel from its text can be checked on any machine.
+pub fn launches(tensors: &[&Tensor], caps: Caps) -> Vec<LoweredDispatch> {
+    gpu::lowered(&trace(tensors, &[]).graph, caps)
 }
 
 fn plan_of(device: &Device, traced: &Traced) -> Result<Arc<Plan>> {

@@ -5,7 +5,12 @@
 //! in chunks whose size does not depend on the number of threads, so the same input gives the same bits.
 
 pub mod adam;
+pub mod cast;
+pub mod col2im;
+pub mod compare;
+pub mod conv2d;
 pub mod elementwise;
+pub mod im2col;
 pub mod matmul;
 pub mod pack;
 pub mod random;

@@ -1,0 +1,36 @@
+//! The same numbers in another type: floats to whole numbers toward 0, saturating; whole numbers keep their bits; anything
+//! but 0 is true.
+
+use super::{Array, Data, Real, View};
+
+/// What to turn numbers into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Floating point.
+    Float,
+    /// Signed.
+    Int,
+    /// Unsigned.
+    Uint,
+    /// 0 or 1.
+    Truth,
+}
+
+/// `x` as `to`.
+pub fn cast<T: Real>(x: &View<T>, to: Kind) -> Array<T> {
+    let data = match (x.data, to) {
+        (Data::Float(_), Kind::Float) => Data::Float(x.floats().into_owned()),
+        (Data::Float(_), Kind::Int) => Data::Int(x.floats().iter().map(|x| x.f64() as i32).collect()),
+        (Data::Float(_), Kind::Uint) => Data::Uint(x.floats().iter().map(|x| x.f64() as u32).collect()),
+        (Data::Float(_), Kind::Truth) => Data::Uint(x.floats().iter().map(|x| (x.f64() != 0.0) as u32).collect()),
+        (Data::Int(_), Kind::Float) => Data::Float(x.ints().iter().map(|&x| T::of(x as f64)).collect()),
+        (Data::Int(_), Kind::Int) => Data::Int(x.ints().into_owned()),
+        (Data::Int(_), Kind::Uint) => Data::Uint(x.ints().iter().map(|&x| x as u32).collect()),
+        (Data::Int(_), Kind::Truth) => Data::Uint(x.ints().iter().map(|&x| (x != 0) as u32).collect()),
+        (Data::Uint(_), Kind::Float) => Data::Float(x.uints().iter().map(|&x| T::of(x as f64)).collect()),
+        (Data::Uint(_), Kind::Int) => Data::Int(x.uints().iter().map(|&x| x as i32).collect()),
+        (Data::Uint(_), Kind::Uint) => Data::Uint(x.uints().into_owned()),
+        (Data::Uint(_), Kind::Truth) => Data::Uint(x.uints().iter().map(|&x| (x != 0) as u32).collect()),
+    };
+    Array::new(x.shape, data)
+}

@@ -1,0 +1,141 @@
+//! Softmax and its logarithm along one axis, and their gradients.
+//!
+//! The largest number of a row is taken off first, which changes nothing but keeps e^x in range. Rows that hold NaN or
+//! +inf, or nothing but -inf, come out as NaN: inf - inf is.
+
+use rayon::prelude::*;
+
+use super::{Array, Real, View};
+
+/// A shape cut at one axis: `outer` blocks of `n` lines of `inner` numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Axis {
+    /// The axes before it.
+    pub outer: usize,
+    /// Its own extent.
+    pub n: usize,
+    /// The axes behind it.
+    pub inner: usize,
+}
+
+impl Axis {
+    /// The cut of `shape` at `axis`.
+    pub fn of(shape: &[usize], axis: usize) -> Axis {
+        let inner = shape[axis + 1..].iter().product();
+        Axis { outer: shape[..axis].iter().product(), n: shape[axis], inner }
+    }
+
+    /// Numbers of a block.
+    pub fn block(&self) -> usize {
+        self.n * self.inner
+    }
+
+    /// Calls `f` with the number and the part of `out` of each block of `per_block` results, on all threads if that pays.
+    pub(super) fn blocks<T: Send>(&self, out: &mut [T], per_block: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+        if per_block == 0 || self.block() == 0 {
+            return;
+        }
+        let at_a_time = ((1 << 13) / self.block()).max(1);
+        if self.outer <= at_a_time {
+            return out.chunks_mut(per_block).enumerate().for_each(|(b, out)| f(b, out));
+        }
+        out.par_chunks_mut(per_block * at_a_time).enumerate().for_each(|(chunk, out)| {
+            for (i, out) in out.chunks_mut(per_block).enumerate() {
+                f(chunk * at_a_time + i, out);
+            }
+        });
+    }
+}
+
+/// `e^x / sum e^x` along `axis`.
+pub fn softmax<T: Real>(x: &View<T>, axis: usize) -> Array<T> {
+    map_rows(&[x], axis, |row, out| {
+        let largest = max(row[0]);
+        let sum = exp_minus(row[0], largest, out);
+        let scale = T::ONE / sum;
+        out.iter_mut().for_each(|e| *e = *e * scale);
+    })
+}
+
+/// `x - ln sum e^x` along `axis`.
+pub fn log_softmax<T: Real>(x: &View<T>, axis: usize) -> Array<T> {
+    map_rows(&[x], axis, |row, out| {
+        let largest = max(row[0]);
+        let log_sum = exp_minus(row[0], largest, out).ln();
+        out.iter_mut().zip(row[0]).for_each(|(o, &x)| *o = x - largest - log_sum);
+    })
+}
+
+/// `y (dy - sum(y dy))`: the gradient of a softmax `y`.
+pub fn softmax_grad<T: Real>(y: &View<T>, dy: &View<T>, axis: usize) -> Array<T> {
+    map_rows(&[y, dy], axis, |row, out| {
+        let sum = sum_of(row[0].len(), |i| row[0][i] * row[1][i]);
+        out.iter_mut().zip(row[0]).zip(row[1]).for_each(|((o, &y), &dy)| *o = y * (dy - sum));
+    })
+}
+
+/// `dy - e^y sum(dy)`: the gradient of a log-softmax `y`.
+pub fn log_softmax_grad<T: Real>(y: &View<T>, dy: &View<T>, axis: usize) -> Array<T> {
+    map_rows(&[y, dy], axis, |row, out| {
+        let sum = sum_of(row[1].len(), |i| row[1][i]);
+        out.iter_mut().zip(row[0]).zip(row[1]).for_each(|((o, &y), &dy)| *o = dy - y.exp() * sum);
+    })
+}
+
+/// Applies `f` to every row along `axis`; rows that do not lie in one run are brought together first.
+fn map_rows<T: Real>(inputs: &[&View<T>], axis: usize, f: impl Fn(&[&[T]], &mut [T]) + Sync) -> Array<T> {
+    let shape = inputs[0].shape;
+    let cut = Axis::of(shape, axis);
+    let data: Vec<_> = inputs.iter().map(|x| x.floats()).collect();
+    let mut out = vec![T::ZERO; shape.iter().product()];
+    cut.blocks(&mut out, cut.block(), |b, out| {
+        let range = b * cut.block()..(b + 1) * cut.block();
+        let blocks: Vec<&[T]> = data.iter().map(|d| &d[range.clone()]).collect();
+        if cut.inner == 1 {
+            return f(&blocks, out);
+        }
+        let mut rows = vec![vec![T::ZERO; cut.n]; blocks.len() + 1];
+        for i in 0..cut.inner {
+            for (row, block) in rows.iter_mut().zip(&blocks) {
+                gather(block, i, cut.inner, row);
+            }
+            let (result, given) = rows.split_last_mut().expect("there is a row for the result");
+            f(&given.iter().map(|r| r.as_slice()).collect::<Vec<_>>(), result);
+            result.iter().zip(out.iter_mut().skip(i).step_by(cut.inner)).for_each(|(&r, o)| *o = r);
+        }
+    });
+    Array::floats(shape, out)
+}
+
+/// Every `step`-th number of `from`, from `first` on.
+pub(super) fn gather<T: Real>(from: &[T], first: usize, step: usize, into: &mut [T]) {
+    into.iter_mut().zip(from.iter().skip(first).step_by(step)).for_each(|(o, &x)| *o = x);
+}
+
+/// The largest number; what it is of a row with NaN does not matter.
+pub(super) fn max<T: Real>(row: &[T]) -> T {
+    let larger = |a: T, b: T| if b > a { b } else { a };
+    let (eights, rest) = row.as_chunks::<8>();
+    let mut lanes = [T::NEG_INFINITY; 8];
+    for eight in eights {
+        lanes.iter_mut().zip(eight).for_each(|(l, &x)| *l = larger(*l, x));
+    }
+    lanes.iter().chain(rest).copied().fold(T::NEG_INFINITY, larger)
+}
+
+/// Fills `out` with `e^(x - largest)` and adds it up.
+pub(super) fn exp_minus<T: Real>(row: &[T], largest: T, out: &mut [T]) -> T {
+    out.iter_mut().zip(row).for_each(|(o, &x)| *o = (x - largest).exp());
+    sum_of(out.len(), |i| out[i])
+}
+
+/// Adds up `n` terms in eight interleaved parts: the error grows eight times slower than one by one.
+pub(super) fn sum_of<T: Real>(n: usize, term: impl Fn(usize) -> T) -> T {
+    let mut lanes = [T::ZERO; 8];
+    for i in (0..n / 8 * 8).step_by(8) {
+        lanes.iter_mut().enumerate().for_each(|(j, l)| *l += term(i + j));
+    }
+    let [a, b, c, d, e, f, g, h] = lanes;
+    let rest = (n / 8 * 8..n).fold(T::ZERO, |s, i| s + term(i));
+    ((a + b) + (c + d)) + ((e + f) + (g + h)) + rest
+}
