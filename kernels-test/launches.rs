@@ -7,8 +7,9 @@
 use std::sync::{Arc, OnceLock};
 
 use wgrad::Device;
-use wgrad::ops::REGISTRY;
-use wgrad::tensor::{AnyLowering, Caps, LoweredDispatch, Tensor};
+use wgrad::nn::{Conv2d, Dropout, Flatten, Init, Linear, MaxPool2d, Module, Parameters, Pass, Relu, Sequential, Tanh};
+use wgrad::ops::{Conv2dOptions, Padding, Pool2dOptions, REGISTRY};
+use wgrad::tensor::{AnyLowering, Caps, Input, LoweredDispatch, Tensor};
 
 use crate::registry::tensor;
 
@@ -65,8 +66,32 @@ pub fn all() -> &'static Lowered {
                 }
             }
         }
+        let step = training_step(&device);
+        all.plan("a training step", &step.iter().collect::<Vec<_>>());
         all
     })
+}
+
+/// The loss of a small CNN and its gradients: what the planner fuses across ops stands in no sample.
+fn training_step(device: &Device) -> Vec<Tensor> {
+    let init = &mut Init::new(device, 0);
+    let same = Conv2dOptions { padding: Padding::Same, ..Default::default() };
+    let model = Sequential::new()
+        .then(Conv2d::new(init, 1, 4, [5, 5], same).unwrap())
+        .then(Relu)
+        .then(MaxPool2d(Pool2dOptions::new([2, 2])))
+        .then(Flatten)
+        .then(Linear::new(init, 4 * 7 * 7, 32).unwrap())
+        .then(Tanh)
+        .then(Dropout::new(0.5))
+        .then(Linear::new(init, 32, 10).unwrap());
+    let pictures = tensor(device, &Input::uniform([3, 1, 14, 14], 0.0, 1.0, 1));
+    let labels = tensor(device, &Input::below([3], 10, 2));
+    let loss = model.forward(&pictures, &mut Pass::train(0)).cross_entropy(&labels);
+    let params: Vec<&Tensor> = model.named_parameters().into_iter().map(|(_, param)| param.get()).collect();
+    let mut results = wgrad::autodiff::grad(&loss, &params);
+    results.push(loss);
+    results
 }
 
 impl Lowered {

@@ -244,7 +244,7 @@ fn pooling_takes_the_largest_and_the_mean() {
     let x = tensor(init, &[1., 2., 5., 3., 4., 0., 1., -1., -2., -8., 0., 0., -4., -6., 4., 4.], &[1, 1, 4, 4]);
     let pass = &mut Pass::eval();
     let options = Pool2dOptions::new([2, 2]);
-    let y = MaxPool2d(options.clone()).forward(&x, pass);
+    let y = MaxPool2d(options).forward(&x, pass);
     assert_eq!((y.shape().to_vec(), y.to_vec::<f32>().unwrap()), (vec![1, 1, 2, 2], vec![4., 5., -2., 4.]));
     let y = AvgPool2d(options).forward(&x, pass);
     assert_eq!((y.shape().to_vec(), y.to_vec::<f32>().unwrap()), (vec![1, 1, 2, 2], vec![1.75, 2., -5., 2.]));

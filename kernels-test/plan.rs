@@ -70,7 +70,9 @@ fn the_same_seed_gives_the_same_bits_on_every_run() {
 
 #[test]
 fn the_gpu_trains_as_the_cpu_path_does() {
-    for make in [|| Box::new(Adam::new(1e-2)) as Box<dyn Optimizer>, || Box::new(Sgd::new(0.1).momentum(0.9).nesterov())] {
+    let adam = || Box::new(Adam::new(1e-2)) as Box<dyn Optimizer>;
+    let nesterov = || Box::new(Sgd::new(0.1).momentum(0.9).nesterov()) as Box<dyn Optimizer>;
+    for make in [adam as fn() -> _, nesterov] {
         let gpu = losses(&software(), &mut *make(), 8);
         let cpu = losses(&Device::cpu(), &mut *make(), 8);
         for (step, (g, c)) in gpu.iter().zip(&cpu).enumerate() {

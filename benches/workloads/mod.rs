@@ -134,7 +134,7 @@ pub fn make(name: &str, device: &Device) -> Result<Workload> {
             let mut init = Init::new(d, 0);
             let init = &mut init;
             let same = || Conv2dOptions { padding: Padding::Same, ..Default::default() };
-            let pool = || MaxPool2d(Pool2dOptions::square(2));
+            let pool = || MaxPool2d(Pool2dOptions::new([2, 2]));
             let net = Sequential::new().then(Conv2d::new(init, 1, 32, [5, 5], same())?).then(Relu).then(pool());
             let net = net.then(Conv2d::new(init, 32, 64, [5, 5], same())?).then(Relu).then(pool());
             let net = net.then(Flatten).then(Linear::new(init, 3136, 1024)?).then(Relu);

@@ -138,7 +138,7 @@ fn truth_values_hold_with_their_probability() -> Result<()> {
 #[test]
 fn dropout_keeps_the_mean_and_its_mask() -> Result<()> {
     let device = Device::cpu();
-    let x = Tensor::full(&device, [100_000], 3f32);
+    let x = Tensor::full(&device, [100_000], 3f32).into_leaf(true)?;
     let y = x.dropout(0.4, &mut Rng::new(7));
     let values = y.to_vec::<f32>()?;
     let kept = 3.0 * (1.0 / (1.0 - 0.4f32));

@@ -77,7 +77,7 @@ fn nothing_sums_to_zero_and_has_no_mean() -> Result<()> {
 #[test]
 fn gradients() -> Result<()> {
     let device = Device::cpu();
-    let x = tensor(&device, &[1., 5., 5., 2., 3., 4.], &[2, 3])?;
+    let x = tensor(&device, &[1., 5., 5., 2., 3., 4.], &[2, 3])?.into_leaf(true)?;
     assert_eq!(grad(&x.sum_all(), &[&x])[0].to_vec::<f32>()?, [1.; 6]);
     assert_eq!(grad(&x.mean(&[1]).sum_all(), &[&x])[0].to_vec::<f32>()?, [1. / 3.; 6]);
     // torch.amax(x, 1).sum().backward(): ties share

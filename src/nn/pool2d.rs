@@ -5,11 +5,11 @@ use crate::ops::Pool2dOptions;
 use crate::tensor::Tensor;
 
 /// The largest value of each window.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct MaxPool2d(pub Pool2dOptions);
 
 /// The mean of each window.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct AvgPool2d(pub Pool2dOptions);
 
 crate::parameters!(MaxPool2d {});

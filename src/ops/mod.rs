@@ -5,18 +5,22 @@ pub mod cast;
 pub mod col2im;
 pub mod compare;
 pub mod conv2d;
+pub mod cross_entropy;
 pub mod elementwise;
 pub mod im2col;
 pub mod matmul;
 pub mod pack;
+pub mod pool2d;
 pub mod random;
 pub mod reduce;
 pub mod sgd;
+pub mod softmax;
 
 pub mod view;
 
 pub use conv2d::Conv2dOptions;
 pub use im2col::Padding;
+pub use pool2d::Pool2dOptions;
 pub use random::Rng;
 
 use crate::tensor::Entry;
@@ -42,6 +46,19 @@ pub static REGISTRY: &[Entry] = &[
     Entry::of::<conv2d::Conv2d>(),
     Entry::of::<conv2d::Conv2dInputGrad>(),
     Entry::of::<conv2d::Conv2dWeightGrad>(),
+    Entry::of::<pool2d::MaxPool2d>(),
+    Entry::of::<pool2d::MaxPool2dGrad>(),
+    Entry::of::<pool2d::MaxPool2dGather>(),
+    Entry::of::<pool2d::AvgPool2d>(),
+    Entry::of::<pool2d::AvgPool2dGrad>(),
+    Entry::of::<softmax::Softmax>(),
+    Entry::of::<softmax::LogSoftmax>(),
+    Entry::of::<softmax::SoftmaxGrad>(),
+    Entry::of::<softmax::LogSoftmaxGrad>(),
+    Entry::of::<cross_entropy::CrossEntropy>(),
+    Entry::of::<cross_entropy::CrossEntropyDense>(),
+    Entry::of::<cross_entropy::CrossEntropyGrad>(),
+    Entry::of::<cross_entropy::CrossEntropyDenseGrad>(),
     Entry::of::<pack::Pack>(),
     Entry::of::<random::Random>(),
     Entry::of::<sgd::SgdStep>(),

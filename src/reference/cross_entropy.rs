@@ -41,7 +41,7 @@ pub fn sparse_grad<T: Real>(x: &View<T>, labels: &View<T>, dloss: &View<T>) -> A
             return dx.fill(T::of(f64::NAN));
         }
         let scale = d / exp_minus(row, max(row), dx);
-        dx.iter_mut().for_each(|e| *e = *e * scale);
+        dx.iter_mut().for_each(|e| *e *= scale);
         dx[label] += -d;
     })
 }

@@ -9,14 +9,17 @@ pub mod cast;
 pub mod col2im;
 pub mod compare;
 pub mod conv2d;
+pub mod cross_entropy;
 pub mod elementwise;
 pub mod im2col;
 pub mod matmul;
 pub mod pack;
+pub mod pool2d;
 pub mod random;
 mod real;
 pub mod reduce;
 pub mod sgd;
+pub mod softmax;
 pub mod view;
 
 pub use real::Real;

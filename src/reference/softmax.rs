@@ -53,7 +53,7 @@ pub fn softmax<T: Real>(x: &View<T>, axis: usize) -> Array<T> {
         let largest = max(row[0]);
         let sum = exp_minus(row[0], largest, out);
         let scale = T::ONE / sum;
-        out.iter_mut().for_each(|e| *e = *e * scale);
+        out.iter_mut().for_each(|e| *e *= scale);
     })
 }
 

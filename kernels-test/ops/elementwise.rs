@@ -1,0 +1,107 @@
+//! Known answers of the elementwise table: IEEE 754, kinks, functions where built-in forms lose digits, broadcasting.
+
+use wgrad::autodiff::grad;
+use wgrad::{Device, Tensor};
+
+use crate::registry::software;
+
+fn on_both(check: impl Fn(&Device)) {
+    check(&software());
+    check(&Device::cpu());
+}
+
+fn t(device: &Device, values: &[f32]) -> Tensor {
+    Tensor::from_slice(device, values, values.len()).unwrap()
+}
+
+#[test]
+fn powers_as_ieee_754_has_them() {
+    on_both(|d| {
+        let x = t(d, &[0.0, -2.0, -2.0, -2.0, 1.0, f32::NAN, 0.0, 2.0]);
+        let y = t(d, &[0.0, 3.0, 2.0, 0.5, f32::NAN, 0.0, -1.0, -2.0]);
+        let p = x.pow(&y).to_vec::<f32>().unwrap();
+        assert_eq!((p[0], p[4], p[5]), (1.0, 1.0, 1.0), "on {d}");
+        assert!((p[1] + 8.0).abs() < 1e-4 && (p[2] - 4.0).abs() < 1e-4 && (p[7] - 0.25).abs() < 1e-5, "{p:?} on {d}");
+        assert!(p[3].is_nan() && p[6] == f32::INFINITY, "{p:?} on {d}");
+    });
+}
+
+#[test]
+fn nan_is_not_dropped() {
+    on_both(|d| {
+        let x = t(d, &[f32::NAN, 1.0, f32::NAN]);
+        let y = t(d, &[2.0, f32::NAN, f32::NAN]);
+        for result in [x.maximum(&y), x.minimum(&y), &x + &y] {
+            assert!(result.to_vec::<f32>().unwrap().iter().all(|v| v.is_nan()), "on {d}");
+        }
+        let through = x.relu().to_vec::<f32>().unwrap();
+        assert!(through[0].is_nan() && through[1] == 1.0, "relu hides NaN on {d}: {through:?}");
+        assert!(x.clamp(0.0, 1.0).to_vec::<f32>().unwrap()[0].is_nan(), "clamp hides NaN on {d}");
+    });
+}
+
+#[test]
+fn digits_are_kept_where_built_in_functions_lose_them() {
+    on_both(|d| {
+        let x = [1e-6f32, -1e-4, 0.01, 0.2499, 0.2501];
+        let y = t(d, &x).tanh().to_vec::<f32>().unwrap();
+        for (x, y) in x.iter().zip(y) {
+            let want = (*x as f64).tanh();
+            assert!((y as f64 - want).abs() <= 4e-6 * want.abs(), "tanh({x}) = {y} on {d}");
+        }
+        let x = [0.99999f32, 1.0000001, 1.001, 1e-40];
+        let y = t(d, &x).ln().to_vec::<f32>().unwrap();
+        for (x, y) in x.iter().zip(y).take(3) {
+            let want = (*x as f64).ln();
+            assert!((y as f64 - want).abs() <= 4e-6 * want.abs(), "ln({x}) = {y} on {d}");
+        }
+        let edges = t(d, &[0.0, -1.0, f32::INFINITY]).ln().to_vec::<f32>().unwrap();
+        assert!(edges[0] == f32::NEG_INFINITY && edges[1].is_nan() && edges[2] == f32::INFINITY, "{edges:?} on {d}");
+        let s = t(d, &[-100.0, 100.0, 0.0]).sigmoid().to_vec::<f32>().unwrap();
+        assert!(s[0] >= 0.0 && s[0] < 1e-40 && s[1] == 1.0 && s[2] == 0.5, "{s:?} on {d}");
+    });
+}
+
+#[test]
+fn slopes_at_kinks_are_pytorchs() {
+    on_both(|d| {
+        let x = t(d, &[-1.0, 0.0, 2.0]);
+        assert_eq!(grad(&x.relu().sum_all(), &[&x])[0].to_vec::<f32>().unwrap(), [0.0, 0.0, 1.0], "relu on {d}");
+        let x = t(d, &[-1.0, 0.0, 2.0]);
+        assert_eq!(grad(&x.abs().sum_all(), &[&x])[0].to_vec::<f32>().unwrap(), [-1.0, 0.0, 1.0], "abs on {d}");
+        let (a, b) = (t(d, &[1.0, 3.0, 2.0]), t(d, &[2.0, 1.0, 2.0]));
+        let slopes = grad(&a.maximum(&b).sum_all(), &[&a, &b]);
+        assert_eq!(slopes[0].to_vec::<f32>().unwrap(), [0.0, 1.0, 0.5], "maximum on {d}");
+        assert_eq!(slopes[1].to_vec::<f32>().unwrap(), [1.0, 0.0, 0.5], "maximum on {d}");
+    });
+}
+
+#[test]
+fn shapes_broadcast_and_gradients_are_summed_back() {
+    on_both(|d| {
+        let column = t(d, &[1.0, 2.0, 3.0]).reshape([3, 1]);
+        let row = t(d, &[10.0, 20.0]);
+        let product = &column * &row;
+        let slopes = grad(&product.sum_all(), &[&column, &row]);
+        assert_eq!(product.to_vec::<f32>().unwrap(), [10.0, 20.0, 20.0, 40.0, 30.0, 60.0]);
+        assert_eq!(slopes[0].to_vec::<f32>().unwrap(), [30.0, 30.0, 30.0]);
+        assert_eq!(slopes[1].to_vec::<f32>().unwrap(), [6.0, 6.0]);
+    });
+}
+
+#[test]
+fn whole_numbers_have_defined_division() {
+    on_both(|d| {
+        let a = Tensor::from_slice(d, &[7i32, -7, 5, i32::MIN], 4).unwrap();
+        let b = Tensor::from_slice(d, &[2i32, 2, 0, -1], 4).unwrap();
+        assert_eq!(a.div(&b).to_vec::<i32>().unwrap(), [3, -3, 5, i32::MIN], "on {d}");
+        assert_eq!(a.rem(&b).to_vec::<i32>().unwrap()[..3], [1, -1, 0], "on {d}");
+    });
+}
+
+#[test]
+#[should_panic(expected = "cast")]
+fn types_do_not_mix() {
+    let d = Device::cpu();
+    let _ = t(&d, &[1.0]).add(&Tensor::from_slice(&d, &[1u32], 1).unwrap());
+}
