@@ -2,6 +2,7 @@
 //!
 //! Operands are read where they lie, by strides, so the transposes of the backward pass cost nothing.
 
+use super::view::Permute;
 use crate::device::Shader;
 use crate::error::ShapeError;
 use crate::reference::{Array, Real, View, matmul as reference};
@@ -336,6 +337,12 @@ fn dense(m: usize, n: usize, k: usize, batches: usize, [a, b, c]: [Slot; 3]) -> 
     Gemm { m, n, k, batch: [1, batches], k_outer: 1, a, b, c, accumulate: false }
 }
 
+/// Whether a tensor was recorded as another with its last two axes swapped.
+fn is_transposed(x: &Tensor) -> bool {
+    let swap: Vec<usize> = (0..x.rank() - 2).chain([x.rank() - 1, x.rank() - 2]).collect();
+    x.node.history().is_some_and(|h| h.op.same(&Permute { axes: swap }))
+}
+
 impl Op for Matmul {
     const NAME: &'static str = "matmul";
 
@@ -358,14 +365,15 @@ impl Op for Matmul {
     }
 
     fn backward(&self) -> Backward<Self> {
-        // C = A B: dA = dC B^T, dB = A^T dC.
+        // C = A B: dA = dC B^T, dB = A^T dC. Of a transposed operand (the weight of a linear layer) the product is taken the
+        // other way round, so that its gradient comes out in the operand's own order and is not copied into it.
         Backward::Rule(|_, v| {
-            let (a, b) = (&v.inputs[0], &v.inputs[1]);
+            let (a, b, dc) = (&v.inputs[0], &v.inputs[1], v.dy());
             let t = |x: &Tensor| x.transpose(x.rank() - 2, x.rank() - 1);
-            vec![
-                v.when(0, || Tensor::apply(Matmul, &[v.dy(), &t(b)])),
-                v.when(1, || Tensor::apply(Matmul, &[&t(a), v.dy()])),
-            ]
+            let product = |a: &Tensor, b: &Tensor| Tensor::apply(Matmul, &[a, b]);
+            let da = || if is_transposed(a) { t(&product(b, &t(dc))) } else { product(dc, &t(b)) };
+            let db = || if is_transposed(b) { t(&product(&t(dc), a)) } else { product(&t(a), dc) };
+            vec![v.when(0, da), v.when(1, db)]
         })
     }
 

@@ -85,9 +85,10 @@ pub fn max_pool2d<T: Real>(x: &View<T>, pool: &Pool) -> (Array<T>, Array<T>) {
             pool.each_tap([h, w], [shape[2], shape[3]], |to, from, step| {
                 let pixels = x[from..].iter().step_by(step).zip((from as u32..).step_by(step));
                 for ((y, at), (&v, position)) in y[to.clone()].iter_mut().zip(&mut at[to]).zip(pixels) {
-                    if v > *y || v.is_nan() || *at == NOWHERE {
-                        (*y, *at) = (v, position);
-                    }
+                    // Without a branch: which pixel wins cannot be predicted.
+                    let wins = (v > *y) | v.is_nan() | (*at == NOWHERE);
+                    *y = std::hint::select_unpredictable(wins, v, *y);
+                    *at = std::hint::select_unpredictable(wins, position, *at);
                 }
             });
         });
