@@ -50,7 +50,9 @@ fn parse() -> std::result::Result<Args, String> {
             other => args.names = other.into(),
         }
     }
-    if args.names.is_empty() { args.names = "all".into() }
+    if args.names.is_empty() {
+        args.names = "all".into()
+    }
     Ok(args)
 }
 

@@ -120,7 +120,10 @@ fn accuracy(model: &Sequential, device: &Device, set: &Images) -> Result<f32> {
 fn upload(device: &Device, set: &Images, batch: &[usize]) -> Result<(Tensor, Tensor)> {
     let (pixels, labels) = set.gather(batch);
     let [c, h, w] = set.shape;
-    Ok((Tensor::from_slice(device, &pixels, [batch.len(), c, h, w])?, Tensor::from_slice(device, &labels, batch.len())?))
+    Ok((
+        Tensor::from_slice(device, &pixels, [batch.len(), c, h, w])?,
+        Tensor::from_slice(device, &labels, batch.len())?,
+    ))
 }
 
 fn main() -> std::process::ExitCode {

@@ -24,7 +24,8 @@ fn the_worked_example_of_the_course() {
         let (x1, x2) = (number(&device, 2.0), number(&device, 5.0));
         let y = course(&x1, &x2);
         let slopes = grad(&y, &[&x1, &x2]);
-        let close = |got: f64, want: f64| assert!((got - want).abs() < tolerance * 10.0, "{got}, not {want}, on {device}");
+        let close =
+            |got: f64, want: f64| assert!((got - want).abs() < tolerance * 10.0, "{got}, not {want}, on {device}");
         close(value(&y), 2f64.ln() + 10.0 - 5f64.sin());
         assert!((value(&y) - 11.652).abs() < 5e-4);
         close(value(&slopes[0]), 5.5);

@@ -34,7 +34,9 @@ fn losses(device: &Device, optimizer: &mut dyn Optimizer, steps: usize) -> Vec<u
 
 #[test]
 fn after_the_first_step_a_training_loop_makes_nothing() {
-    for device in [software(), Device::gpu(&GpuOptions { software: true, immediates: false, ..Default::default() }).unwrap()] {
+    for device in
+        [software(), Device::gpu(&GpuOptions { software: true, immediates: false, ..Default::default() }).unwrap()]
+    {
         let mut model = mlp(&device);
         let mut optimizer = Adam::new(1e-3);
         let mut pass = Pass::train(3);

@@ -230,7 +230,11 @@ fn check_gradient(device: &Device, tolerance: f64, name: &str, sample: &AnySampl
         }
         Some(NoGrad::Source) => {
             let no_floats = float.is_empty() || outputs.iter().all(|m| m.dtype != DType::F32);
-            return if no_floats { Ok(()) } else { Err(format!("{name} {:?} is no source: floats go in and out", sample.op)) };
+            return if no_floats {
+                Ok(())
+            } else {
+                Err(format!("{name} {:?} is no source: floats go in and out", sample.op))
+            };
         }
         Some(_) => return Ok(()),
         None if !sample.smooth => return Ok(()),

@@ -34,11 +34,6 @@ var<immediate> p: Params;
 @group(0) @binding(1) var<storage, read_write> plain_y: array<f32>; // of the kernels without positions
 @group(0) @binding(2) var<storage, read_write> new_positions: array<u32>;
 
-// By its bits: a compiler may assume that there is no NaN.
-fn is_nan(v: f32) -> bool {
-    return (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u;
-}
-
 // The first pixel on or after `start` in steps of `step` that is not negative, counted in steps.
 fn first_tap(start: i32, step: u32) -> u32 {
     return (u32(max(-start, 0)) + step - 1u) / step;

@@ -99,3 +99,13 @@ impl ShapeError {
         Self { op: op.into(), problem: problem.into() }
     }
 }
+
+/// The value, or a panic at the line of whoever called the method that asked. Not `unwrap_or_else`: a closure would be
+/// named as the place.
+#[track_caller]
+pub(crate) fn fit<T>(result: std::result::Result<T, ShapeError>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(mistake) => panic!("{mistake}"),
+    }
+}

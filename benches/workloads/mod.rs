@@ -7,8 +7,16 @@ use wgrad::optim::{Adam, Optimizer, Sgd};
 use wgrad::{Device, Error, Result, Tensor, eval};
 
 pub const NAMES: &[&str] = &[
-    "matmul_256", "matmul_1024", "matmul_2048", "add_16m", "reduce_16m", "softmax_4096x1000", "xent_4096x1000",
-    "conv_fwd_bwd", "lr_step", "cnn_cpcpff_step",
+    "matmul_256",
+    "matmul_1024",
+    "matmul_2048",
+    "add_16m",
+    "reduce_16m",
+    "softmax_4096x1000",
+    "xent_4096x1000",
+    "conv_fwd_bwd",
+    "lr_step",
+    "cnn_cpcpff_step",
 ];
 
 /// What a step runs, and the results of the last one.

@@ -44,9 +44,7 @@ impl OptimizerOptions {
             "sgd" => Ok(Box::new(Sgd::scheduled(schedule))),
             "momentum" => Ok(Box::new(Sgd::scheduled(schedule).momentum(0.9))),
             "nesterov" => Ok(Box::new(Sgd::scheduled(schedule).momentum(0.9).nesterov())),
-            name => {
-                Err(Error::argument(format!("unknown optimizer {name:?}"), "use adam, sgd, momentum or nesterov"))
-            }
+            name => Err(Error::argument(format!("unknown optimizer {name:?}"), "use adam, sgd, momentum or nesterov")),
         }
     }
 }
@@ -152,8 +150,9 @@ impl Log {
     /// If the file cannot be made.
     pub fn create(path: Option<&Path>) -> Result<Log> {
         let Some(path) = path else { return Ok(Log(None)) };
-        let file = File::create(path)
-            .map_err(|e| Error::file(path, format!("cannot be made: {e}"), "Name a file in a folder that can be written"))?;
+        let file = File::create(path).map_err(|e| {
+            Error::file(path, format!("cannot be made: {e}"), "Name a file in a folder that can be written")
+        })?;
         let mut log = Log(Some((path.to_path_buf(), BufWriter::new(file))));
         log.line("step,loss")?;
         Ok(log)

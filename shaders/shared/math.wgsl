@@ -68,9 +68,11 @@ fn power(x: f32, y: f32) -> f32 {
     }
     let whole = floor(y) == y;
     let odd = whole && floor(0.5 * y) * 2.0 != y;
-    let size = pow(abs(x), y);
     if (x < 0.0 && !whole) {
         return nan_like(x);
     }
-    return select(size, -size, x < 0.0 && odd);
+    // Built-in pow is not defined at 0.
+    let infinity = bitcast<f32>((bitcast<u32>(x) & 0u) | 0x7f800000u);
+    let size = select(pow(abs(x), y), select(0.0, infinity, y < 0.0), x == 0.0);
+    return select(size, -size, odd && (bitcast<u32>(x) >> 31u) == 1u);
 }

@@ -17,7 +17,11 @@ use crate::tensor::{Node, Tensor, Vjp};
 /// ([`Tensor::into_leaf`]): take the gradient before the value, or track the leaf.
 #[track_caller]
 pub fn grad(y: &Tensor, wrt: &[&Tensor]) -> Vec<Tensor> {
-    assert!(y.elements() == 1, "grad: the function's value has shape {}, it must be one number; sum it first", y.shape());
+    assert!(
+        y.elements() == 1,
+        "grad: the function's value has shape {}, it must be one number; sum it first",
+        y.shape()
+    );
     vjp(&[y], &[&Tensor::ones(y.device(), y.shape())], wrt)
 }
 
@@ -50,7 +54,12 @@ pub fn vjp(outputs: &[&Tensor], cotangents: &[&Tensor], wrt: &[&Tensor]) -> Vec<
 pub fn try_vjp(outputs: &[&Tensor], cotangents: &[&Tensor], wrt: &[&Tensor]) -> Vec<Option<Tensor>> {
     assert_eq!(outputs.len(), cotangents.len(), "vjp: one cotangent per output");
     for (y, dy) in outputs.iter().zip(cotangents) {
-        assert!(y.shape() == dy.shape(), "vjp: an output of shape {} has a cotangent of shape {}", y.shape(), dy.shape());
+        assert!(
+            y.shape() == dy.shape(),
+            "vjp: an output of shape {} has a cotangent of shape {}",
+            y.shape(),
+            dy.shape()
+        );
     }
     let walk = Walk::from(outputs, wrt);
     let mut sums: HashMap<(*const Node, usize), Tensor> = HashMap::new();
@@ -75,8 +84,7 @@ pub fn try_vjp(outputs: &[&Tensor], cotangents: &[&Tensor], wrt: &[&Tensor]) -> 
             cotangents[0] = Some(Tensor::zeros(&node.device, outputs[0].shape()));
         }
         let needed: Vec<bool> = history.inputs.iter().map(|i| walk.needed(i)).collect();
-        let context =
-            Vjp { inputs: &history.inputs, outputs: &outputs, cotangents: &cotangents, needed: &needed };
+        let context = Vjp { inputs: &history.inputs, outputs: &outputs, cotangents: &cotangents, needed: &needed };
         let Some(found) = history.op.vjp(&context) else { continue };
         assert_eq!(
             found.len(),
@@ -144,9 +152,8 @@ impl Walk {
             }
             let history = node.history();
             if finished || history.is_none() {
-                let below = history.is_some_and(|h| {
-                    h.op.no_grad().is_none() && h.inputs.iter().any(|i| walk.needed(i))
-                });
+                let below =
+                    history.is_some_and(|h| h.op.no_grad().is_none() && h.inputs.iter().any(|i| walk.needed(i)));
                 let needed = below || walk.is_wrt(&node);
                 walk.needed.insert(key, needed);
                 if needed {

@@ -100,12 +100,12 @@ impl Gpu {
         });
 
         let tally = Arc::new(Tally::default());
-        let subgroup = if features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size
-        {
-            info.subgroup_min_size
-        } else {
-            0
-        };
+        let subgroup =
+            if features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size {
+                info.subgroup_min_size
+            } else {
+                0
+            };
         Ok(Gpu {
             pool: Arc::new(Pool::new(Arc::clone(&tally))),
             pipelines: Pipelines::default(),

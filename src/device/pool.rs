@@ -7,7 +7,7 @@
 //! run of a plan binds the same buffers as the first.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use super::Gpu;
@@ -31,9 +31,16 @@ pub struct Buffer {
     pub(super) id: u64,
     class: u64,
     pool: Weak<Pool>,
+    retired: AtomicBool,
 }
 
 impl Buffer {
+    /// Gives the memory back to the driver, not to the pool, when the last handle is dropped: for what was needed once,
+    /// such as parameters that moved into a slab.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+
     /// Bytes allocated: its size class.
     pub fn size(&self) -> u64 {
         self.class
@@ -48,6 +55,9 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if let Some(pool) = self.pool.upgrade() {
+            if self.retired.load(Ordering::Relaxed) {
+                return pool.tally.shrink(self.class);
+            }
             let mut free = pool.free.lock().unwrap_or_else(|e| e.into_inner());
             let shelf = free.entry(self.class).or_default();
             // Sorted by age, youngest first, and taken from the end: the same sequence of requests gets the same
@@ -86,10 +96,11 @@ impl Gpu {
             free.get_mut(&class).and_then(Vec::pop)
         };
         if let Some((id, raw)) = reused {
-            return Ok(Arc::new(Buffer { raw, id, class, pool: Arc::downgrade(&self.pool) }));
+            return Ok(self.handle(raw, id, class));
         }
         if class > self.limits().max_buffer_size {
-            let limit = format!("more than the {} bytes this adapter allows in one buffer", self.limits().max_buffer_size);
+            let limit =
+                format!("more than the {} bytes this adapter allows in one buffer", self.limits().max_buffer_size);
             return Err(Error::OutOfMemory { what: what.into(), bytes, limit });
         }
         match self.create(class) {
@@ -144,7 +155,10 @@ impl Gpu {
         self.check()?;
         Tally::add(&self.tally().buffers, 1);
         self.pool.tally.grow(class);
-        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        Ok(Arc::new(Buffer { raw, id, class, pool: Arc::downgrade(&self.pool) }))
+        Ok(self.handle(raw, NEXT_ID.fetch_add(1, Ordering::Relaxed), class))
+    }
+
+    fn handle(&self, raw: wgpu::Buffer, id: u64, class: u64) -> Arc<Buffer> {
+        Arc::new(Buffer { raw, id, class, pool: Arc::downgrade(&self.pool), retired: AtomicBool::new(false) })
     }
 }

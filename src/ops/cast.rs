@@ -28,9 +28,13 @@ impl Op for Cast {
             let (wgsl, block): (&'static str, BlockFn) = match (metas[0].dtype, op.to) {
                 (DType::F32, DType::I32) => ("i32({a})", |a, o| map_words::<f32, i32>(a, o, |x| x as i32)),
                 (DType::F32, DType::U32) => ("u32({a})", |a, o| map_words::<f32, u32>(a, o, |x| x as u32)),
-                (DType::F32, DType::Bool) => ("({a} != 0.0)", |a, o| map_words::<f32, u32>(a, o, |x| (x != 0.0) as u32)),
+                (DType::F32, DType::Bool) => {
+                    ("({a} != 0.0)", |a, o| map_words::<f32, u32>(a, o, |x| (x != 0.0) as u32))
+                }
                 (DType::I32, DType::F32) => ("f32({a})", |a, o| map_words::<i32, f32>(a, o, |x| x as f32)),
-                (DType::U32 | DType::Bool, DType::F32) => ("f32({a})", |a, o| map_words::<u32, f32>(a, o, |x| x as f32)),
+                (DType::U32 | DType::Bool, DType::F32) => {
+                    ("f32({a})", |a, o| map_words::<u32, f32>(a, o, |x| x as f32))
+                }
                 (DType::I32, DType::Bool) => ("({a} != 0)", |a, o| map_words::<u32, u32>(a, o, |x| (x != 0) as u32)),
                 (DType::U32, DType::Bool) => ("({a} != 0u)", |a, o| map_words::<u32, u32>(a, o, |x| (x != 0) as u32)),
                 (_, DType::I32) => ("i32({a})", |a, o| o.copy_from_slice(a[0])),

@@ -1,7 +1,7 @@
 //! Comparisons, and the choice between two values by one. Truth values have no gradient; what they choose has.
 
 use super::elementwise::{broadcast_pair, same_meta, zip_words};
-use crate::error::ShapeError;
+use crate::error::{ShapeError, fit};
 use crate::reference::{Array, Real, View, compare as reference};
 use crate::tensor::{Backward, BlockFn, DType, Input, Lowering, Meta, NoGrad, Op, Sample, Scalar, Tensor, Tolerance};
 
@@ -101,10 +101,8 @@ impl Op for Select {
     fn infer(&self, inputs: &[Meta]) -> Result<Vec<Meta>, ShapeError> {
         same_meta("select", &inputs[1], &inputs[2])?;
         if inputs[0].dtype != DType::Bool || inputs[0].shape != inputs[1].shape {
-            let problem = format!(
-                "the mask is {} {}, it must be bool {}",
-                inputs[0].dtype, inputs[0].shape, inputs[1].shape
-            );
+            let problem =
+                format!("the mask is {} {}, it must be bool {}", inputs[0].dtype, inputs[0].shape, inputs[1].shape);
             return Err(ShapeError::new("select", problem));
         }
         Ok(vec![inputs[1].clone()])
@@ -154,7 +152,7 @@ macro_rules! compare_methods {
                 /// If the shapes do not broadcast or the types differ.
                 #[track_caller]
                 pub fn $method(&self, other: &Tensor) -> Tensor {
-                    let (a, b) = broadcast_pair(self, other, stringify!($method)).unwrap_or_else(|e| panic!("{e}"));
+                    let (a, b) = fit(broadcast_pair(self, other, stringify!($method)));
                     Tensor::apply(Compare::$kind, &[&a, &b])
                 }
             )*
@@ -172,7 +170,7 @@ impl Tensor {
     #[track_caller]
     pub fn select(mask: &Tensor, a: &Tensor, b: &Tensor) -> Tensor {
         let shape = mask.shape().broadcast(a.shape(), "select").and_then(|s| s.broadcast(b.shape(), "select"));
-        let shape = shape.unwrap_or_else(|e| panic!("{e}"));
+        let shape = fit(shape);
         Tensor::apply(Select, &[&mask.broadcast_to(&shape), &a.broadcast_to(&shape), &b.broadcast_to(&shape)])
     }
 }

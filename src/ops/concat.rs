@@ -4,7 +4,7 @@
 //! or sliced input is not copied first.
 
 use crate::device::Shader;
-use crate::error::ShapeError;
+use crate::error::{ShapeError, fit};
 use crate::ops::reduce::resolve_axis;
 use crate::reference::concat as reference;
 use crate::reference::{Array, Real, View};
@@ -148,7 +148,7 @@ impl Tensor {
     /// If there are no tensors, the axis does not exist, or shapes or types do not fit.
     #[track_caller]
     pub fn concat(tensors: &[&Tensor], axis: isize) -> Tensor {
-        Tensor::try_concat(tensors, axis).unwrap_or_else(|e| panic!("{e}"))
+        fit(Tensor::try_concat(tensors, axis))
     }
 
     /// [`Tensor::concat`], with a mistake of shapes as an error.
@@ -170,7 +170,7 @@ impl Tensor {
     #[track_caller]
     pub fn stack(tensors: &[&Tensor], axis: isize) -> Tensor {
         let first = tensors.first().expect("stack: there is nothing to join");
-        let axis = resolve_axis("stack", axis, first.rank() + 1).unwrap_or_else(|e| panic!("{e}"));
+        let axis = fit(resolve_axis("stack", axis, first.rank() + 1));
         assert!(
             tensors.iter().all(|t| t.shape() == first.shape()),
             "stack: the shapes {:?} differ; they must be equal",

@@ -95,7 +95,7 @@ impl Sizes {
     fn new(op: &str, conv: &Conv2d, x: [usize; 4], outs: usize, kernel: [usize; 2]) -> Result<Self, ShapeError> {
         let [images, channels, h, w] = x;
         let window = conv.window(kernel);
-        if conv.groups == 0 || channels % conv.groups != 0 || outs % conv.groups != 0 {
+        if conv.groups == 0 || !channels.is_multiple_of(conv.groups) || !outs.is_multiple_of(conv.groups) {
             let problem = format!(
                 "{} groups of {channels} input and {outs} output channels; the number of groups must divide both",
                 conv.groups
@@ -481,7 +481,10 @@ const fn case(
     padding: [usize; 4],
     dilation: [usize; 2],
 ) -> Case {
-    let groups = if weight[1] == 0 { 1 } else { x[1] / weight[1] };
+    let groups = match x[1].checked_div(weight[1]) {
+        Some(groups) => groups,
+        None => 1,
+    };
     Case { x, weight, conv: Conv2d { stride, padding, dilation, groups } }
 }
 
@@ -531,7 +534,11 @@ impl Tensor {
     /// If the shapes or the options do not fit each other.
     #[track_caller]
     pub fn conv2d(&self, weight: &Tensor, bias: Option<&Tensor>, options: &Conv2dOptions) -> Tensor {
-        self.try_conv2d(weight, bias, options).unwrap_or_else(|e| panic!("{e}"))
+        match self.try_conv2d(weight, bias, options) {
+            Ok(y) => y,
+            // Not in a closure: the panic names the caller's line.
+            Err(fault) => panic!("{fault}"),
+        }
     }
 
     /// [`Tensor::conv2d`] with a shape mistake as an error.

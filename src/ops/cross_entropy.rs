@@ -5,7 +5,7 @@
 //! whose rules are written in primitive ops, so that second derivatives are there too.
 
 use crate::device::Shader;
-use crate::error::ShapeError;
+use crate::error::{ShapeError, fit};
 use crate::ops::softmax::over_rows;
 use crate::reference::cross_entropy::{self as reference, class_axis};
 use crate::reference::{Array, Real, View};
@@ -285,7 +285,7 @@ impl Tensor {
     /// If the shapes or types do not fit.
     #[track_caller]
     pub fn cross_entropy(&self, targets: &Tensor) -> Tensor {
-        self.try_cross_entropy(targets).unwrap_or_else(|e| panic!("{e}"))
+        fit(self.try_cross_entropy(targets))
     }
 
     /// [`Tensor::cross_entropy`], with a mistake of shapes as an error.
@@ -303,7 +303,7 @@ impl Tensor {
     /// If the shapes or types do not fit.
     #[track_caller]
     pub fn cross_entropy_none(&self, targets: &Tensor) -> Tensor {
-        self.try_cross_entropy_none(targets).unwrap_or_else(|e| panic!("{e}"))
+        fit(self.try_cross_entropy_none(targets))
     }
 
     /// [`Tensor::cross_entropy_none`], with a mistake of shapes as an error.

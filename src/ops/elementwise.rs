@@ -6,7 +6,7 @@
 
 use std::ops;
 
-use crate::error::ShapeError;
+use crate::error::{ShapeError, fit};
 use crate::reference::elementwise as reference;
 use crate::reference::{Array, Real, View};
 use crate::tensor::{
@@ -198,7 +198,7 @@ macro_rules! binary {
                 /// If the shapes do not broadcast or the types differ.
                 #[track_caller]
                 pub fn $method(&self, other: &Tensor) -> Tensor {
-                    self.$try_method(other).unwrap_or_else(|e| panic!("{e}"))
+                    fit(self.$try_method(other))
                 }
                 #[doc = concat!("[`Tensor::", stringify!($method), "`], with a mistake of shapes as an error.")]
                 #[track_caller]
@@ -246,7 +246,13 @@ fn share(a: &Tensor, b: &Tensor, wins: fn(&Tensor, &Tensor) -> Tensor) -> Tensor
 
 fn integer_power(a: i64, b: i64) -> i64 {
     if b < 0 {
-        return if a == 1 { 1 } else if a == -1 { if b % 2 == 0 { 1 } else { -1 } } else { 0 };
+        return if a == 1 {
+            1
+        } else if a == -1 {
+            if b % 2 == 0 { 1 } else { -1 }
+        } else {
+            0
+        };
     }
     a.wrapping_pow(b.min(u32::MAX as i64) as u32)
 }

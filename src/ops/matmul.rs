@@ -115,6 +115,10 @@ const SKINNY: usize = 8;
 /// Products of fewer multiplications than this are not worth a kernel that takes long to compile.
 const TINY: usize = 4096;
 
+/// No slice of a reduction is longer. llvmpipe leaves every loop once an invocation has gone through 65,535 rounds of all
+/// of its loops, and says nothing; a round of the kernels may take three of those. Elsewhere it only shortens long sums.
+const LONGEST: usize = 16384;
+
 impl Gemm {
     /// The kernel for these sizes on this adapter.
     fn variant(&self, caps: Caps) -> Variant {
@@ -137,15 +141,30 @@ impl Gemm {
         Variant::Tiled
     }
 
-    /// Into how many slices of `k_outer` and of `k` the reduction is cut, so that few tiles still fill the device.
-    fn slices(&self, groups: usize, caps: Caps) -> (usize, usize) {
-        // Enough workgroups for the largest GPUs twice over, and a length of which the overhead is small.
+    /// The steps by which the reduction is cut into slices, along `k_outer` and `k`.
+    fn slice_steps(&self, groups: usize, caps: Caps) -> (usize, usize) {
+        // Enough slices that few tiles still fill the largest GPUs twice over, but none so short that adding up costs.
         let (wanted, least) = if caps.software { (8, 1024) } else { (256, 256) };
-        let count = (wanted / groups.max(1)).min(self.k * self.k_outer / least);
-        match count {
-            0 | 1 => (1, 1),
-            s if s <= self.k_outer => (s, 1),
-            s => (self.k_outer, (s / self.k_outer).min(self.k.div_ceil(16)).max(1)),
+        let all = self.k * self.k_outer;
+        let length = all.div_ceil((wanted / groups.max(1)).max(1)).max(least).min(LONGEST);
+        match length {
+            length if length >= all => (self.k_outer, self.k),
+            length if length >= self.k => (length / self.k, self.k),
+            length => (1, length.next_multiple_of(16)),
+        }
+    }
+
+    /// The sum in pieces, each added to the ones before: where the partial sums of all slices do not fit a binding.
+    fn launch_in_turn(&self, (k_outer_step, k_step): (usize, usize), cx: &mut Lower) {
+        let cut = |extent: usize, step: usize| (0..extent).step_by(step).map(move |i| (i, step.min(extent - i)));
+        let pieces = cut(self.k_outer, k_outer_step).flat_map(|o| cut(self.k, k_step).map(move |l| (o, l)));
+        for (i, ((o, k_outer), (l, k))) in pieces.enumerate() {
+            let moved = |x: Matrix, along_k: isize| Matrix {
+                base: x.base.wrapping_add_signed(o as isize * x.k_outer + l as isize * along_k),
+                ..x
+            };
+            let (a, b) = (moved(self.a, self.a.col), moved(self.b, self.b.row));
+            Gemm { k, k_outer, a, b, accumulate: self.accumulate || i > 0, ..*self }.launch(cx);
         }
     }
 
@@ -177,15 +196,15 @@ impl Gemm {
         let variant = g.variant(cx.caps());
         let (tiles_m, tiles_n) = (g.m.div_ceil(variant.tile()), g.n.div_ceil(variant.tile()));
         let per_group = if variant == Variant::Plain { 64 } else { 1 };
-        let (slices_outer, slices) = g.slices((tiles_m * tiles_n * batches).div_ceil(per_group), cx.caps());
-        let (k_outer_step, k_step) = (g.k_outer.div_ceil(slices_outer), g.k.div_ceil(slices));
-        // Rounding the steps up may leave the last slices nothing to do.
-        let k_step = if slices > 1 { k_step.next_multiple_of(16) } else { k_step };
-        let (slices_outer, slices) =
-            (g.k_outer.div_ceil(k_outer_step.max(1)).max(1), g.k.div_ceil(k_step.max(1)).max(1));
+        let steps = g.slice_steps((tiles_m * tiles_n * batches).div_ceil(per_group), cx.caps());
+        let (k_outer_step, k_step) = (steps.0.max(1), steps.1.max(1));
+        let (slices_outer, slices) = (g.k_outer.div_ceil(k_outer_step).max(1), g.k.div_ceil(k_step).max(1));
         let all_slices = slices_outer * slices;
 
         let count = g.m * g.n * batches;
+        if all_slices > 1 && (all_slices * count) as u64 * 4 > cx.caps().max_binding {
+            return g.launch_in_turn((k_outer_step, k_step), cx);
+        }
         let target = g.c;
         if all_slices > 1 {
             let (matrix, n) = ((g.m * g.n) as isize, g.n as isize);
@@ -433,7 +452,11 @@ impl Tensor {
     /// If the inner extents differ, the leading axes do not broadcast, or an operand has no axes.
     #[track_caller]
     pub fn matmul(&self, other: &Tensor) -> Tensor {
-        self.try_matmul(other).unwrap_or_else(|e| panic!("{e}"))
+        match self.try_matmul(other) {
+            Ok(y) => y,
+            // Not in a closure: the panic names the caller's line.
+            Err(fault) => panic!("{fault}"),
+        }
     }
 
     /// [`Tensor::matmul`] with a shape mistake as an error.

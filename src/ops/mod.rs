@@ -4,12 +4,14 @@ pub mod adam;
 pub mod cast;
 pub mod col2im;
 pub mod compare;
+pub mod concat;
 pub mod conv2d;
 pub mod cross_entropy;
 pub mod elementwise;
 pub mod im2col;
 pub mod matmul;
 pub mod pack;
+pub mod pad;
 pub mod pool2d;
 pub mod random;
 pub mod reduce;
@@ -59,6 +61,8 @@ pub static REGISTRY: &[Entry] = &[
     Entry::of::<cross_entropy::CrossEntropyDense>(),
     Entry::of::<cross_entropy::CrossEntropyGrad>(),
     Entry::of::<cross_entropy::CrossEntropyDenseGrad>(),
+    Entry::of::<concat::Concat>(),
+    Entry::of::<pad::Pad>(),
     Entry::of::<pack::Pack>(),
     Entry::of::<random::Random>(),
     Entry::of::<sgd::SgdStep>(),

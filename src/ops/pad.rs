@@ -1,7 +1,7 @@
 //! A tensor set into a larger one that is filled with one value.
 
 use crate::device::Shader;
-use crate::error::ShapeError;
+use crate::error::{ShapeError, fit};
 use crate::reference::pad as reference;
 use crate::reference::{Array, Real, View};
 use crate::tensor::{
@@ -163,7 +163,7 @@ impl Tensor {
     /// If there is not one pair per axis.
     #[track_caller]
     pub fn pad(&self, padding: &[(usize, usize)], value: f32) -> Tensor {
-        self.try_pad(padding, value).unwrap_or_else(|e| panic!("{e}"))
+        fit(self.try_pad(padding, value))
     }
 
     /// [`Tensor::pad`], with a mistake of shapes as an error.

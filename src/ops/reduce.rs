@@ -5,7 +5,7 @@
 //! depends on the shape alone; there are no atomics, and the same input gives the same bits.
 
 use crate::device::Shader;
-use crate::error::ShapeError;
+use crate::error::{ShapeError, fit};
 use crate::reference::reduce as reference;
 use crate::reference::{Array, Real, View};
 use crate::tensor::{
@@ -416,12 +416,12 @@ macro_rules! reductions {
             /// If an axis does not exist or is named twice.
             #[track_caller]
             pub fn $name(&self, axes: &[isize]) -> Tensor {
-                self.try_reduce(ReduceKind::$kind, axes, false).unwrap_or_else(|e| panic!("{e}"))
+                fit(self.try_reduce(ReduceKind::$kind, axes, false))
             }
             #[doc = concat!("[`Tensor::", stringify!($name), "`], with the axes kept as extent 1.")]
             #[track_caller]
             pub fn $keep_name(&self, axes: &[isize]) -> Tensor {
-                self.try_reduce(ReduceKind::$kind, axes, true).unwrap_or_else(|e| panic!("{e}"))
+                fit(self.try_reduce(ReduceKind::$kind, axes, true))
             }
         )* }
     };
@@ -482,7 +482,7 @@ impl Tensor {
     /// If an axis does not exist or is named twice, or if there are no elements.
     #[track_caller]
     pub fn argmax(&self, axes: &[isize]) -> Tensor {
-        let axes = self.resolve_axes("argmax", axes).unwrap_or_else(|e| panic!("{e}"));
+        let axes = fit(self.resolve_axes("argmax", axes));
         Tensor::apply(ArgReduce { kind: ArgKind::Max, axes }, &[self])
     }
 
@@ -492,7 +492,7 @@ impl Tensor {
     /// If an axis does not exist or is named twice, or if there are no elements.
     #[track_caller]
     pub fn argmin(&self, axes: &[isize]) -> Tensor {
-        let axes = self.resolve_axes("argmin", axes).unwrap_or_else(|e| panic!("{e}"));
+        let axes = fit(self.resolve_axes("argmin", axes));
         Tensor::apply(ArgReduce { kind: ArgKind::Min, axes }, &[self])
     }
 

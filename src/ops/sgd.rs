@@ -18,10 +18,8 @@ pub struct SgdStep {
 /// Numbers in `hyper`: rate, momentum, 1 - dampening, decay.
 pub const SGD_HYPER: usize = 4;
 
-const SHADER: Shader = Shader::new(
-    "sgd",
-    concat!(include_str!("../../shaders/shared/flat.wgsl"), include_str!("../../shaders/sgd.wgsl")),
-);
+const SHADER: Shader =
+    Shader::new("sgd", concat!(include_str!("../../shaders/shared/flat.wgsl"), include_str!("../../shaders/sgd.wgsl")));
 
 crate::params! { pub(crate) struct Count { n: u32 } }
 
@@ -81,7 +79,11 @@ impl Op for SgdStep {
         let near = Tolerance::OfLargest(4e-7);
         vec![
             Sample::new(SgdStep { momentum: false, nesterov: false }, vec![x(131, 1), x(131, 2), hyper()], near),
-            Sample::new(SgdStep { momentum: true, nesterov: false }, vec![x(131, 1), x(131, 2), x(131, 3), hyper()], near),
+            Sample::new(
+                SgdStep { momentum: true, nesterov: false },
+                vec![x(131, 1), x(131, 2), x(131, 3), hyper()],
+                near,
+            ),
             Sample::new(SgdStep { momentum: true, nesterov: true }, vec![x(1, 1), x(1, 2), x(1, 3), hyper()], near),
             Sample::new(SgdStep { momentum: false, nesterov: false }, vec![x(0, 1), x(0, 2), hyper()], near),
         ]

@@ -4,7 +4,7 @@
 //! is written in primitive ops, so that second derivatives are there too.
 
 use crate::device::Shader;
-use crate::error::ShapeError;
+use crate::error::{ShapeError, fit};
 use crate::ops::reduce::resolve_axis;
 use crate::reference::softmax::{self as reference, Axis};
 use crate::reference::{Array, Real, View};
@@ -241,7 +241,7 @@ impl Tensor {
     /// If the axis does not exist or the tensor is not `f32`.
     #[track_caller]
     pub fn softmax(&self, axis: isize) -> Tensor {
-        let axis = resolve_axis("softmax", axis, self.rank()).unwrap_or_else(|e| panic!("{e}"));
+        let axis = fit(resolve_axis("softmax", axis, self.rank()));
         Tensor::apply(Softmax { axis }, &[self])
     }
 
@@ -252,7 +252,7 @@ impl Tensor {
     /// If the axis does not exist or the tensor is not `f32`.
     #[track_caller]
     pub fn log_softmax(&self, axis: isize) -> Tensor {
-        let axis = resolve_axis("log_softmax", axis, self.rank()).unwrap_or_else(|e| panic!("{e}"));
+        let axis = fit(resolve_axis("log_softmax", axis, self.rank()));
         Tensor::apply(LogSoftmax { axis }, &[self])
     }
 }

@@ -103,7 +103,6 @@ fn x234(seed: u64) -> Input {
     Input::uniform([2, 3, 4], -1.0, 1.0, seed)
 }
 
-
 view_op!(
     Reshape,
     "view_reshape",
@@ -111,7 +110,12 @@ view_op!(
     |op, x| if op.shape.elements() == x.elements() {
         Ok(op.shape.clone())
     } else {
-        Err(format!("{x} holds {} elements and {} holds {}; they must be equal", x.elements(), op.shape, op.shape.elements()))
+        Err(format!(
+            "{x} holds {} elements and {} holds {}; they must be equal",
+            x.elements(),
+            op.shape,
+            op.shape.elements()
+        ))
     },
     Backward::Rule(|_, v| vec![Some(v.dy().reshape(v.inputs[0].shape()))]),
     vec![
@@ -168,7 +172,11 @@ view_op!(
     vec![
         Sample::new(Broadcast { shape: [5, 3, 7].into() }, vec![Input::uniform([3, 1], 0.0, 1.0, 1)], Tolerance::Exact),
         Sample::new(Broadcast { shape: [4].into() }, vec![Input::floats([], &[2.0])], Tolerance::Exact),
-        Sample::new(Broadcast { shape: [0, 3].into() }, vec![Input::floats([1, 3], &[1.0, 2.0, 3.0])], Tolerance::Exact),
+        Sample::new(
+            Broadcast { shape: [0, 3].into() },
+            vec![Input::floats([1, 3], &[1.0, 2.0, 3.0])],
+            Tolerance::Exact
+        ),
     ]
 );
 
@@ -179,8 +187,7 @@ view_op!(
     |op, x| {
         let fits = |a: usize| {
             let last = op.starts[a] as isize + op.steps[a] * (op.extents[a] as isize - 1);
-            op.steps[a] != 0
-                && (op.extents[a] == 0 || (op.starts[a] < x[a] && (0..x[a] as isize).contains(&last)))
+            op.steps[a] != 0 && (op.extents[a] == 0 || (op.starts[a] < x[a] && (0..x[a] as isize).contains(&last)))
         };
         if op.starts.len() == x.rank() && (0..x.rank()).all(fits) {
             Ok(op.extents.as_slice().into())
@@ -196,10 +203,26 @@ view_op!(
         vec![Some(Tensor::apply(embed, &[v.dy()]))]
     }),
     vec![
-        Sample::new(Slice { starts: vec![0, 1, 2], extents: vec![2, 2, 1], steps: vec![1, 1, 1] }, vec![x234(1)], Tolerance::Exact),
-        Sample::new(Slice { starts: vec![1, 2, 0], extents: vec![2, 3, 2], steps: vec![-1, -1, 2] }, vec![x234(2)], Tolerance::Exact),
-        Sample::new(Slice { starts: vec![3], extents: vec![0], steps: vec![1] }, vec![Input::uniform([7], 0.0, 1.0, 1)], Tolerance::Exact),
-        Sample::new(Slice { starts: vec![1, 0], extents: vec![3, 7], steps: vec![2, 1] }, vec![Input::uniform([7, 7], 0.0, 1.0, 1).viewed()], Tolerance::Exact),
+        Sample::new(
+            Slice { starts: vec![0, 1, 2], extents: vec![2, 2, 1], steps: vec![1, 1, 1] },
+            vec![x234(1)],
+            Tolerance::Exact
+        ),
+        Sample::new(
+            Slice { starts: vec![1, 2, 0], extents: vec![2, 3, 2], steps: vec![-1, -1, 2] },
+            vec![x234(2)],
+            Tolerance::Exact
+        ),
+        Sample::new(
+            Slice { starts: vec![3], extents: vec![0], steps: vec![1] },
+            vec![Input::uniform([7], 0.0, 1.0, 1)],
+            Tolerance::Exact
+        ),
+        Sample::new(
+            Slice { starts: vec![1, 0], extents: vec![3, 7], steps: vec![2, 1] },
+            vec![Input::uniform([7, 7], 0.0, 1.0, 1).viewed()],
+            Tolerance::Exact
+        ),
     ]
 );
 
@@ -259,8 +282,7 @@ impl Embed {
 impl Op for Embed {
     const NAME: &'static str = "view_embed";
     fn infer(&self, inputs: &[Meta]) -> Result<Vec<Meta>, ShapeError> {
-        let slice =
-            Slice { starts: self.starts.clone(), extents: inputs[0].shape.to_vec(), steps: self.steps.clone() };
+        let slice = Slice { starts: self.starts.clone(), extents: inputs[0].shape.to_vec(), steps: self.steps.clone() };
         slice.infer(&[Meta::new(self.shape.clone(), DType::F32)])?;
         let axes = self.merged(&inputs[0].shape).len();
         if axes > MOST_AXES {
@@ -282,19 +304,35 @@ impl Op for Embed {
             while axes.len() < MOST_AXES {
                 axes.insert(0, (1, 1, 0, 1));
             }
-            let (e, s, b, d) = (
-                |a: usize| axes[a].0 as u32,
-                |a: usize| axes[a].1 as u32,
-                |a: usize| axes[a].2,
-                |a: usize| axes[a].3,
-            );
+            let (e, s, b, d) =
+                (|a: usize| axes[a].0 as u32, |a: usize| axes[a].1 as u32, |a: usize| axes[a].2, |a: usize| axes[a].3);
             let n = op.shape.elements();
             let params = EmbedParams {
                 n: n as u32,
-                extent0: e(0), extent1: e(1), extent2: e(2), extent3: e(3), extent4: e(4), extent5: e(5),
-                source0: s(0), source1: s(1), source2: s(2), source3: s(3), source4: s(4), source5: s(5),
-                start0: b(0), start1: b(1), start2: b(2), start3: b(3), start4: b(4), start5: b(5),
-                step0: d(0), step1: d(1), step2: d(2), step3: d(3), step4: d(4), step5: d(5),
+                extent0: e(0),
+                extent1: e(1),
+                extent2: e(2),
+                extent3: e(3),
+                extent4: e(4),
+                extent5: e(5),
+                source0: s(0),
+                source1: s(1),
+                source2: s(2),
+                source3: s(3),
+                source4: s(4),
+                source5: s(5),
+                start0: b(0),
+                start1: b(1),
+                start2: b(2),
+                start3: b(3),
+                start4: b(4),
+                start5: b(5),
+                step0: d(0),
+                step1: d(1),
+                step2: d(2),
+                step3: d(3),
+                step4: d(4),
+                step5: d(5),
             };
             let (x, y) = (cx.input(0), cx.output(0));
             cx.launch(LoweredDispatch::new(&SHADER, "embed").read(x).write(y).params(&params).flat(n, 64));

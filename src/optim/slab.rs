@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::nn::{Param, Parameters};
 use crate::ops::pack::Pack;
 use crate::plan::eval_donating;
-use crate::tensor::{NodeState, Op, Tensor, Value};
+use crate::tensor::{NodeState, Op, Storage, Tensor, Value};
 
 /// The parameters of a model in one buffer, and what an optimizer remembers of each.
 #[derive(Debug)]
@@ -84,13 +84,14 @@ impl Slab {
         let whole = packed.into_leaf(false)?;
         let Value { storage, .. } = whole.materialized()?;
         for (param, &offset) in params.iter().zip(&pack.offsets) {
+            if let Value { storage: Storage::Gpu(buffer), offset: 0 } = param.materialized()? {
+                buffer.retire();
+            }
             param.rebase(storage.clone(), offset);
         }
         let states = match old {
             Some(old) if old.pack == pack => old.states,
-            _ => (0..states)
-                .map(|_| Tensor::zeros(device, pack.len).into_leaf(false))
-                .collect::<Result<_>>()?,
+            _ => (0..states).map(|_| Tensor::zeros(device, pack.len).into_leaf(false)).collect::<Result<_>>()?,
         };
         Ok(Slab { whole, states, pack })
     }
@@ -103,13 +104,19 @@ impl Slab {
     }
 
     fn gradients(&self, loss: &Tensor, named: &[(String, &Param)], params: &[&Tensor]) -> Result<Tensor> {
-        assert!(loss.elements() == 1, "step: the loss has shape {}, it must be one number; take its mean", loss.shape());
+        assert!(
+            loss.elements() == 1,
+            "step: the loss has shape {}, it must be one number; take its mean",
+            loss.shape()
+        );
         let found = autodiff::try_vjp(&[loss], &[&Tensor::ones(loss.device(), loss.shape())], params);
         let mut gradients = Vec::with_capacity(found.len());
         for ((name, _), gradient) in named.iter().zip(found) {
             gradients.push(gradient.ok_or_else(|| {
                 Error::argument(
-                    format!("the parameter {name:?} has no part in the loss, or the loss was released by an earlier step"),
+                    format!(
+                        "the parameter {name:?} has no part in the loss, or the loss was released by an earlier step"
+                    ),
                     "freeze the parameter, or record the loss anew for each step",
                 )
             })?);

@@ -88,7 +88,8 @@ impl CpuPlan {
                 }
             }
         }
-        let value = |&(base, offset): &(Base, usize)| Value { storage: Storage::Cpu(Arc::clone(&memory[&base])), offset };
+        let value =
+            |&(base, offset): &(Base, usize)| Value { storage: Storage::Cpu(Arc::clone(&memory[&base])), offset };
         self.program.kept.iter().map(|(node, values)| (*node, values.iter().map(value).collect())).collect()
     }
 

@@ -15,8 +15,7 @@ use super::wgsl;
 use crate::device::{ALIGN, Binding, Buffer, Encoded, Gpu, Pipeline};
 use crate::error::{Error, Result};
 use crate::tensor::{
-    AnyLowering, Bind, Caps, DType, Layout, Lower, LoweredDispatch, LoweredWork, Slot, Storage, Store, Value,
-    Virtual,
+    AnyLowering, Bind, Caps, DType, Layout, Lower, LoweredDispatch, LoweredWork, Slot, Storage, Store, Value, Virtual,
 };
 
 /// Elements between aligned offsets.
@@ -115,31 +114,32 @@ impl GpuPlan {
     }
 
     pub fn run(&self, gpu: &Gpu, storages: &[Storage], scalars: &[u32]) -> Result<Vec<(usize, Vec<Value>)>> {
-        let buffers: Vec<Arc<Buffer>> = self
+        let buffers: Vec<Option<Arc<Buffer>>> = self
             .memory
             .iter()
             .map(|memory| match memory {
-                Memory::Fixed(buffer) => Ok(Arc::clone(buffer)),
+                Memory::Fixed(buffer) => Ok(Some(Arc::clone(buffer))),
                 Memory::Storage(s) => match &storages[*s] {
-                    Storage::Gpu(buffer) => Ok(Arc::clone(buffer)),
+                    Storage::Gpu(buffer) => Ok(Some(Arc::clone(buffer))),
                     _ => unreachable!("a tensor's storage is of its device"),
                 },
-                Memory::Output(bytes) => gpu.allocate(*bytes, "a result"),
+                Memory::Output(bytes) => gpu.allocate(*bytes, "a result").map(Some),
                 Memory::Feed if self.feed => {
                     let mut bytes = vec![0u8; self.scalars * ALIGN as usize];
                     for (slot, bits) in bytes.chunks_mut(ALIGN as usize).zip(scalars) {
                         slot[..4].copy_from_slice(&bits.to_le_bytes());
                     }
-                    gpu.upload(&bytes, "the numbers of a step")
+                    gpu.upload(&bytes, "the numbers of a step").map(Some)
                 }
-                Memory::Feed | Memory::Unused => gpu.workspace(ALIGN, 0),
+                Memory::Feed | Memory::Unused => Ok(None),
             })
             .collect::<Result<_>>()?;
+        let buffer = |v: usize| Arc::clone(buffers[v].as_ref().expect("what is bound or kept has memory"));
         let mut bindings = Vec::with_capacity(self.launches.iter().map(|l| l.bindings.len()).sum());
         let mut params = Vec::new();
         for launch in &self.launches {
             for &(virtual_, offset, size) in &launch.bindings {
-                bindings.push(Binding { buffer: Arc::clone(&buffers[virtual_]), offset, size });
+                bindings.push(Binding { buffer: buffer(virtual_), offset, size });
             }
             if !launch.patches.is_empty() {
                 let mut patched = launch.params.clone();
@@ -163,11 +163,10 @@ impl GpuPlan {
                 Encoded { pipeline: &launch.pipeline, bindings: mine, params, groups: launch.groups }
             })
             .collect();
-        gpu.submit(&encoded)?;
-        let value = |&(virtual_, offset): &(usize, usize)| Value {
-            storage: Storage::Gpu(Arc::clone(&buffers[virtual_])),
-            offset,
-        };
+        if !encoded.is_empty() {
+            gpu.submit(&encoded)?;
+        }
+        let value = |&(virtual_, offset): &(usize, usize)| Value { storage: Storage::Gpu(buffer(virtual_)), offset };
         Ok(self.kept.iter().map(|(node, values)| (*node, values.iter().map(value).collect())).collect())
     }
 }
@@ -278,7 +277,8 @@ impl<'a> Built<'a> {
                 let pack = self.slots[&Base::Node(node, 0)];
                 for (k, &offset) in offsets.iter().enumerate() {
                     let (base, layout) = self.program.inputs[&node][k].clone();
-                    let target = Slot { buffer: pack.buffer, offset: pack.offset + offset, len: inputs[k].shape.elements() };
+                    let target =
+                        Slot { buffer: pack.buffer, offset: pack.offset + offset, len: inputs[k].shape.elements() };
                     if self.slots.get(&base) != Some(&target) {
                         self.launch_fused(&copy_of(base, layout, inputs[k].dtype), target, Some(node));
                     }
@@ -335,7 +335,8 @@ impl<'a> Built<'a> {
             let base = Base::Node(node, 0);
             let elements = self.graph.nodes[node].metas[0].shape.elements();
             let kept = self.program.kept.iter().any(|(_, values)| values.iter().any(|(b, _)| *b == base));
-            let gapless = self.graph.nodes[node].input_metas.iter().map(|m| m.shape.elements()).sum::<usize>() == elements;
+            let gapless =
+                self.graph.nodes[node].input_metas.iter().map(|m| m.shape.elements()).sum::<usize>() == elements;
             let slot = match (kept, gapless) {
                 // What leaves the plan must not be shared with its next run, so its gaps are filled each time.
                 (true, false) => {
@@ -370,7 +371,12 @@ impl<'a> Built<'a> {
             _ => self.slots[&base],
         };
         let reach = |sign: isize| -> isize {
-            layout.shape.iter().zip(&layout.strides).map(|(&n, &s)| if s * sign > 0 { s * (n as isize - 1) } else { 0 }).sum()
+            layout
+                .shape
+                .iter()
+                .zip(&layout.strides)
+                .map(|(&n, &s)| if s * sign > 0 { s * (n as isize - 1) } else { 0 })
+                .sum()
         };
         let start = slot.offset + layout.offset;
         let (first, last) = if layout.shape.elements() == 0 {
@@ -414,7 +420,11 @@ impl<'a> Built<'a> {
                 let bytes = bind.slot.len as u64 * 4;
                 if bytes > self.caps.max_binding {
                     let what = launch.node.map_or("a fused kernel", |n| self.graph.nodes[n].op.name()).to_string();
-                    let limit = format!("more than the {} bytes that {} binds at once", self.caps.max_binding, gpu.summary().name);
+                    let limit = format!(
+                        "more than the {} bytes that {} binds at once",
+                        self.caps.max_binding,
+                        gpu.summary().name
+                    );
                     return Err(Error::OutOfMemory { what, bytes, limit });
                 }
                 let conflict = |o: &&Bind| o.slot.buffer == bind.slot.buffer && o.write != bind.write;

@@ -160,7 +160,12 @@ impl Tensor {
     /// If the tensor holds more than one element, or no floats.
     #[track_caller]
     pub fn item(&self) -> Result<f32> {
-        assert!(self.elements() == 1, "item: a tensor of shape {} holds {} elements, not 1", self.shape(), self.elements());
+        assert!(
+            self.elements() == 1,
+            "item: a tensor of shape {} holds {} elements, not 1",
+            self.shape(),
+            self.elements()
+        );
         Ok(self.to_vec::<f32>()?[0])
     }
 

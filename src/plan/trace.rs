@@ -162,7 +162,9 @@ pub(crate) fn trace(roots: &[&Tensor], donors: &[&Tensor]) -> Traced {
         .iter()
         .map(|node| {
             let state = node.state();
-            let NodeState::Pending(history) = &*state else { panic!("a node was evaluated by another thread meanwhile") };
+            let NodeState::Pending(history) = &*state else {
+                panic!("a node was evaluated by another thread meanwhile")
+            };
             GraphNode {
                 op: Arc::clone(&history.op),
                 inputs: history.inputs.iter().map(source).collect(),

@@ -20,10 +20,7 @@ impl Walk {
                 continue;
             }
             let merges = !extents.is_empty()
-                && layouts
-                    .iter()
-                    .zip(&strides)
-                    .all(|(l, s)| s[s.len() - 1] == l.strides[axis] * extent as isize);
+                && layouts.iter().zip(&strides).all(|(l, s)| s[s.len() - 1] == l.strides[axis] * extent as isize);
             if merges {
                 *extents.last_mut().expect("just checked") *= extent;
             } else {

@@ -15,7 +15,8 @@ pub fn step<T: Real>(inputs: &[View<T>]) -> Vec<Array<T>> {
     let h: [T; 9] = std::array::from_fn(|i| hyper[i]);
     let (mut p, mut m) = (inputs[0].floats().into_owned(), inputs[1].floats().into_owned());
     let (mut v, g) = (inputs[2].floats().into_owned(), inputs[3].floats());
-    let chunks = p.par_chunks_mut(CHUNK).zip(m.par_chunks_mut(CHUNK)).zip(v.par_chunks_mut(CHUNK)).zip(g.par_chunks(CHUNK));
+    let chunks =
+        p.par_chunks_mut(CHUNK).zip(m.par_chunks_mut(CHUNK)).zip(v.par_chunks_mut(CHUNK)).zip(g.par_chunks(CHUNK));
     chunks.for_each(|(((p, m), v), g)| {
         for (((p, m), v), &g) in p.iter_mut().zip(m).zip(v).zip(g) {
             let g = g + h[7] * *p;

@@ -5,9 +5,7 @@ use super::{Array, Data, Real, View};
 /// Whether `f` of how each pair compares, `None` where one is NaN.
 pub fn compare<T: Real>(a: &View<T>, b: &View<T>, f: impl Fn(Option<std::cmp::Ordering>) -> bool) -> Array<T> {
     let pairs: Vec<u32> = match a.data {
-        Data::Float(_) => {
-            a.floats().iter().zip(b.floats().iter()).map(|(a, b)| f(a.partial_cmp(b)) as u32).collect()
-        }
+        Data::Float(_) => a.floats().iter().zip(b.floats().iter()).map(|(a, b)| f(a.partial_cmp(b)) as u32).collect(),
         Data::Int(_) => a.ints().iter().zip(b.ints().iter()).map(|(a, b)| f(Some(a.cmp(b))) as u32).collect(),
         Data::Uint(_) => a.uints().iter().zip(b.uints().iter()).map(|(a, b)| f(Some(a.cmp(b))) as u32).collect(),
     };

@@ -157,8 +157,8 @@ macro_rules! real {
                 // SAFETY: the caller vouches for the three operands.
                 unsafe {
                     gemm::gemm(
-                        m, n, k, c.0, c.2, c.1, accumulate, a.0, a.2, a.1, b.0, b.2, b.1, one, beta, false, false, false,
-                        threads,
+                        m, n, k, c.0, c.2, c.1, accumulate, a.0, a.2, a.1, b.0, b.2, b.1, one, beta, false, false,
+                        false, threads,
                     );
                 }
             }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{AnyOp, DType, Element, Meta, Op, Shape, Storage, Value};
 use crate::device::Device;
-use crate::error::{Result, ShapeError};
+use crate::error::{Result, ShapeError, fit};
 
 /// A handle on one value of the graph: an op and its inputs, or data. Cloning it clones the handle.
 ///
@@ -183,7 +183,7 @@ impl Tensor {
     /// If the op does not take these inputs.
     #[track_caller]
     pub fn apply_all<O: Op>(op: O, inputs: &[&Tensor]) -> Vec<Tensor> {
-        Tensor::try_apply(op, inputs).unwrap_or_else(|e| panic!("{e}"))
+        fit(Tensor::try_apply(op, inputs))
     }
 
     /// Records an op with one output.
