@@ -38,7 +38,7 @@ struct Inner {
 /// What stands behind a device.
 pub enum Kind {
     /// An adapter behind wgpu.
-    Gpu(Gpu),
+    Gpu(Box<Gpu>),
     /// The reference code in single precision, fused and parallel.
     Cpu(Tally),
     /// The reference code in double precision, op by op: the oracle.
@@ -54,7 +54,7 @@ impl Device {
         match std::env::var("WGRAD_DEVICE") {
             Ok(name) if !name.is_empty() => Device::named(&name),
             _ => match Gpu::open(&GpuOptions::default()) {
-                Ok(gpu) => Ok(Device::new(Kind::Gpu(gpu))),
+                Ok(gpu) => Ok(Device::new(Kind::Gpu(Box::new(gpu)))),
                 Err(Error::NoAdapter { .. }) => Ok(Device::cpu()),
                 Err(fault) => Err(fault),
             },
@@ -84,7 +84,7 @@ impl Device {
     /// # Errors
     /// [`Error::NoAdapter`], with what was looked for and what to install.
     pub fn gpu(options: &GpuOptions) -> Result<Device> {
-        Gpu::open(options).map(|gpu| Device::new(Kind::Gpu(gpu)))
+        Gpu::open(options).map(|gpu| Device::new(Kind::Gpu(Box::new(gpu))))
     }
 
     /// The CPU path: the reference code in single precision on all cores.

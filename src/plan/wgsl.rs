@@ -54,13 +54,13 @@ pub(super) fn generate(fused: &Fused) -> Generated {
     let walk = Walk::over(fused);
     let mut fields = vec![("n", 0)];
     let mut params = String::from("    n: u32,\n");
-    for k in 0..fused.operands.len() {
-        fields.push((BASES[k], 4 * fields.len()));
-        writeln!(params, "    {}: u32,", BASES[k]).expect("a string takes all text");
+    for base in &BASES[..fused.operands.len()] {
+        fields.push((base, 4 * fields.len()));
+        writeln!(params, "    {base}: u32,").expect("a string takes all text");
     }
-    for (k, (_, dtype)) in fused.scalars.iter().enumerate() {
-        fields.push((SCALARS[k], 4 * fields.len()));
-        writeln!(params, "    {}: {},", SCALARS[k], dtype.wgsl()).expect("a string takes all text");
+    for (name, (_, dtype)) in SCALARS.iter().zip(&fused.scalars) {
+        fields.push((name, 4 * fields.len()));
+        writeln!(params, "    {name}: {},", dtype.wgsl()).expect("a string takes all text");
     }
     let mut text = format!(
         "{}{}\n// A fused kernel over {} elements' worth of pattern, written by the planner.\n\n\

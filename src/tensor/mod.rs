@@ -15,7 +15,9 @@ mod storage;
 pub use dtype::{DType, Element};
 pub use lower::{Bind, Caps, Lower, LoweredDispatch, LoweredWork, Params, Slot, Store, Virtual};
 pub use node::{History, Node, NodeState, Tensor};
-pub use op::{AnyLowering, AnyOp, Backward, BlockFn, Entry, Lowering, Meta, NoGrad, Op, Scalar, Vjp};
+pub use op::{
+    AnyLowering, AnyOp, Backward, BlockFn, Entry, Lowering, Meta, NoGrad, Op, Scalar, ScalarOf, ViewMap, Vjp,
+};
 pub use sample::{Input, Sample, Tolerance};
 pub use shape::{Layout, Shape};
 pub use storage::{Storage, Value};

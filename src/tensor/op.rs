@@ -120,12 +120,17 @@ pub struct Scalar {
     pub cheap: bool,
 }
 
+/// What turns the layout of a view's input into that of the view.
+pub type ViewMap<'a> = Box<dyn Fn(&Layout) -> Option<Layout> + 'a>;
+/// What an elementwise op is on inputs of given types.
+pub type ScalarOf<'a> = Box<dyn Fn(&[Meta]) -> Scalar + 'a>;
+
 /// [`Lowering`] without the op's type.
 pub enum AnyLowering<'a> {
     /// See [`Lowering::View`].
-    View(Box<dyn Fn(&Layout) -> Option<Layout> + 'a>),
+    View(ViewMap<'a>),
     /// See [`Lowering::Elementwise`].
-    Elementwise(Box<dyn Fn(&[Meta]) -> Scalar + 'a>),
+    Elementwise(ScalarOf<'a>),
     /// See [`Lowering::Kernel`].
     Kernel(Box<dyn Fn(&mut Lower) + 'a>),
     /// See [`Lowering::InPlace`].
