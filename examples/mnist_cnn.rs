@@ -14,7 +14,7 @@ use wgrad::ops::{Conv2dOptions, Padding, Pool2dOptions};
 use wgrad::{DType, Device, Error, Result, Tensor};
 
 #[derive(Parser)]
-#[command(about = "Trains a network on handwritten digits")]
+#[command(about = "Trains a network on handwritten digits", args_override_self = true)]
 struct Options {
     /// The network: lr, cnn_cf, cnn_cpcpff, or cnn_cpcpfdf (with dropout). c: convolution 5x5, p: pooling, f: fully
     /// connected, d: dropout

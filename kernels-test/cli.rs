@@ -1,0 +1,66 @@
+//! The example as a user meets it: bad options end with one line that names the thing and the remedy, an exit code that is
+//! not zero, and nothing left behind; good ones end with an accuracy.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The example that `cargo test` builds beside the tests.
+fn example() -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let path = tests.parent().and_then(Path::parent).unwrap().join("examples").join("mnist_cnn");
+    let path = path.with_extension(std::env::consts::EXE_EXTENSION);
+    assert!(path.exists(), "{} is not built; run all tests, or `cargo build --example mnist_cnn`", path.display());
+    path
+}
+
+fn run(arguments: &[&str]) -> Output {
+    let mut command = Command::new(example());
+    command.env_remove("WGRAD_DATA").env_remove("WGRAD_DEVICE").env("WGRAD_OFFLINE", "1");
+    command.env("XDG_CACHE_HOME", std::env::temp_dir().join("wgrad-no-such-cache"));
+    command.args(["--device", "cpu", "--model", "lr", "--steps", "1"]).args(arguments).output().unwrap()
+}
+
+fn fault_of(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert!(!output.status.success(), "{arguments:?} should fail");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!text.contains("panicked"), "{arguments:?} panicked: {text}");
+    text
+}
+
+#[test]
+fn bad_options_are_named_with_what_would_do() {
+    let cases: [(&[&str], &[&str]); 6] = [
+        (&["--model", "resnet"], &["resnet", "cnn_cpcpff"]),
+        (&["--device", "tpu"], &["tpu", "cpu"]),
+        (&["--optimizer", "lion"], &["lion", "nesterov"]),
+        (&["--batch", "0"], &["batch"]),
+        (&["--data", "/no/such/folder"], &["/no/such/folder"]),
+        (&["--log", "/no/such/folder/log.csv"], &["/no/such/folder/log.csv"]),
+    ];
+    for (arguments, wanted) in cases {
+        // A later option wins over the ones every run has.
+        let text = fault_of(arguments);
+        assert!(wanted.iter().all(|w| text.contains(w)), "{arguments:?}: {text}");
+        assert_eq!(text.lines().filter(|l| l.starts_with("error:")).count(), 1, "{arguments:?}: {text}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_an_error() {
+    assert!(fault_of(&["--log", "/dev/full"]).contains("/dev/full"));
+}
+
+#[test]
+fn training_ends_with_an_accuracy() {
+    let output = run(&["--steps", "150", "--batch", "100", "--expect", "60"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("test accuracy:") && text.contains("after 150 steps"), "{text}");
+}
+
+#[test]
+fn an_accuracy_below_what_was_expected_fails() {
+    assert!(fault_of(&["--expect", "99.9"]).contains("below the expected"));
+}
