@@ -55,6 +55,15 @@ fn digits_are_kept_where_built_in_functions_lose_them() {
             let want = (*x as f64).ln();
             assert!((y as f64 - want).abs() <= 4e-6 * want.abs(), "ln({x}) = {y} on {d}");
         }
+        let x: Vec<f32> = (-1000..=880).map(|i| i as f32 * 0.1).collect();
+        for (x, y) in x.iter().zip(t(d, &x).exp().to_vec::<f32>().unwrap()) {
+            let want = (*x as f64).exp();
+            // Two units in the last place; a driver may flush what is below the smallest normal number.
+            let flushed = want < 1.2e-38 && y == 0.0;
+            assert!(flushed || (y as f64 - want).abs() <= 2.4e-7 * want + 1.5e-45, "exp({x}) = {y}, {want:e} on {d}");
+        }
+        let edges = t(d, &[-150.0, 89.0, f32::NEG_INFINITY, f32::NAN]).exp().to_vec::<f32>().unwrap();
+        assert!(edges[..3] == [0.0, f32::INFINITY, 0.0] && edges[3].is_nan(), "{edges:?} on {d}");
         let edges = t(d, &[0.0, -1.0, f32::INFINITY]).ln().to_vec::<f32>().unwrap();
         assert!(edges[0] == f32::NEG_INFINITY && edges[1].is_nan() && edges[2] == f32::INFINITY, "{edges:?} on {d}");
         let s = t(d, &[-100.0, 100.0, 0.0]).sigmoid().to_vec::<f32>().unwrap();

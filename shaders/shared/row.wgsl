@@ -61,7 +61,7 @@ fn exp_below(d: f32) -> f32 {
     if (bits > 0xc2d00000u && bits <= 0xff800000u) {  // -inf <= d < -104
         return 0.0;
     }
-    return exp(d);
+    return exp_accurate(d);
 }
 
 // The largest key of the invocations that read one row.
