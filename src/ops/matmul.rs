@@ -118,6 +118,11 @@ const TINY: usize = 4096;
 /// No slice of a reduction is longer. llvmpipe leaves every loop once an invocation has gone through 65,535 rounds of all
 /// of its loops, and says nothing; a round of the kernels may take three of those. Elsewhere it only shortens long sums.
 const LONGEST: usize = 16384;
+/// Where the partial sums are small, slices are no longer than this: the rounding error of a sum grows with its longest
+/// chain of additions, and what a gradient loses there a training run never gets back.
+const ACCURATE: usize = 1024;
+/// The most partial sums that are made for accuracy alone, in elements.
+const SMALL: usize = 1 << 22;
 
 impl Gemm {
     /// The kernel for these sizes on this adapter.
@@ -146,7 +151,9 @@ impl Gemm {
         // Enough slices that few tiles still fill the largest GPUs twice over, but none so short that adding up costs.
         let (wanted, least) = if caps.software { (8, 1024) } else { (256, 256) };
         let all = self.k * self.k_outer;
-        let length = all.div_ceil((wanted / groups.max(1)).max(1)).max(least).min(LONGEST);
+        let count = self.m * self.n * self.batch[0] * self.batch[1];
+        let longest = if all.div_ceil(ACCURATE) * count <= SMALL { ACCURATE } else { LONGEST };
+        let length = all.div_ceil((wanted / groups.max(1)).max(1)).max(least).min(longest);
         match length {
             length if length >= all => (self.k_outer, self.k),
             length if length >= self.k => (length / self.k, self.k),
