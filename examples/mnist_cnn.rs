@@ -1,8 +1,8 @@
-//! Handwritten digits: reaches 98.9 % on MNIST's test images in 10,000 steps (`--model cnn_cpcpff --steps 10000`), and
-//! 97 % on the built-in digits with no option at all, in about a minute on two CPU cores.
+//! Handwritten digits: with no option at all, 98 % of the built-in digits in 500 steps, under a minute on two CPU cores.
 //!
-//! `cargo run --release --example mnist_cnn -- --help` lists the models and options. Press Enter while it trains to see
-//! the test accuracy so far; Ctrl-C ends the training with what was reached.
+//! On MNIST, `--lr 1e-4 --steps 10000` is the course's setting; the README has the accuracies reached. `--help` lists the
+//! models and options. Press Enter while it trains to see the test accuracy so far; Ctrl-C ends the training with what
+//! was reached.
 
 mod common;
 
@@ -77,7 +77,7 @@ fn network(name: &str, init: &mut Init) -> Result<Sequential> {
 fn run(options: &Options) -> Result<()> {
     let device = Device::named(&options.device)?;
     let mut model = network(&options.model, &mut Init::new(&device, options.seed))?;
-    let mut optimizer = options.optimizer.build(&options.model)?;
+    let mut optimizer = options.optimizer.build()?;
     let data = mnist::auto(options.data.as_deref())?;
     println!("{} with {} parameters on {device}\n{}", options.model, model.count_parameters(), data.source);
 

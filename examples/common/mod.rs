@@ -17,7 +17,7 @@ pub struct OptimizerOptions {
     /// adam, sgd, momentum or nesterov
     #[arg(long, default_value = "adam")]
     optimizer: String,
-    /// Learning rate; without it 1e-3 for lr and 1e-4 for the others with adam, and 0.1 with the rest
+    /// Learning rate; without it 1e-3 with adam and 0.1 with the rest
     #[arg(long)]
     lr: Option<f64>,
     /// Divide the rate by 1 + decay * step (Robbins and Monro)
@@ -28,13 +28,8 @@ pub struct OptimizerOptions {
 impl OptimizerOptions {
     /// # Errors
     /// If the optimizer is unknown.
-    pub fn build(&self, model: &str) -> Result<Box<dyn Optimizer>> {
-        let default = match (&*self.optimizer, model) {
-            ("adam", "lr") => 1e-3,
-            ("adam", _) => 1e-4,
-            _ => 0.1,
-        };
-        let rate = self.lr.unwrap_or(default);
+    pub fn build(&self) -> Result<Box<dyn Optimizer>> {
+        let rate = self.lr.unwrap_or(if self.optimizer == "adam" { 1e-3 } else { 0.1 });
         let schedule: Box<dyn Schedule> = match self.decay {
             0.0 => Box::new(Constant(rate)),
             decay => Box::new(InverseTime { initial: rate, decay }),
