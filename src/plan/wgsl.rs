@@ -5,7 +5,6 @@
 //! pattern share one pipeline.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 
 use super::fuse::{Fused, Instruction};
 use super::walk::Walk;
@@ -41,9 +40,9 @@ fn position(walk: &Walk, k: usize) -> String {
     for (axis, &stride) in walk.strides[k].iter().enumerate() {
         match stride {
             0 => {}
-            1 => write!(text, " + c{axis}").expect("a string takes all text"),
-            s if s > 0 => write!(text, " + c{axis} * {s}u").expect("a string takes all text"),
-            s => write!(text, " - c{axis} * {}u", -s).expect("a string takes all text"),
+            1 => text += &format!(" + c{axis}"),
+            s if s > 0 => text += &format!(" + c{axis} * {s}u"),
+            s => text += &format!(" - c{axis} * {}u", -s),
         }
     }
     text
@@ -56,26 +55,24 @@ pub(super) fn generate(fused: &Fused) -> Generated {
     let mut params = String::from("    n: u32,\n");
     for base in &BASES[..fused.operands.len()] {
         fields.push((base, 4 * fields.len()));
-        writeln!(params, "    {base}: u32,").expect("a string takes all text");
+        params += &format!("    {base}: u32,\n");
     }
     for (name, (_, dtype)) in SCALARS.iter().zip(&fused.scalars) {
         fields.push((name, 4 * fields.len()));
-        writeln!(params, "    {name}: {},", dtype.wgsl()).expect("a string takes all text");
+        params += &format!("    {name}: {},\n", dtype.wgsl());
     }
     let mut text = format!(
-        "{}{}\n// A fused kernel over {} elements' worth of pattern, written by the planner.\n\n\
+        "{}{}\n// A fused kernel over {}, written by the planner.\n\n\
          struct Params {{\n{params}}}\n\nvar<immediate> p: Params;\n\n",
         include_str!("../../shaders/shared/flat.wgsl"),
         include_str!("../../shaders/shared/math.wgsl"),
-        if walk.extents.len() <= 1 { "any number of".into() } else { format!("{:?}", walk.extents) },
+        if walk.extents.len() <= 1 { "any number of elements".into() } else { format!("{:?} elements", walk.extents) },
     );
     for (k, operand) in fused.operands.iter().enumerate() {
-        writeln!(text, "@group(0) @binding({k}) var<storage, read> in{k}: array<{}>;", operand.dtype.wgsl())
-            .expect("a string takes all text");
+        text += &format!("@group(0) @binding({k}) var<storage, read> in{k}: array<{}>;\n", operand.dtype.wgsl());
     }
     let out = fused.operands.len();
-    writeln!(text, "@group(0) @binding({out}) var<storage, read_write> out: array<{}>;\n", fused.dtype.wgsl())
-        .expect("a string takes all text");
+    text += &format!("@group(0) @binding({out}) var<storage, read_write> out: array<{}>;\n\n", fused.dtype.wgsl());
     text.push_str(
         "@compute @workgroup_size(WG)\nfn main(\n    @builtin(workgroup_id) group: vec3<u32>,\n    \
          @builtin(num_workgroups) groups: vec3<u32>,\n    @builtin(local_invocation_index) local: u32,\n) {\n    \
@@ -96,11 +93,11 @@ pub(super) fn generate(fused: &Fused) -> Generated {
                 value
             }
         };
-        writeln!(text, "    let v{number} = {value};").expect("a string takes all text");
+        text += &format!("    let v{number} = {value};\n");
     }
     let last = fused.code.len() - 1;
     let stored = if fused.dtype == DType::Bool { format!("u32(v{last})") } else { format!("v{last}") };
-    writeln!(text, "    out[i] = {stored};\n}}").expect("a string takes all text");
+    text += &format!("    out[i] = {stored};\n}}\n");
     Generated { shader: Shader { name: Cow::Borrowed("fused"), source: Cow::Owned(text) }, fields }
 }
 
@@ -109,10 +106,9 @@ fn coordinates(walk: &Walk) -> String {
     let mut text = String::from("    var rest = i;\n");
     for (axis, &extent) in walk.extents.iter().enumerate().rev() {
         if axis == 0 {
-            writeln!(text, "    let c0 = rest;").expect("a string takes all text");
+            text.push_str("    let c0 = rest;\n");
         } else {
-            writeln!(text, "    let c{axis} = rest % {extent}u;\n    rest = rest / {extent}u;")
-                .expect("a string takes all text");
+            text += &format!("    let c{axis} = rest % {extent}u;\n    rest = rest / {extent}u;\n");
         }
     }
     text
