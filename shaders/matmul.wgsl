@@ -12,40 +12,6 @@
 // which spreads both the stores along the depth and the loads along the tile over all banks. A_ALONG_K and B_ALONG_K say
 // which way the operand lies in memory, so that neighbouring invocations read neighbouring elements.
 
-struct Params {
-    m: u32,
-    n: u32,
-    k: u32,
-    k_outer: u32,
-    batch_inner: u32,
-    tiles_n: u32,
-    tiles: u32,
-    groups: u32,
-    k_slices: u32,
-    k_step: u32,
-    k_outer_step: u32,
-    accumulate: u32,
-    a_base: i32,
-    a_outer: i32,
-    a_inner: i32,
-    a_k_outer: i32,
-    a_row: i32,
-    a_col: i32,
-    b_base: i32,
-    b_outer: i32,
-    b_inner: i32,
-    b_k_outer: i32,
-    b_row: i32,
-    b_col: i32,
-    c_base: i32,
-    c_slice: i32,
-    c_outer: i32,
-    c_inner: i32,
-    c_row: i32,
-    c_col: i32,
-    batches: u32,
-}
-
 override A_ALONG_K: bool = true;
 override B_ALONG_K: bool = false;
 

@@ -4,40 +4,6 @@
 // the loads of B are coalesced where its columns lie side by side, and those of A are the same for all.
 // What the parameters mean stands in matmul.wgsl; here a tile is one element.
 
-struct Params {
-    m: u32,
-    n: u32,
-    k: u32,
-    k_outer: u32,
-    batch_inner: u32,
-    tiles_n: u32,
-    tiles: u32,
-    groups: u32,
-    k_slices: u32,
-    k_step: u32,
-    k_outer_step: u32,
-    accumulate: u32,
-    a_base: i32,
-    a_outer: i32,
-    a_inner: i32,
-    a_k_outer: i32,
-    a_row: i32,
-    a_col: i32,
-    b_base: i32,
-    b_outer: i32,
-    b_inner: i32,
-    b_k_outer: i32,
-    b_row: i32,
-    b_col: i32,
-    c_base: i32,
-    c_slice: i32,
-    c_outer: i32,
-    c_inner: i32,
-    c_row: i32,
-    c_col: i32,
-    batches: u32,
-}
-
 override WG: u32 = 64u;
 
 var<immediate> p: Params;

@@ -89,22 +89,6 @@ impl Gpu {
         self.check()
     }
 
-    /// Copies ranges between buffers, in bytes: `(from, offset, to, offset, length)`.
-    ///
-    /// # Errors
-    /// A fault of the device.
-    pub fn copy(&self, copies: &[(&Buffer, u64, &Buffer, u64, u64)]) -> Result<()> {
-        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
-        for &(from, at, to, into, bytes) in copies {
-            if bytes > 0 {
-                encoder.copy_buffer_to_buffer(&from.raw, at, &to.raw, into, bytes);
-            }
-        }
-        Tally::add(&self.tally().submissions, 1);
-        self.queue.submit([encoder.finish()]);
-        self.check()
-    }
-
     /// Fills a buffer with zeros.
     ///
     /// # Errors

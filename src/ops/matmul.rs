@@ -10,9 +10,18 @@ use crate::tensor::{
     Backward, Caps, DType, Input, Lower, LoweredDispatch, Lowering, Meta, Op, Sample, Shape, Slot, Tensor, Tolerance,
 };
 
-const TILED: Shader = Shader::new("matmul", include_str!("../../shaders/matmul.wgsl"));
-const SUBGROUP: Shader = Shader::new("matmul_subgroup", include_str!("../../shaders/matmul_subgroup.wgsl"));
-const PLAIN: Shader = Shader::new("matmul_plain", include_str!("../../shaders/matmul_plain.wgsl"));
+const TILED: Shader = Shader::new(
+    "matmul",
+    concat!(include_str!("../../shaders/shared/gemm.wgsl"), include_str!("../../shaders/matmul.wgsl")),
+);
+const SUBGROUP: Shader = Shader::new(
+    "matmul_subgroup",
+    concat!(include_str!("../../shaders/shared/gemm.wgsl"), include_str!("../../shaders/matmul_subgroup.wgsl")),
+);
+const PLAIN: Shader = Shader::new(
+    "matmul_plain",
+    concat!(include_str!("../../shaders/shared/gemm.wgsl"), include_str!("../../shaders/matmul_plain.wgsl")),
+);
 const SPLIT: Shader = Shader::new(
     "matmul_split",
     concat!(include_str!("../../shaders/shared/flat.wgsl"), include_str!("../../shaders/matmul_split.wgsl")),
