@@ -14,7 +14,8 @@ const LAYERS: &[&[&str]] = &[
     &["plan"],
     &["autodiff"],
     &["ops"],
-    &["nn", "optim", "data"],
+    &["functional"],
+    &["nn", "optim", "data", "env"],
     &["train"],
 ];
 

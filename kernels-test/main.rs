@@ -4,6 +4,7 @@
 mod autodiff;
 mod cli;
 mod data;
+mod functional;
 mod launches;
 mod layers;
 mod nn;

@@ -23,6 +23,7 @@ pub mod autodiff;
 pub mod data;
 pub mod device;
 pub mod error;
+pub mod functional;
 pub mod nn;
 pub mod ops;
 pub mod optim;
