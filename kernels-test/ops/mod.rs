@@ -1,6 +1,5 @@
 //! Known answers, one file per room.
 
-mod adam;
 mod cast;
 mod compare;
 mod concat;
@@ -10,6 +9,6 @@ mod pack;
 mod pad;
 mod random;
 mod reduce;
-mod sgd;
 mod softmax;
+mod update;
 mod view;

@@ -70,7 +70,7 @@ fn nothing_sums_to_zero_and_has_no_mean() -> Result<()> {
     let x = tensor(&device, &[], &[0, 2])?;
     assert_eq!(x.sum(&[0]).to_vec::<f32>()?, [0., 0.]);
     assert!(x.mean(&[0]).to_vec::<f32>()?.iter().all(|m| m.is_nan()));
-    assert_eq!(x.sum(&[1]).to_vec::<f32>()?, []);
+    assert_eq!(x.sum(&[1]).to_vec::<f32>()?, [0f32; 0]);
     Ok(())
 }
 

@@ -1,6 +1,5 @@
 //! The ops: one room per op, and the registry that the tests, the gradient checks and the benches walk.
 
-pub mod adam;
 pub mod cast;
 pub mod col2im;
 pub mod compare;
@@ -15,8 +14,8 @@ pub mod pad;
 pub mod pool2d;
 pub mod random;
 pub mod reduce;
-pub mod sgd;
 pub mod softmax;
+pub mod update;
 
 pub mod view;
 
@@ -65,6 +64,5 @@ pub static REGISTRY: &[Entry] = &[
     Entry::of::<pad::Pad>(),
     Entry::of::<pack::Pack>(),
     Entry::of::<random::Random>(),
-    Entry::of::<sgd::SgdStep>(),
-    Entry::of::<adam::AdamStep>(),
+    Entry::of::<update::Update>(),
 ];

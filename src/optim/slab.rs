@@ -1,11 +1,13 @@
 //! Parameters, gradients and state of an optimizer, each in one buffer, in one order.
 
+use super::state::ParameterState;
 use crate::autodiff;
 use crate::error::{Error, Result};
 use crate::nn::{Param, Parameters};
 use crate::ops::pack::Pack;
-use crate::plan::eval_donating;
-use crate::tensor::{NodeState, Op, Storage, Tensor, Value};
+use crate::ops::update::{BLOCK, HYPER, Update};
+use crate::plan::{eval, eval_donating};
+use crate::tensor::{DType, Meta, NodeState, Shape, Storage, Tensor, Value};
 
 /// The parameters of a model in one buffer, and what an optimizer remembers of each.
 #[derive(Debug)]
@@ -14,74 +16,123 @@ pub(super) struct Slab {
     whole: Tensor,
     /// Moments or momentum, of the same form.
     states: Vec<Tensor>,
+    /// The group of each block of elements.
+    groups: Tensor,
+    /// Gradients of micro-batches that wait for a step.
+    waiting: Option<Tensor>,
+    update: Update,
     pack: Pack,
+    /// Names and shapes of the parameters.
+    members: Vec<(String, Shape)>,
+}
+
+/// What a slab is made by.
+pub(super) struct Plan<'a> {
+    /// The rule that does the work of all groups.
+    pub update: Update,
+    /// The group of a parameter, by its name.
+    pub group_of: &'a dyn Fn(&str) -> usize,
+    /// What a state starts at in a group.
+    pub initial: &'a dyn Fn(usize, &'static str) -> f64,
+}
+
+/// What happens to the gradients before the step.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Clip {
+    /// The largest absolute value.
+    pub value: Option<f64>,
+    /// The largest norm, and which norm.
+    pub norm: Option<(f64, f64)>,
+}
+
+/// The trainable parameters of a model.
+pub(super) fn trainable(model: &dyn Parameters) -> Result<Vec<(String, &Param)>> {
+    let named: Vec<(String, &Param)> = model.named_parameters().into_iter().filter(|(_, p)| !p.is_frozen()).collect();
+    if named.is_empty() {
+        return Err(Error::argument("the model has no trainable parameter", "unfreeze one, or do not train it"));
+    }
+    Ok(named)
+}
+
+/// The gradient of the loss for each of these parameters.
+#[track_caller]
+pub(super) fn gradients(loss: &Tensor, named: &[(String, &Param)]) -> Result<Vec<Tensor>> {
+    assert!(loss.elements() == 1, "step: the loss has shape {}, it must be one number; take its mean", loss.shape());
+    let params: Vec<&Tensor> = named.iter().map(|(_, p)| p.get()).collect();
+    let found = autodiff::try_vjp(&[loss], &[&Tensor::ones(loss.device(), loss.shape())], &params);
+    let missing = |name: &str| {
+        Error::argument(
+            format!("the parameter {name:?} has no part in the loss, or the loss was released by an earlier step"),
+            "freeze the parameter, or record the loss anew for each step",
+        )
+    };
+    named.iter().zip(found).map(|((name, _), gradient)| gradient.ok_or_else(|| missing(name))).collect()
+}
+
+/// The norm of order `p` of all elements, and what they must be multiplied by so that it is at most `largest`.
+pub(super) fn norm_and_scale(gradients: &Tensor, largest: f64, p: f64) -> (Tensor, Tensor) {
+    let norm = match p {
+        1.0 => gradients.abs().sum_all(),
+        2.0 => gradients.square().sum_all().sqrt(),
+        f64::INFINITY => gradients.abs().max(&(0..gradients.rank() as isize).collect::<Vec<_>>()),
+        p => {
+            let device = gradients.device();
+            let power = |x: f64| Tensor::scalar(device, x as f32);
+            gradients.abs().pow(&power(p)).sum_all().pow(&power(1.0 / p))
+        }
+    };
+    let one = Tensor::scalar(gradients.device(), 1f32);
+    let scale = (largest as f32 / &(&norm + 1e-6)).minimum(&one);
+    (norm, scale)
 }
 
 impl Slab {
-    /// Runs one step: `op` takes the slab, the states, the gradients and `hyper`, and gives slab and states.
-    #[track_caller]
-    pub fn step<O: Op>(
-        slab: &mut Option<Slab>,
-        states: usize,
-        model: &mut dyn Parameters,
-        loss: &Tensor,
-        op: O,
-        hyper: &[f32],
-    ) -> Result<()> {
-        let named: Vec<(String, &Param)> =
-            model.named_parameters().into_iter().filter(|(_, p)| !p.is_frozen()).collect();
-        if named.is_empty() {
-            return Err(Error::argument("the model has no trainable parameter", "unfreeze one, or do not train it"));
+    /// The slab of these parameters: the one there is, or a new one that goes on with what the old one remembers of
+    /// parameters of the same name and shape.
+    pub fn of(slab: &mut Option<Slab>, named: &[(String, &Param)], plan: &Plan) -> Result<()> {
+        if !slab.as_ref().is_some_and(|mine| mine.holds(named)) {
+            let remembered = slab.as_ref().map_or(Ok(Vec::new()), Slab::remembered)?;
+            let mut new = Slab::gather(named, plan, &remembered)?;
+            new.waiting = slab.take().filter(|old| old.pack == new.pack).and_then(|old| old.waiting);
+            *slab = Some(new);
         }
-        let params: Vec<&Tensor> = named.iter().map(|(_, p)| p.get()).collect();
-        let mine = match slab.take() {
-            Some(mine) if mine.holds(&params) => slab.insert(mine),
-            old => slab.insert(Slab::gather(&params, states, old)?),
-        };
-        let gradients = mine.gradients(loss, &named, &params)?;
-        let hyper = Tensor::from_slice(loss.device(), hyper, hyper.len())?;
-        let mut inputs = vec![&mine.whole];
-        inputs.extend(&mine.states);
-        inputs.extend([&gradients, &hyper]);
-        let updated = Tensor::apply_all(op, &inputs);
-        // From here on only the graph holds these.
-        drop((gradients, hyper));
-        let mut roots: Vec<&Tensor> = updated.iter().collect();
-        roots.push(loss);
-        let mut donors = params;
-        donors.push(&mine.whole);
-        donors.extend(&mine.states);
-        eval_donating(&roots, &donors)?;
-        loss.release_history();
-
-        let mut leaves = Vec::with_capacity(updated.len());
-        for tensor in updated {
-            let value = tensor.materialized()?;
-            leaves.push(Tensor::leaf(tensor.device(), tensor.meta().clone(), value, false));
-        }
-        mine.states = leaves.split_off(1);
-        mine.whole = leaves.swap_remove(0);
-        let Value { storage, .. } = mine.whole.materialized()?;
-        let mut offsets = mine.pack.offsets.iter();
-        model.params_mut(&mut |_, param| {
-            if param.is_frozen() {
-                return;
-            }
-            if let Some(&offset) = offsets.next() {
-                let value = Value { storage: storage.clone(), offset };
-                let meta = param.get().meta().clone();
-                param.replace(Tensor::leaf(loss.device(), meta, value, true));
-            }
-        });
         Ok(())
     }
 
-    /// Moves parameters into one buffer. The state of an earlier slab goes on if it has the same form.
-    fn gather(params: &[&Tensor], states: usize, old: Option<Slab>) -> Result<Slab> {
+    /// Moves parameters into one buffer.
+    pub fn gather(named: &[(String, &Param)], plan: &Plan, remembered: &[ParameterState]) -> Result<Slab> {
+        let params: Vec<&Tensor> = named.iter().map(|(_, p)| p.get()).collect();
         let pack = Pack::of_sizes(params.iter().map(|p| p.elements()));
         let device = params[0].device();
-        let packed = Tensor::apply(pack.clone(), params);
-        let whole = packed.into_leaf(false)?;
+        let mut states = Vec::new();
+        for state in plan.update.states() {
+            let mut parts = Vec::new();
+            let mut fresh = 0;
+            for (name, param) in named {
+                let shape = param.get().shape();
+                let known = remembered
+                    .iter()
+                    .find(|r| r.parameter == *name && r.name == *state && r.value.shape() == shape)
+                    .map(|r| r.value.clone());
+                let initial = (plan.initial)((plan.group_of)(name), state);
+                fresh += (known.is_none() && initial == 0.0) as usize;
+                parts.push(known.unwrap_or_else(|| Tensor::full(device, shape, initial as f32)));
+            }
+            let whole = match fresh == parts.len() {
+                true => Tensor::zeros(device, pack.len),
+                false => Tensor::apply(pack.clone(), &parts.iter().collect::<Vec<_>>()),
+            };
+            states.push(whole.into_leaf(false)?);
+        }
+        let mut groups = vec![0u32; pack.len / BLOCK];
+        for (k, (name, _)) in named.iter().enumerate() {
+            let end = pack.offsets.get(k + 1).copied().unwrap_or(pack.len);
+            groups[pack.offsets[k] / BLOCK..end / BLOCK].fill((plan.group_of)(name) as u32);
+        }
+        let groups = Tensor::from_slice(device, &groups, groups.len())?;
+        let members = named.iter().map(|(name, p)| (name.clone(), p.get().shape().clone())).collect();
+
+        let whole = Tensor::apply(pack.clone(), &params).into_leaf(false)?;
         let Value { storage, .. } = whole.materialized()?;
         for (param, &offset) in params.iter().zip(&pack.offsets) {
             if let Value { storage: Storage::Gpu(buffer), offset: 0 } = param.materialized()? {
@@ -89,39 +140,110 @@ impl Slab {
             }
             param.rebase(storage.clone(), offset);
         }
-        let states = match old {
-            Some(old) if old.pack == pack => old.states,
-            _ => (0..states).map(|_| Tensor::zeros(device, pack.len).into_leaf(false)).collect::<Result<_>>()?,
-        };
-        Ok(Slab { whole, states, pack })
+        Ok(Slab { whole, states, groups, waiting: None, update: plan.update, pack, members })
+    }
+
+    /// Adds gradients to those that wait for a step.
+    pub fn accumulate(&mut self, gradients: Vec<Tensor>, loss: &Tensor) -> Result<()> {
+        let sum = self.packed(gradients);
+        eval(&[&sum, loss])?;
+        loss.release_history();
+        self.waiting = Some(sum.into_leaf(false)?);
+        Ok(())
+    }
+
+    /// Runs one step. `hyper` holds a row for each group, `sign` is -1 to go up. Gives the norm of the gradients if
+    /// they are clipped by it.
+    pub fn step(
+        &mut self,
+        model: &mut dyn Parameters,
+        gradients: Vec<Tensor>,
+        loss: Option<&Tensor>,
+        clip: Clip,
+        sign: f32,
+        hyper: &[f64],
+    ) -> Result<Option<Tensor>> {
+        let device = self.whole.device().clone();
+        let mut whole = self.packed(gradients);
+        if let Some(value) = clip.value {
+            whole = whole.clamp(-value as f32, value as f32);
+        }
+        let mut scale = Tensor::scalar(&device, sign);
+        let mut norm = None;
+        if let Some((largest, p)) = clip.norm {
+            let (found, share) = norm_and_scale(&whole, largest, p);
+            scale = &share * &scale;
+            norm = Some(found);
+        }
+        let hyper = Tensor::from_f64_slice(&device, hyper, [hyper.len() / HYPER, HYPER])?;
+        let mut inputs = vec![&self.whole];
+        inputs.extend(&self.states);
+        inputs.extend([&whole, &scale, &hyper, &self.groups]);
+        let updated = Tensor::apply_all(self.update, &inputs);
+        // From here on only the graph holds these.
+        drop((whole, scale, hyper));
+        let named = trainable(model)?;
+        let mut donors: Vec<&Tensor> = named.iter().map(|(_, p)| p.get()).collect();
+        donors.push(&self.whole);
+        donors.extend(&self.states);
+        let mut roots: Vec<&Tensor> = updated.iter().collect();
+        roots.extend(loss);
+        roots.extend(&norm);
+        eval_donating(&roots, &donors)?;
+        if let Some(loss) = loss {
+            loss.release_history();
+        }
+        self.waiting = None;
+
+        let mut leaves = Vec::with_capacity(updated.len());
+        for tensor in updated {
+            let value = tensor.materialized()?;
+            leaves.push(Tensor::leaf(tensor.device(), tensor.meta().clone(), value, false));
+        }
+        self.states = leaves.split_off(1);
+        self.whole = leaves.swap_remove(0);
+        let Value { storage, .. } = self.whole.materialized()?;
+        let mut offsets = self.pack.offsets.iter();
+        model.params_mut(&mut |_, param| {
+            if param.is_frozen() {
+                return;
+            }
+            if let Some(&offset) = offsets.next() {
+                let value = Value { storage: storage.clone(), offset };
+                let meta = param.get().meta().clone();
+                param.replace(Tensor::leaf(&device, meta, value, true));
+            }
+        });
+        Ok(norm)
+    }
+
+    /// What is remembered of each parameter, where it lies.
+    pub fn remembered(&self) -> Result<Vec<ParameterState>> {
+        let mut all = Vec::new();
+        for ((parameter, shape), &offset) in self.members.iter().zip(&self.pack.offsets) {
+            for (whole, name) in self.states.iter().zip(self.update.states()) {
+                let value = Value { storage: whole.materialized()?.storage, offset };
+                let value = Tensor::leaf(whole.device(), Meta::new(shape, DType::F32), value, false);
+                all.push(ParameterState { parameter: parameter.clone(), name: (*name).to_string(), value });
+            }
+        }
+        Ok(all)
+    }
+
+    /// Gradients, and those that wait, in one buffer. It takes them, so that only the graph holds them from here on.
+    fn packed(&self, gradients: Vec<Tensor>) -> Tensor {
+        let new = Tensor::apply(self.pack.clone(), &gradients.iter().collect::<Vec<_>>());
+        match &self.waiting {
+            Some(waiting) => waiting + &new,
+            None => new,
+        }
     }
 
     /// Whether these are the parameters in this slab, in this order.
-    fn holds(&self, params: &[&Tensor]) -> bool {
+    fn holds(&self, named: &[(String, &Param)]) -> bool {
         let Some((storage, _)) = place(&self.whole) else { return false };
-        params.len() == self.pack.offsets.len()
-            && params.iter().zip(&self.pack.offsets).all(|(p, &offset)| place(p) == Some((storage, offset)))
-    }
-
-    fn gradients(&self, loss: &Tensor, named: &[(String, &Param)], params: &[&Tensor]) -> Result<Tensor> {
-        assert!(
-            loss.elements() == 1,
-            "step: the loss has shape {}, it must be one number; take its mean",
-            loss.shape()
-        );
-        let found = autodiff::try_vjp(&[loss], &[&Tensor::ones(loss.device(), loss.shape())], params);
-        let mut gradients = Vec::with_capacity(found.len());
-        for ((name, _), gradient) in named.iter().zip(found) {
-            gradients.push(gradient.ok_or_else(|| {
-                Error::argument(
-                    format!(
-                        "the parameter {name:?} has no part in the loss, or the loss was released by an earlier step"
-                    ),
-                    "freeze the parameter, or record the loss anew for each step",
-                )
-            })?);
-        }
-        Ok(Tensor::apply(self.pack.clone(), &gradients.iter().collect::<Vec<_>>()))
+        named.len() == self.pack.offsets.len()
+            && named.iter().zip(&self.pack.offsets).all(|((_, p), &offset)| place(p.get()) == Some((storage, offset)))
     }
 }
 

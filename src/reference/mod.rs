@@ -4,7 +4,6 @@
 //! No GPU, no tensor, no trick shared with the shaders: a mistake must not be made twice. Work is split over threads
 //! in chunks whose size does not depend on the number of threads, so the same input gives the same bits.
 
-pub mod adam;
 pub mod cast;
 pub mod col2im;
 pub mod compare;
@@ -20,8 +19,8 @@ pub mod pool2d;
 pub mod random;
 mod real;
 pub mod reduce;
-pub mod sgd;
 pub mod softmax;
+pub mod update;
 pub mod view;
 
 pub use real::Real;

@@ -1,0 +1,247 @@
+//! The steps of the optimizers, each in one launch over all parameters of a model, with the rules of `torch.optim` (the
+//! formulas stand in `src/reference/update.rs`).
+//!
+//! What may change from step to step is an input: a row of [`HYPER`] numbers for each group of parameters. A row is the
+//! L2 decay, the share of the parameter that is taken off beside the step, then:
+//!
+//! | rule | numbers |
+//! | ---- | ------- |
+//! | `Sgd` | rate |
+//! | `Momentum` | rate, momentum, 1 - dampening, shares of the gradient and of the buffer in the step |
+//! | `Adagrad` | rate, epsilon |
+//! | `Adadelta` | rate, rho, 1 - rho, epsilon |
+//! | `RmsProp` | rate, alpha, 1 - alpha, epsilon, momentum, 1 if centered |
+//! | `Adam` | factor of the first moment, beta1, 1 - beta1, beta2, 1 - beta2, factor of the second moment's root, epsilon, factor of the gradient, 1 if amsgrad |
+//! | `Adamax` | rate, beta1, 1 - beta1, beta2, epsilon |
+//! | `Asgd` | rate, mu |
+//! | `Rprop` | shrinking factor, growing factor, smallest step, largest step |
+//!
+//! A rule with more states also does the work of the same rule with fewer, for the groups whose numbers say so.
+
+use crate::device::Shader;
+use crate::error::ShapeError;
+use crate::reference::{Array, Real, View, update as reference};
+use crate::tensor::{Backward, DType, Input, LoweredDispatch, Lowering, Meta, NoGrad, Op, Sample, Tensor, Tolerance};
+
+pub use crate::reference::update::{BLOCK, HYPER};
+
+/// One step: inputs are the parameters, the states, the gradient, its scale (one number), the numbers of each group, and
+/// the group of each [`BLOCK`] elements; outputs are parameters and states.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Update {
+    /// Gradient descent.
+    Sgd,
+    /// Gradient descent with momentum, also Nesterov's.
+    Momentum,
+    /// Adagrad (Duchi et al. 2011).
+    Adagrad,
+    /// Adadelta (Zeiler 2012).
+    Adadelta,
+    /// RMSprop (Tieleman and Hinton 2012).
+    RmsProp {
+        /// Whether the running mean of the gradient is kept (Graves 2013).
+        centered: bool,
+        /// Whether there is a momentum buffer.
+        momentum: bool,
+    },
+    /// Adam (Kingma and Ba 2015), and AdamW, NAdam and RAdam, which differ in their numbers.
+    Adam {
+        /// Whether the largest second moment is kept (Reddi et al. 2018).
+        amsgrad: bool,
+    },
+    /// Adamax (Kingma and Ba 2015, section 7).
+    Adamax,
+    /// Averaged descent (Polyak and Juditsky 1992).
+    Asgd,
+    /// Resilient propagation (Riedmiller and Braun 1993).
+    Rprop,
+}
+
+const SHADER: Shader = Shader::new(
+    "update",
+    concat!(include_str!("../../shaders/shared/flat.wgsl"), include_str!("../../shaders/update.wgsl")),
+);
+
+crate::params! { struct Count { n: u32 } }
+
+/// Output and input of the parameters and of up to three states.
+const IN_PLACE: [(usize, usize); 4] = [(0, 0), (1, 1), (2, 2), (3, 3)];
+
+impl Update {
+    /// PyTorch's names of the states.
+    pub fn states(self) -> &'static [&'static str] {
+        match self {
+            Update::Sgd => &[],
+            Update::Momentum => &["momentum_buffer"],
+            Update::Adagrad => &["sum"],
+            Update::Adadelta => &["square_avg", "acc_delta"],
+            Update::RmsProp { centered: false, momentum: false } => &["square_avg"],
+            Update::RmsProp { centered: false, momentum: true } => &["square_avg", "momentum_buffer"],
+            Update::RmsProp { centered: true, momentum: false } => &["square_avg", "grad_avg"],
+            Update::RmsProp { centered: true, momentum: true } => &["square_avg", "grad_avg", "momentum_buffer"],
+            Update::Adam { amsgrad: false } => &["exp_avg", "exp_avg_sq"],
+            Update::Adam { amsgrad: true } => &["exp_avg", "exp_avg_sq", "max_exp_avg_sq"],
+            Update::Adamax => &["exp_avg", "exp_inf"],
+            Update::Asgd => &["ax"],
+            Update::Rprop => &["prev", "step_size"],
+        }
+    }
+
+    /// The rule that does the work of both; they must be the same but for their states.
+    pub(crate) fn join(self, other: Update) -> Update {
+        match (self, other) {
+            (Update::Sgd, Update::Momentum) => Update::Momentum,
+            (Update::RmsProp { centered: a, momentum: b }, Update::RmsProp { centered: c, momentum: d }) => {
+                Update::RmsProp { centered: a || c, momentum: b || d }
+            }
+            (Update::Adam { amsgrad: a }, Update::Adam { amsgrad: b }) => Update::Adam { amsgrad: a || b },
+            _ => self,
+        }
+    }
+
+    fn entry(self) -> &'static str {
+        match self {
+            Update::Sgd => "sgd",
+            Update::Momentum => "momentum",
+            Update::Adagrad => "adagrad",
+            Update::Adadelta => "adadelta",
+            Update::RmsProp { centered: false, momentum: false } => "rmsprop",
+            Update::RmsProp { centered: false, momentum: true } => "rmsprop_momentum",
+            Update::RmsProp { centered: true, momentum: false } => "rmsprop_centered",
+            Update::RmsProp { centered: true, momentum: true } => "rmsprop_centered_momentum",
+            Update::Adam { amsgrad: false } => "adam",
+            Update::Adam { amsgrad: true } => "amsgrad",
+            Update::Adamax => "adamax",
+            Update::Asgd => "asgd",
+            Update::Rprop => "rprop",
+        }
+    }
+}
+
+impl Op for Update {
+    const NAME: &'static str = "update";
+    fn infer(&self, inputs: &[Meta]) -> Result<Vec<Meta>, ShapeError> {
+        let count = self.states().len();
+        let n = inputs.first().map_or(0, |p| p.shape.elements());
+        let fits = inputs.len() == count + 5
+            && inputs[..count + 2].iter().all(|m| m == &inputs[0] && m.dtype == DType::F32)
+            && inputs[count + 2].shape.elements() == 1
+            && inputs[count + 3].shape.last() == Some(&HYPER)
+            && inputs[count + 4] == Meta::new(n.div_ceil(BLOCK), DType::U32);
+        if !fits {
+            let shapes: Vec<String> = inputs.iter().map(|m| format!("{} {}", m.dtype, m.shape)).collect();
+            let problem = format!(
+                "{self:?} takes f32 parameters, {count} states and a gradient of one shape, a scale of one number, \
+                 f32 [groups, {HYPER}] and u32 [{}], not {}",
+                n.div_ceil(BLOCK),
+                shapes.join(", ")
+            );
+            return Err(ShapeError::new("update", problem));
+        }
+        Ok(vec![inputs[0].clone(); count + 1])
+    }
+    fn backward(&self) -> Backward<Self> {
+        Backward::None(NoGrad::Update)
+    }
+    fn lower(&self) -> Lowering<Self> {
+        Lowering::InPlace(
+            |op, cx| {
+                let count = op.states().len();
+                let p = cx.output(0);
+                let mut launch = LoweredDispatch::new(&SHADER, op.entry()).write(p);
+                for i in count + 1..count + 5 {
+                    launch = launch.read(cx.input(i));
+                }
+                for k in 1..=count {
+                    launch = launch.write(cx.output(k));
+                }
+                cx.launch(launch.params(&Count { n: p.len as u32 }).flat(p.len, 64));
+            },
+            &IN_PLACE[..self.states().len() + 1],
+        )
+    }
+    fn reference<T: Real>(&self, inputs: &[View<T>]) -> Vec<Array<T>> {
+        match *self {
+            Update::Sgd => reference::sgd(inputs),
+            Update::Momentum => reference::momentum(inputs),
+            Update::Adagrad => reference::adagrad(inputs),
+            Update::Adadelta => reference::adadelta(inputs),
+            Update::RmsProp { centered, momentum } => reference::rmsprop(inputs, centered, momentum),
+            Update::Adam { amsgrad } => reference::adam(inputs, amsgrad),
+            Update::Adamax => reference::adamax(inputs),
+            Update::Asgd => reference::asgd(inputs),
+            Update::Rprop => reference::rprop(inputs),
+        }
+    }
+    fn samples() -> Vec<Sample<Self>> {
+        /// Two groups: decays, then what the rule takes, the second group's twice the first's where it is a rate.
+        fn call(op: Update, n: usize, numbers: &[f32]) -> Sample<Update> {
+            let x = |low, seed| Input::uniform([n], low, 1.0, seed);
+            let mut hyper = [0.0; 2 * HYPER];
+            for (row, decay) in hyper.chunks_mut(HYPER).zip([0.0, 0.01]) {
+                row[..2].fill(decay);
+                row[2..2 + numbers.len()].copy_from_slice(numbers);
+            }
+            hyper[HYPER + 2] *= 2.0;
+            // Second moments above the squares of the first, as they are.
+            let mut inputs = vec![x(-1.0, 1)];
+            inputs.extend((0..op.states().len() as u64).map(|k| x(if k == 1 { 1e-2 } else { 1e-3 }, 2 + k)));
+            if matches!(op, Update::RmsProp { centered: true, .. }) {
+                inputs[1] = Input::uniform([n], 1.0, 2.0, 9);
+            }
+            inputs.extend([x(-1.0, 5), Input::floats([1], &[0.7]), Input::floats([2, HYPER], &hyper)]);
+            inputs.push(Input::below([n.div_ceil(BLOCK)], 2, 6));
+            Sample::new(op, inputs, Tolerance::OfLargest(2e-6))
+        }
+        let rms = |centered, momentum| Update::RmsProp { centered, momentum };
+        let rms_numbers = |centered| [0.01, 0.9, 0.1, 1e-8, 0.9, centered];
+        let adam = [0.01, 0.9, 0.1, 0.999, 0.001, 3.0, 1e-8, 0.002, 1.0];
+        vec![
+            call(Update::Sgd, 131, &[0.1]),
+            call(Update::Sgd, 0, &[0.1]),
+            call(Update::Momentum, 131, &[0.1, 0.9, 0.7, 1.0, 0.9]),
+            call(Update::Adagrad, 131, &[0.1, 1e-10]),
+            call(Update::Adadelta, 131, &[1.0, 0.9, 0.1, 1e-6]),
+            call(rms(false, false), 131, &rms_numbers(0.0)),
+            call(rms(false, true), 131, &rms_numbers(0.0)),
+            call(rms(true, false), 131, &rms_numbers(1.0)),
+            call(rms(true, true), 131, &rms_numbers(1.0)),
+            call(Update::Adam { amsgrad: false }, 131, &adam),
+            call(Update::Adam { amsgrad: false }, 1, &adam),
+            call(Update::Adam { amsgrad: true }, 131, &adam),
+            call(Update::Adamax, 131, &[0.01, 0.9, 0.1, 0.999, 1e-8]),
+            call(Update::Asgd, 131, &[0.1, 0.3]),
+            call(Update::Rprop, 131, &[0.5, 1.2, 1e-6, 50.0]).rough(),
+        ]
+    }
+}
+
+impl Update {
+    /// One step of one tensor by numbers of one's own: parameter, states and gradient have one shape, `numbers` is a row as
+    /// the head of this file lists it. Gives the parameter and the states.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    ///
+    /// # Panics
+    /// If the shapes differ, or if there are not as many states as [`Update::states`] names.
+    #[track_caller]
+    pub fn apply(
+        self,
+        parameter: &Tensor,
+        states: &[&Tensor],
+        gradient: &Tensor,
+        numbers: &[f32],
+    ) -> crate::Result<Vec<Tensor>> {
+        let device = parameter.device();
+        let mut row = numbers.to_vec();
+        row.resize(HYPER, 0.0);
+        let hyper = Tensor::from_slice(device, &row, [1, HYPER])?;
+        let scale = Tensor::ones(device, [1]);
+        let groups = Tensor::full(device, [parameter.elements().div_ceil(BLOCK)], 0u32);
+        let mut inputs = vec![parameter];
+        inputs.extend(states);
+        inputs.extend([gradient, &scale, &hyper, &groups]);
+        Ok(Tensor::apply_all(self, &inputs))
+    }
+}

@@ -1,0 +1,292 @@
+//! What all optimizers share: groups of parameters, clipping, gradients that wait, and the step.
+
+use super::slab::{Clip, Plan, Slab, gradients, trainable};
+use super::{Optimizer, OptimizerState, Schedule};
+use crate::error::{Error, Result};
+use crate::nn::{Param, Parameters};
+use crate::ops::update::{HYPER, Update};
+use crate::tensor::Tensor;
+
+/// How one kind of optimizer turns its settings into the numbers of a step. Its formula is an [`Update`].
+pub trait Rule: Send + Sync {
+    /// The formula.
+    fn update(&self) -> Update;
+
+    /// The numbers of a step: L2 decay, share of the parameter that is taken off, and what the formula takes.
+    fn numbers(&self, now: &Now) -> Vec<f64>;
+
+    /// What a state starts at.
+    fn initial(&self, _state: &str, _rate: f64) -> f64 {
+        0.0
+    }
+}
+
+/// The step that is about to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// Its number; the first is 1.
+    pub step: u64,
+    /// The learning rate.
+    pub rate: f64,
+    /// The momentum (the first beta), if the schedule moves it.
+    pub momentum: Option<f64>,
+}
+
+/// An optimizer that follows the gradient by a rule: [`Sgd`](super::Sgd), [`Adam`](super::Adam) and the rest are this with
+/// their rule.
+pub struct FirstOrder<R> {
+    pub(super) rule: R,
+    schedule: Box<dyn Schedule>,
+    /// Parameters with settings of their own.
+    groups: Vec<(Matcher, FirstOrder<R>)>,
+    maximize: bool,
+    clip: Clip,
+    norm: Option<Tensor>,
+    steps: u64,
+    slab: Option<Slab>,
+}
+
+/// Whether a parameter of this name belongs to a group.
+type Matcher = Box<dyn Fn(&str) -> bool + Send + Sync>;
+
+impl<R: Rule> FirstOrder<R> {
+    pub(super) fn of(rule: R, schedule: impl Schedule + 'static) -> Self {
+        FirstOrder {
+            rule,
+            schedule: Box::new(schedule),
+            groups: Vec::new(),
+            maximize: false,
+            clip: Clip::default(),
+            norm: None,
+            steps: 0,
+            slab: None,
+        }
+    }
+
+    /// With settings of their own for the parameters whose names start with `prefix`: rate, schedule, decay, and whatever
+    /// else the rule has. The first group that fits counts.
+    ///
+    /// ```
+    /// # use wgrad::optim::Adam;
+    /// // A pretrained body moves slowly; no bias decays.
+    /// let adam = Adam::new(1e-3)
+    ///     .weight_decay(1e-2)
+    ///     .group("body.", Adam::new(1e-5))
+    ///     .group_where(|name| name.ends_with("bias"), Adam::new(1e-3));
+    /// ```
+    pub fn group(self, prefix: &str, settings: Self) -> Self {
+        let prefix = prefix.to_string();
+        self.group_where(move |name| name.starts_with(&prefix), settings)
+    }
+
+    /// [`FirstOrder::group`] for the parameters whose names fulfil a condition.
+    pub fn group_where(mut self, fits: impl Fn(&str) -> bool + Send + Sync + 'static, settings: Self) -> Self {
+        self.groups.push((Box::new(fits), settings));
+        self
+    }
+
+    /// To make the loss larger instead.
+    pub fn maximize(mut self) -> Self {
+        self.maximize = true;
+        self
+    }
+
+    /// With the gradients of all parameters scaled so that their norm, taken together, is at most `largest`, as
+    /// `torch.nn.utils.clip_grad_norm_` does. It is computed on the device, in a constant number of launches;
+    /// [`Optimizer::gradient_norm`] is the norm before.
+    pub fn clip_norm(self, largest: f64) -> Self {
+        self.clip_norm_of_order(largest, 2.0)
+    }
+
+    /// [`FirstOrder::clip_norm`] with the norm `(sum |g|^order)^(1 / order)`; of order infinity it is the largest `|g|`.
+    ///
+    /// # Panics
+    /// If the order is not above 0.
+    #[track_caller]
+    pub fn clip_norm_of_order(mut self, largest: f64, order: f64) -> Self {
+        assert!(order > 0.0, "clip_norm: a norm of order {order}; it must be above 0");
+        self.clip.norm = Some((largest, order));
+        self
+    }
+
+    /// With each number of the gradients held within `-largest` and `largest`; before the norm is taken, if both are asked
+    /// for.
+    pub fn clip_value(mut self, largest: f64) -> Self {
+        self.clip.value = Some(largest);
+        self
+    }
+
+    /// These settings, then those of the groups.
+    fn settings(&self) -> impl Iterator<Item = &FirstOrder<R>> {
+        std::iter::once(self).chain(self.groups.iter().map(|(_, settings)| settings))
+    }
+
+    /// Brings the parameters into a slab, unless they are in it; with a state, into a new one that starts there.
+    fn prepare(&mut self, named: &[(String, &Param)], from: Option<&OptimizerState>) -> Result<()> {
+        let mut slab = self.slab.take();
+        let settings: Vec<&FirstOrder<R>> = self.settings().collect();
+        let plan = Plan {
+            update: self.update(),
+            group_of: &|name| self.groups.iter().position(|(fits, _)| fits(name)).map_or(0, |i| i + 1),
+            initial: &|group, state| settings[group].rule.initial(state, settings[group].schedule.rate(self.steps)),
+        };
+        let made = match from {
+            Some(state) => Slab::gather(named, &plan, &state.tensors).map(|new| slab = Some(new)),
+            None => Slab::of(&mut slab, named, &plan),
+        };
+        self.slab = slab;
+        made
+    }
+
+    /// The formula that does the work of all groups.
+    fn update(&self) -> Update {
+        let rules = self.settings().map(|settings| settings.rule.update());
+        rules.reduce(|a, b| if b.states().len() > a.states().len() { b.join(a) } else { a.join(b) }).expect("one group")
+    }
+
+    fn run(&mut self, model: &mut dyn Parameters, gradients: Vec<Tensor>, loss: Option<&Tensor>) -> Result<()> {
+        let step = self.steps + 1;
+        let mut hyper = Vec::new();
+        for FirstOrder { rule, schedule, .. } in self.settings() {
+            let now = Now { step, rate: schedule.rate(self.steps), momentum: schedule.momentum(self.steps) };
+            let mut row = rule.numbers(&now);
+            row.resize(HYPER, 0.0);
+            hyper.append(&mut row);
+        }
+        let sign = if self.maximize { -1.0 } else { 1.0 };
+        let slab = self.slab.as_mut().expect("it was prepared");
+        self.norm = slab.step(model, gradients, loss, self.clip, sign, &hyper)?;
+        self.steps = step;
+        Ok(())
+    }
+}
+
+impl<R: Rule> Optimizer for FirstOrder<R> {
+    #[track_caller]
+    fn step(&mut self, model: &mut dyn Parameters, loss: &Tensor) -> Result<()> {
+        let named = trainable(model)?;
+        let gradients = gradients(loss, &named)?;
+        self.prepare(&named, None)?;
+        self.run(model, gradients, Some(loss))
+    }
+
+    #[track_caller]
+    fn step_with_gradients(&mut self, model: &mut dyn Parameters, gradients: &[Tensor]) -> Result<()> {
+        let named = trainable(model)?;
+        assert!(
+            gradients.len() == named.len(),
+            "step_with_gradients: {} gradients for {} trainable parameters",
+            gradients.len(),
+            named.len()
+        );
+        for ((name, param), gradient) in named.iter().zip(gradients) {
+            assert!(
+                param.get().meta() == gradient.meta(),
+                "step_with_gradients: the parameter {name:?} is {} {}, its gradient {} {}",
+                param.get().dtype(),
+                param.get().shape(),
+                gradient.dtype(),
+                gradient.shape()
+            );
+        }
+        self.prepare(&named, None)?;
+        self.run(model, gradients.to_vec(), None)
+    }
+
+    #[track_caller]
+    fn accumulate(&mut self, model: &mut dyn Parameters, loss: &Tensor) -> Result<()> {
+        let named = trainable(model)?;
+        let gradients = gradients(loss, &named)?;
+        self.prepare(&named, None)?;
+        self.slab.as_mut().expect("it was prepared").accumulate(gradients, loss)
+    }
+
+    fn gradient_norm(&self) -> Option<&Tensor> {
+        self.norm.as_ref()
+    }
+
+    fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    fn rate(&self) -> f64 {
+        self.schedule.rate(self.steps)
+    }
+
+    fn state(&self) -> Result<OptimizerState> {
+        let tensors = self.slab.as_ref().map_or(Ok(Vec::new()), Slab::remembered)?;
+        let numbers = self.settings().enumerate().flat_map(|(i, settings)| {
+            settings.schedule.state().into_iter().map(move |(name, x)| (format!("schedule.{i}.{name}"), x))
+        });
+        Ok(OptimizerState { steps: self.steps, tensors, numbers: numbers.collect() })
+    }
+
+    fn load_state(&mut self, model: &mut dyn Parameters, state: &OptimizerState) -> Result<()> {
+        let named = trainable(model)?;
+        let states = self.update().states();
+        let refuse = |what: String| {
+            Err(Error::argument(what, "load the state of this kind of optimizer for a model of this form, or none"))
+        };
+        for known in &state.tensors {
+            let Some((_, param)) = named.iter().find(|(name, _)| *name == known.parameter) else {
+                return refuse(format!("the state is of a parameter {:?}, which this model lacks", known.parameter));
+            };
+            if !states.contains(&&*known.name) {
+                return refuse(format!("the state holds {:?}, of which this optimizer knows nothing", known.name));
+            }
+            if param.get().meta() != known.value.meta() {
+                let (want, have) = (param.get().shape(), known.value.shape());
+                return refuse(format!("{} of {} is {have}, the parameter {want}", known.name, known.parameter));
+            }
+        }
+        let missing = named.iter().flat_map(|(name, _)| states.iter().map(move |state| (name, state)));
+        for (name, kind) in missing.filter(|_| state.steps > 0) {
+            if !state.tensors.iter().any(|known| known.parameter == *name && known.name == **kind) {
+                return refuse(format!("the state lacks {kind} of the parameter {name:?}"));
+            }
+        }
+        self.steps = state.steps;
+        for (i, settings) in self.settings().enumerate() {
+            let prefix = format!("schedule.{i}.");
+            let mine = state.numbers.iter().filter_map(|(name, x)| Some((name.strip_prefix(&prefix)?.to_string(), *x)));
+            settings.schedule.load_state(&mine.collect::<Vec<_>>());
+        }
+        self.norm = None;
+        self.prepare(&named, Some(state))
+    }
+}
+
+/// A rule and its groups at the settings that every optimizer of the field has.
+macro_rules! optimizer {
+    ($($(#[$doc:meta])* $name:ident = $rule:ident $start:expr;)*) => { $(
+        $(#[$doc])*
+        pub type $name = $crate::optim::FirstOrder<$rule>;
+
+        impl $name {
+            /// At a constant rate, with PyTorch's defaults.
+            pub fn new(rate: f64) -> Self {
+                Self::scheduled($crate::optim::Constant(rate))
+            }
+
+            /// At a rate that changes from step to step.
+            pub fn scheduled(schedule: impl $crate::optim::Schedule + 'static) -> Self {
+                $crate::optim::FirstOrder::of($start, schedule)
+            }
+        }
+    )* };
+}
+pub(super) use optimizer;
+
+/// Methods that set fields of the rule.
+macro_rules! settings {
+    ($rule:ident { $($(#[$doc:meta])* $method:ident;)* }) => {
+        impl $crate::optim::FirstOrder<$rule> { $(
+            $(#[$doc])*
+            pub fn $method(mut self, $method: f64) -> Self {
+                self.rule.$method = $method;
+                self
+            }
+        )* }
+    };
+}
+pub(super) use settings;
