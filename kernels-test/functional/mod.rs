@@ -1,1 +1,3 @@
 //! Known answers of the composed functions.
+
+mod recurrent;

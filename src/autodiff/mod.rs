@@ -110,6 +110,23 @@ pub fn try_vjp(outputs: &[&Tensor], cotangents: &[&Tensor], wrt: &[&Tensor]) -> 
     wrt.iter().map(|x| sums.get(&(Arc::as_ptr(&x.node), x.output)).cloned()).collect()
 }
 
+/// The answer of a backward rule for an op that can be written in other ops: the vector-Jacobian product of `f`, which
+/// records the op's outputs from its inputs. What it records is differentiable as often as what `f` records.
+///
+/// An input may depend on another (a state on a weight); each is given to `f` as a view of its own, so that the gradient
+/// of one does not run on into the next.
+///
+/// # Panics
+/// If `f` does not record outputs of the op's shapes.
+pub fn rule_of(v: &Vjp, f: impl FnOnce(&[Tensor]) -> Vec<Tensor>) -> Vec<Option<Tensor>> {
+    let inputs: Vec<Tensor> = v.inputs.iter().map(|x| x.unsqueeze(0).squeeze(0)).collect();
+    let outputs = f(&inputs);
+    let given = outputs.iter().zip(v.cotangents).filter_map(|(y, dy)| Some((y, dy.as_ref()?)));
+    let (ys, dys): (Vec<&Tensor>, Vec<&Tensor>) = given.unzip();
+    let found = try_vjp(&ys, &dys, &inputs.iter().collect::<Vec<_>>());
+    found.into_iter().zip(v.needed).map(|(dx, needed)| dx.filter(|_| *needed)).collect()
+}
+
 /// The Jacobian-vector product: the derivative of each output in the direction `tangents` of `inputs`.
 ///
 /// # Panics

@@ -4,3 +4,7 @@
 //! gradient is that of its parts, to any order, and there is no second truth to keep equal. A function moves to `ops`
 //! when a kernel of its own is measurably worth it. All of it is methods of [`Tensor`](crate::Tensor), or functions
 //! where there is no first among the arguments.
+
+mod recurrent;
+
+pub use recurrent::RecurrentWeights;

@@ -38,6 +38,8 @@ mod init;
 mod linear;
 mod param;
 mod pool2d;
+mod recurrent;
+mod recurrent_cell;
 mod sequential;
 
 pub use activation::{Relu, Sigmoid, Tanh};
@@ -48,6 +50,8 @@ pub use init::Init;
 pub use linear::Linear;
 pub use param::{Param, Parameters};
 pub use pool2d::{AvgPool2d, MaxPool2d};
+pub use recurrent::{Gru, Lstm, RecurrentOptions, Rnn};
+pub use recurrent_cell::{GruCell, LstmCell, RnnCell};
 pub use sequential::Sequential;
 
 use crate::ops::Rng;

@@ -7,13 +7,16 @@ pub mod concat;
 pub mod conv2d;
 pub mod cross_entropy;
 pub mod elementwise;
+pub mod gru;
 pub mod im2col;
+pub mod lstm;
 pub mod matmul;
 pub mod pack;
 pub mod pad;
 pub mod pool2d;
 pub mod random;
 pub mod reduce;
+pub mod rnn;
 pub mod softmax;
 pub mod update;
 
@@ -60,6 +63,12 @@ pub static REGISTRY: &[Entry] = &[
     Entry::of::<cross_entropy::CrossEntropyDense>(),
     Entry::of::<cross_entropy::CrossEntropyGrad>(),
     Entry::of::<cross_entropy::CrossEntropyDenseGrad>(),
+    Entry::of::<rnn::Rnn>(),
+    Entry::of::<rnn::RnnGrad>(),
+    Entry::of::<lstm::Lstm>(),
+    Entry::of::<lstm::LstmGrad>(),
+    Entry::of::<gru::Gru>(),
+    Entry::of::<gru::GruGrad>(),
     Entry::of::<concat::Concat>(),
     Entry::of::<pad::Pad>(),
     Entry::of::<pack::Pack>(),

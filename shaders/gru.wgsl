@@ -1,0 +1,106 @@
+// One step of a GRU, all gates at once, over all rows of a batch and all hidden units.
+//
+//   x, dx, ds: steps x rows x 3h, in the order r z n      s: rows x 3h      b_ih, b_hh: 3h
+//   gates: steps x rows x 4h, r z n m                     h, dh_given: steps x rows x h      h_0, dh: rows x h
+//   forward:  r, z = sigmoid(x + b_ih + s + b_hh)   m = s_n + b_hn   n = tanh(x_n + b_in + r m), with s = h_(t-1) W^T
+//             h_t = (1 - z) n + z h_(t-1)
+//   backward: dx, the cotangent of x + b_ih, and ds, that of s + b_hh, which differ in n only; dh, carried in place, gets
+//             its share through z here and that through s by a product afterwards
+
+struct Params {
+    n: u32,       // rows x h
+    h: u32,
+    at: u32,      // where the step starts, in states
+    before: u32,  // where the step before starts
+    first: u32,   // bit 0: the first step of the sequence, bit 1: the last
+}
+
+var<immediate> p: Params;
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> s: array<f32>;
+@group(0) @binding(2) var<storage, read> b_ih: array<f32>;
+@group(0) @binding(3) var<storage, read> b_hh: array<f32>;
+@group(0) @binding(4) var<storage, read> h_0: array<f32>;
+@group(0) @binding(5) var<storage, read_write> gates: array<f32>;
+@group(0) @binding(6) var<storage, read_write> h: array<f32>;
+
+@compute @workgroup_size(WG)
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let index = flat_index(group, groups, local);
+    if (index >= p.n) {
+        return;
+    }
+    let row = index / p.h;
+    let j = index - row * p.h;
+    let of_s = row * 3u * p.h + j;
+    let of_x = 3u * p.at + of_s;
+    let r = sigmoid(x[of_x] + b_ih[j] + (s[of_s] + b_hh[j]));
+    let z = sigmoid(x[of_x + p.h] + b_ih[p.h + j] + (s[of_s + p.h] + b_hh[p.h + j]));
+    let m = s[of_s + 2u * p.h] + b_hh[2u * p.h + j];
+    let n = tanh_accurate(x[of_x + 2u * p.h] + b_ih[2u * p.h + j] + r * m);
+    var before = 0.0;
+    if ((p.first & 1u) != 0u) {
+        before = h_0[index];
+    } else {
+        before = h[p.before + index];
+    }
+    h[p.at + index] = n + z * (before - n);
+    let to = 4u * (p.at + row * p.h) + j;
+    gates[to] = r;
+    gates[to + p.h] = z;
+    gates[to + 2u * p.h] = n;
+    gates[to + 3u * p.h] = m;
+}
+
+@group(0) @binding(0) var<storage, read> all_gates: array<f32>;
+@group(0) @binding(1) var<storage, read> all_h: array<f32>;
+@group(0) @binding(2) var<storage, read> start_h: array<f32>;
+@group(0) @binding(3) var<storage, read> dh_given: array<f32>;
+@group(0) @binding(4) var<storage, read_write> dh: array<f32>;
+@group(0) @binding(5) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(6) var<storage, read_write> ds: array<f32>;
+
+@compute @workgroup_size(WG)
+fn backward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let index = flat_index(group, groups, local);
+    if (index >= p.n) {
+        return;
+    }
+    let row = index / p.h;
+    let j = index - row * p.h;
+    let of_gates = 4u * (p.at + row * p.h) + j;
+    let r = all_gates[of_gates];
+    let z = all_gates[of_gates + p.h];
+    let n = all_gates[of_gates + 2u * p.h];
+    let m = all_gates[of_gates + 3u * p.h];
+    var before = 0.0;
+    if ((p.first & 1u) != 0u) {
+        before = start_h[index];
+    } else {
+        before = all_h[p.before + index];
+    }
+    var d = dh_given[p.at + index];
+    if ((p.first & 2u) == 0u) {  // after the last step nothing is carried, and dh holds anything
+        d += dh[index];
+    }
+    let dn = d * (1.0 - z) * (1.0 - n * n);
+    let dr = dn * m * (r * (1.0 - r));
+    let dz = d * (before - n) * (z * (1.0 - z));
+    let to = 3u * (p.at + row * p.h) + j;
+    dx[to] = dr;
+    dx[to + p.h] = dz;
+    dx[to + 2u * p.h] = dn;
+    ds[to] = dr;
+    ds[to + p.h] = dz;
+    ds[to + 2u * p.h] = dn * r;
+    dh[index] = d * z;
+}

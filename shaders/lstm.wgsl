@@ -1,0 +1,114 @@
+// One step of an LSTM, all gates at once, over all rows of a batch and all hidden units.
+//
+//   x, gates, da: steps x rows x 4h, gates in the order i f g o      s: rows x 4h      b_ih, b_hh: 4h
+//   h, c, dh_given, dc_given: steps x rows x h                       c_0, dh, dc: rows x h
+//   forward:  i, f, o = sigmoid(a), g = tanh(a) of a = x_t + b_ih + s + b_hh, with s = h_(t-1) W^T
+//             c_t = f c_(t-1) + i g            h_t = o tanh(c_t)
+//   backward: from the gates, the cotangents of a; dh = da_(t+1) W, and dc is carried from step to step in place
+//
+// An invocation makes one unit of one row: its four gates lie h apart, so neighbours read neighbours.
+
+struct Params {
+    n: u32,       // rows x h
+    h: u32,
+    at: u32,      // where the step starts, in states
+    before: u32,  // where the step before starts
+    first: u32,   // bit 0: the first step of the sequence, bit 1: the last
+}
+
+var<immediate> p: Params;
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> s: array<f32>;
+@group(0) @binding(2) var<storage, read> b_ih: array<f32>;
+@group(0) @binding(3) var<storage, read> b_hh: array<f32>;
+@group(0) @binding(4) var<storage, read> c_0: array<f32>;
+@group(0) @binding(5) var<storage, read_write> gates: array<f32>;
+@group(0) @binding(6) var<storage, read_write> c: array<f32>;
+@group(0) @binding(7) var<storage, read_write> h: array<f32>;
+
+// What goes into gate `k` of unit `j`; `at` is the first gate of the row in one step, `step` the step.
+fn sum_of(step: u32, at: u32, j: u32, k: u32) -> f32 {
+    let offset = k * p.h + j;
+    return x[step + at + offset] + b_ih[offset] + (s[at + offset] + b_hh[offset]);
+}
+
+@compute @workgroup_size(WG)
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let index = flat_index(group, groups, local);
+    if (index >= p.n) {
+        return;
+    }
+    let row = index / p.h;
+    let j = index - row * p.h;
+    let at = row * 4u * p.h;
+    let step = 4u * p.at;
+    let i = sigmoid(sum_of(step, at, j, 0u));
+    let f = sigmoid(sum_of(step, at, j, 1u));
+    let g = tanh_accurate(sum_of(step, at, j, 2u));
+    let o = sigmoid(sum_of(step, at, j, 3u));
+    var before = 0.0;
+    if ((p.first & 1u) != 0u) {
+        before = c_0[index];
+    } else {
+        before = c[p.before + index];
+    }
+    let now = f * before + i * g;
+    c[p.at + index] = now;
+    h[p.at + index] = o * tanh_accurate(now);
+    let to = step + at + j;
+    gates[to] = i;
+    gates[to + p.h] = f;
+    gates[to + 2u * p.h] = g;
+    gates[to + 3u * p.h] = o;
+}
+
+@group(0) @binding(0) var<storage, read> all_gates: array<f32>;
+@group(0) @binding(1) var<storage, read> all_c: array<f32>;
+@group(0) @binding(2) var<storage, read> start_c: array<f32>;
+@group(0) @binding(3) var<storage, read> dh_given: array<f32>;
+@group(0) @binding(4) var<storage, read> dc_given: array<f32>;
+@group(0) @binding(5) var<storage, read> dh: array<f32>;
+@group(0) @binding(6) var<storage, read_write> da: array<f32>;
+@group(0) @binding(7) var<storage, read_write> dc: array<f32>;
+
+@compute @workgroup_size(WG)
+fn backward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let index = flat_index(group, groups, local);
+    if (index >= p.n) {
+        return;
+    }
+    let row = index / p.h;
+    let to = 4u * p.at + row * 4u * p.h + (index - row * p.h);
+    let i = all_gates[to];
+    let f = all_gates[to + p.h];
+    let g = all_gates[to + 2u * p.h];
+    let o = all_gates[to + 3u * p.h];
+    var before = 0.0;
+    if ((p.first & 1u) != 0u) {
+        before = start_c[index];
+    } else {
+        before = all_c[p.before + index];
+    }
+    var d_h = dh_given[p.at + index];
+    var d_c = dc_given[p.at + index];
+    if ((p.first & 2u) == 0u) {  // after the last step nothing is carried, and dh and dc hold anything
+        d_h += dh[index];
+        d_c += dc[index];
+    }
+    let tanh_c = tanh_accurate(all_c[p.at + index]);
+    d_c += d_h * o * (1.0 - tanh_c * tanh_c);
+    da[to] = d_c * g * (i * (1.0 - i));
+    da[to + p.h] = d_c * before * (f * (1.0 - f));
+    da[to + 2u * p.h] = d_c * i * (1.0 - g * g);
+    da[to + 3u * p.h] = d_h * tanh_c * (o * (1.0 - o));
+    dc[index] = d_c * f;
+}

@@ -1,0 +1,72 @@
+// One step of the plain recurrent layer, over all rows of a batch and all hidden units at once.
+//
+//   x, y, dy, da: steps x rows x h      s, dh: rows x h      b_ih, b_hh: h
+//   forward:  y_t = f(x_t + b_ih + s + b_hh)       s = y_(t-1) W^T, made by the matrix product
+//   backward: da_t = (dy_t + dh) f'                dh = da_(t+1) W, made by the matrix product
+//
+// f is tanh or relu, and its slope is known from y. The product is not fused in: it is the same tuned kernel as everywhere,
+// and what it writes is small.
+
+override RELU: bool = false;
+
+struct Params {
+    n: u32,       // rows x h
+    h: u32,
+    at: u32,      // where the step starts
+    before: u32,  // where the step before starts
+    first: u32,   // bit 0: the first step of the sequence, bit 1: the last
+}
+
+var<immediate> p: Params;
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> s: array<f32>;
+@group(0) @binding(2) var<storage, read> b_ih: array<f32>;
+@group(0) @binding(3) var<storage, read> b_hh: array<f32>;
+@group(0) @binding(4) var<storage, read_write> y: array<f32>;
+
+@compute @workgroup_size(WG)
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = flat_index(group, groups, local);
+    if (i >= p.n) {
+        return;
+    }
+    let j = i % p.h;
+    let a = x[p.at + i] + b_ih[j] + (s[i] + b_hh[j]);
+    var out = tanh_accurate(a);
+    if (RELU) {
+        out = select(a, 0.0, a < 0.0);
+    }
+    y[p.at + i] = select(out, a, is_nan(a));
+}
+
+@group(0) @binding(0) var<storage, read> state: array<f32>;
+@group(0) @binding(1) var<storage, read> dy: array<f32>;
+@group(0) @binding(2) var<storage, read> dh: array<f32>;
+@group(0) @binding(3) var<storage, read_write> da: array<f32>;
+
+@compute @workgroup_size(WG)
+fn backward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = flat_index(group, groups, local);
+    if (i >= p.n) {
+        return;
+    }
+    var d = dy[p.at + i];
+    if ((p.first & 2u) == 0u) {  // after the last step nothing is carried, and dh holds anything
+        d += dh[i];
+    }
+    let out = state[p.at + i];
+    var slope = 1.0 - out * out;
+    if (RELU) {
+        slope = select(0.0, 1.0, out > 0.0);
+    }
+    da[p.at + i] = d * slope;
+}

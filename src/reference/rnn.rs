@@ -1,0 +1,184 @@
+//! The plain recurrent layer over a whole sequence, and what all recurrent layers share on the CPU.
+//!
+//! Rows of a batch do not know of each other, so a batch is cut into chunks of rows, and each chunk walks through all of
+//! its steps on one thread: its state stays in that core's cache, and nobody waits for anybody between steps.
+
+use rayon::prelude::*;
+
+use super::matmul::{Matrix, Target, gemm};
+use super::{Array, Real, View};
+
+/// Rows of a chunk, at most. More rows share one trip of the weights through the cache; fewer keep more threads busy.
+const ROWS: usize = 16;
+/// A step of this many multiplications is worth splitting over threads where the batch is only one chunk.
+const SPLIT_STEP: usize = 1 << 21;
+
+/// What one chunk of rows writes: a piece of each step, in the order of the walk.
+pub(super) type Part<'a, T> = Vec<&'a mut [T]>;
+
+/// How a sequence `[t, b, ..]` with `h` hidden units is walked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Walk {
+    /// Time steps.
+    pub t: usize,
+    /// Rows of the batch.
+    pub b: usize,
+    /// Hidden units.
+    pub h: usize,
+    /// Whether the last step comes first.
+    pub reverse: bool,
+}
+
+impl Walk {
+    /// The walk over `[t, b, gates * h]`, where the weight is `[gates * h, h]`.
+    pub fn of<T>(x: &View<T>, weight: &View<T>, reverse: bool) -> Walk {
+        Walk { t: x.shape[0], b: x.shape[1], h: weight.shape[1], reverse }
+    }
+
+    /// Rows of a chunk: two chunks and not one for each pair of threads, of sizes as equal as can be. It depends on the
+    /// batch alone, so that the same input gives the same bits on every machine.
+    fn rows(&self) -> usize {
+        if self.b < ROWS { self.b.max(1) } else { self.b.div_ceil(2 * self.b.div_ceil(2 * ROWS)) }
+    }
+
+    /// The part of `[t, b, width]` that belongs to each chunk, step by step in the order of the walk.
+    pub fn deal<'a, T>(&self, buffer: &'a mut [T], width: usize) -> Vec<Part<'a, T>> {
+        let rows = self.rows();
+        let mut chunks: Vec<Part<T>> = (0..self.b.div_ceil(rows)).map(|_| Vec::with_capacity(self.t)).collect();
+        if width == 0 {
+            return Vec::new();
+        }
+        for step in buffer.chunks_mut((self.b * width).max(1)) {
+            for (chunk, part) in chunks.iter_mut().zip(step.chunks_mut(rows * width)) {
+                chunk.push(part);
+            }
+        }
+        if self.reverse {
+            chunks.iter_mut().for_each(|c| c.reverse());
+        }
+        chunks
+    }
+
+    /// The part of `[b, width]` that belongs to each chunk.
+    pub fn deal_state<'a, T>(&self, buffer: &'a mut [T], width: usize) -> Vec<&'a mut [T]> {
+        if width == 0 { Vec::new() } else { buffer.chunks_mut(self.rows() * width).collect() }
+    }
+
+    /// The elements of `[t, b, width]` that chunk `chunk` reads at step `step` of the walk.
+    pub fn part<'a, T>(&self, all: &'a [T], width: usize, step: usize, chunk: usize) -> &'a [T] {
+        let t = if self.reverse { self.t - 1 - step } else { step };
+        self.state_part(&all[t * self.b * width..(t + 1) * self.b * width], width, chunk)
+    }
+
+    /// The elements of `[b, width]` that chunk `chunk` reads.
+    pub fn state_part<'a, T>(&self, all: &'a [T], width: usize, chunk: usize) -> &'a [T] {
+        let (first, rows) = (chunk * self.rows() * width, self.rows() * width);
+        &all[first..(first + rows).min(all.len())]
+    }
+
+    /// Runs `work` with the number of each chunk and what it was dealt.
+    pub fn run<S: Send>(&self, dealt: Vec<S>, work: impl Fn(usize, S) + Sync) {
+        if self.t * self.b * self.h * self.h < 1 << 14 {
+            return dealt.into_iter().enumerate().for_each(|(chunk, mine)| work(chunk, mine));
+        }
+        dealt.into_par_iter().enumerate().for_each(|(chunk, mine)| work(chunk, mine));
+    }
+
+    /// `c = a b`, or `c += a b`, row-major, for the rows of one chunk.
+    pub fn product<T: Real>(&self, [n, k]: [usize; 2], a: &[T], b: &[T], c: &mut [T], accumulate: bool) {
+        let rows = c.len() / n.max(1);
+        let alone = rows == self.b && rows * n * k >= SPLIT_STEP;
+        gemm([rows, n, k], Matrix::rows(a, k), Matrix::rows(b, n), Target::rows(c, n), accumulate, alone);
+    }
+}
+
+/// The transpose of a row-major matrix of `columns` columns. A weight is turned round once for a whole sequence, so that
+/// every step reads it in the order in which it lies.
+pub(super) fn transposed<T: Real>(x: &[T], columns: usize) -> Vec<T> {
+    let rows = x.len() / columns.max(1);
+    let mut out = vec![T::ZERO; x.len()];
+    // In tiles: a column of a large matrix touches a line of the cache per element.
+    const TILE: usize = 16;
+    for i0 in (0..rows).step_by(TILE) {
+        for j0 in (0..columns).step_by(TILE) {
+            for i in i0..(i0 + TILE).min(rows) {
+                for j in j0..(j0 + TILE).min(columns) {
+                    out[j * rows + i] = x[i * columns + j];
+                }
+            }
+        }
+    }
+    out
+}
+
+/// `1 / (1 + e^-x)`, without a branch: where `e^-x` is infinite the quotient is 0, as it should be.
+#[inline(always)]
+pub(super) fn sigmoid<T: Real>(x: T) -> T {
+    T::ONE / (T::ONE + (-x).exp())
+}
+
+/// Sets each row to itself plus two biases.
+pub(super) fn add_biases<T: Real>(rows: &mut [T], first: &[T], second: &[T]) {
+    if first.is_empty() {
+        return;
+    }
+    for row in rows.chunks_mut(first.len()) {
+        row.iter_mut().zip(first).zip(second).for_each(|((x, &a), &b)| *x += a + b);
+    }
+}
+
+/// `h_t = f(x_t + b_ih + h_(t-1) W^T + b_hh)`; inputs x, W, b_ih, b_hh, h_0.
+pub fn forward<T: Real>(inputs: &[View<T>], reverse: bool, relu: bool) -> Vec<Array<T>> {
+    let walk = Walk::of(&inputs[0], &inputs[1], reverse);
+    let h = walk.h;
+    let [x, w, b_ih, b_hh, h0] = [0, 1, 2, 3, 4].map(|i| inputs[i].floats());
+    let w_t = transposed(&w, h);
+    let mut hs = vec![T::ZERO; walk.t * walk.b * h];
+    walk.run(walk.deal(&mut hs, h), |chunk, mut hs| {
+        for step in 0..walk.t {
+            let (done, rest) = hs.split_at_mut(step);
+            let before = done.last().map_or(walk.state_part(&h0, h, chunk), |h| h);
+            let now = &mut *rest[0];
+            now.copy_from_slice(walk.part(&x, h, step, chunk));
+            add_biases(now, &b_ih, &b_hh);
+            walk.product([h, h], before, &w_t, now, true);
+            match relu {
+                // NaN stays, as in the elementwise op.
+                true => now.iter_mut().for_each(|a| *a = if *a < T::ZERO { T::ZERO } else { *a }),
+                false => now.iter_mut().for_each(|a| *a = a.tanh()),
+            }
+        }
+    });
+    vec![Array::floats([walk.t, walk.b, h], hs)]
+}
+
+/// Back through time; inputs h, W and the cotangent of h. Gives the cotangents of what goes into `f`, and of h_0.
+pub fn backward<T: Real>(inputs: &[View<T>], reverse: bool, relu: bool) -> Vec<Array<T>> {
+    let walk = Walk::of(&inputs[0], &inputs[1], reverse);
+    let h = walk.h;
+    let [hs, w, dhs] = [0, 1, 2].map(|i| inputs[i].floats());
+    let mut da = vec![T::ZERO; hs.len()];
+    let mut dh0 = vec![T::ZERO; walk.b * h];
+    let dealt = walk.deal(&mut da, h).into_iter().zip(walk.deal_state(&mut dh0, h)).collect();
+    walk.run(dealt, |chunk, (mut da, dh): (Part<T>, &mut [T])| {
+        for step in (0..walk.t).rev() {
+            let now = &mut *da[step];
+            let given = walk.part(&dhs, h, step, chunk).iter().zip(walk.part(&hs, h, step, chunk));
+            for ((a, &carried), (&dy, &y)) in now.iter_mut().zip(dh.iter()).zip(given) {
+                let slope = match relu {
+                    true => {
+                        if y > T::ZERO {
+                            T::ONE
+                        } else {
+                            T::ZERO
+                        }
+                    }
+                    false => T::ONE - y * y,
+                };
+                *a = (dy + carried) * slope;
+            }
+            walk.product([h, h], now, &w, dh, false);
+        }
+    });
+    vec![Array::floats([walk.t, walk.b, h], da), Array::floats([walk.b, h], dh0)]
+}
