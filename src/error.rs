@@ -35,6 +35,9 @@ pub enum Error {
         /// The limit it ran into, in words.
         limit: String,
     },
+    /// A kernel that computes something else than its CPU code, or a NaN: found by `WGRAD_CHECK`.
+    #[error("{0}")]
+    Check(String),
     /// The driver or wgpu refused a command: a bug of this crate or of the driver.
     #[error("the graphics driver reported: {0}")]
     Gpu(String),

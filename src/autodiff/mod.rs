@@ -4,10 +4,17 @@
 //! forward pass as one program, and differentiated again. Forward mode is two walks (the "double vjp"): the vector-Jacobian
 //! product is linear in its cotangent, and the product of *that* map with a tangent is the Jacobian-vector product.
 
+mod gradcheck;
+mod second;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::tensor::{Node, Tensor, Vjp};
+pub use gradcheck::{Gradcheck, gradcheck, gradgradcheck};
+pub(crate) use gradcheck::{compare, gradient, weights_of};
+pub use second::{hessian, hvp, jacobian};
+
+use crate::tensor::{Node, RecordedAt, Tensor, Vjp};
 
 /// The gradient of a one-element tensor with respect to each of `wrt`.
 ///
@@ -85,7 +92,10 @@ pub fn try_vjp(outputs: &[&Tensor], cotangents: &[&Tensor], wrt: &[&Tensor]) -> 
         }
         let needed: Vec<bool> = history.inputs.iter().map(|i| walk.needed(i)).collect();
         let context = Vjp { inputs: &history.inputs, outputs: &outputs, cotangents: &cotangents, needed: &needed };
-        let Some(found) = history.op.vjp(&context) else { continue };
+        let line = RecordedAt::line(node.at);
+        let found = history.op.vjp(&context);
+        drop(line);
+        let Some(found) = found else { continue };
         assert_eq!(
             found.len(),
             history.inputs.len(),

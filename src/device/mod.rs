@@ -13,7 +13,7 @@ mod transfer;
 
 use std::any::Any;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 pub use adapter::{AdapterSummary, adapters};
 pub use counters::{Counters, Tally};
@@ -31,8 +31,21 @@ pub struct Device(Arc<Inner>);
 
 struct Inner {
     kind: Kind,
+    /// `None` until somebody sets it or a plan asks: then `WGRAD_CHECK` decides.
+    check: Mutex<Option<Check>>,
     /// What the layers above keep per device (the plan cache). Their type is theirs.
     attached: OnceLock<Box<dyn Any + Send + Sync>>,
+}
+
+/// What is checked of every step of every program on a device, at a great cost in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Check {
+    /// Nothing.
+    Off,
+    /// Each step's results against the CPU's for the same inputs (`WGRAD_CHECK=1`).
+    Values,
+    /// That no step makes a NaN or an infinity (`WGRAD_CHECK=nan`).
+    Finite,
 }
 
 /// What stands behind a device.
@@ -98,7 +111,42 @@ impl Device {
     }
 
     fn new(kind: Kind) -> Device {
-        Device(Arc::new(Inner { kind, attached: OnceLock::new() }))
+        Device(Arc::new(Inner { kind, check: Mutex::new(None), attached: OnceLock::new() }))
+    }
+
+    /// The same device, with every step of every program on it replayed on the CPU and compared, as `WGRAD_CHECK=1` does.
+    /// The run that computes the first wrong value returns [`Error::Check`], with op, shapes and the line it came from.
+    pub fn checked(self) -> Device {
+        self.set_check(Check::Values);
+        self
+    }
+
+    /// What is checked from now on, for all handles of the device.
+    pub fn set_check(&self, check: Check) {
+        *self.0.check.lock().unwrap_or_else(|e| e.into_inner()) = Some(check);
+    }
+
+    /// What is checked: what was set, else what `WGRAD_CHECK` says.
+    ///
+    /// # Errors
+    /// If the variable says what is not known.
+    pub fn check(&self) -> Result<Check> {
+        let mut check = self.0.check.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(check) = *check {
+            return Ok(check);
+        }
+        let wanted = std::env::var("WGRAD_CHECK").unwrap_or_default();
+        let found = match &*wanted {
+            "" | "0" => Check::Off,
+            "1" => Check::Values,
+            "nan" => Check::Finite,
+            other => {
+                let remedy = "use 1 (compare every step with the CPU), nan (find where a NaN is made), or 0";
+                return Err(Error::argument(format!("WGRAD_CHECK={other}"), remedy));
+            }
+        };
+        *check = Some(found);
+        Ok(found)
     }
 
     /// What stands behind it.

@@ -10,10 +10,12 @@ use std::sync::atomic::AtomicU64;
 
 use rayon::prelude::*;
 
+use super::check::{Backend, Inspect};
 use super::fuse::{Base, Fused, Instruction, Limits, Operand, Program, Step, fuse};
 use super::trace::Graph;
 use super::walk::Walk;
-use crate::device::Tally;
+use crate::device::{Shader, Tally};
+use crate::error::Result;
 use crate::reference::{Array, Data, Real, View};
 use crate::tensor::{DType, Layout, Storage, Value};
 
@@ -55,6 +57,24 @@ impl CpuPlan {
         scalars: &[u32],
         tally: &Tally,
     ) -> Vec<(usize, Vec<Value>)> {
+        let mut run = self.begin(graph, storages, scalars, tally);
+        (0..self.program.steps.len()).for_each(|at| run.step(at));
+        run.results()
+    }
+
+    /// The same, each step compared with double precision.
+    pub fn run_checked(
+        &self,
+        storages: Vec<Storage>,
+        scalars: &[u32],
+        inspect: &Inspect,
+    ) -> Result<Vec<(usize, Vec<Value>)>> {
+        let mut run = self.begin(inspect.graph, storages, scalars, inspect.device.tally());
+        inspect.run(&self.program, scalars, &mut run)?;
+        Ok(run.results())
+    }
+
+    fn begin<'a>(&'a self, graph: &'a Graph, storages: Vec<Storage>, scalars: &'a [u32], tally: &Tally) -> Run<'a> {
         let count = |counter: &AtomicU64, n: usize| Tally::add(counter, n as u64);
         count(&tally.submissions, 1);
         count(&tally.dispatches, self.program.steps.len());
@@ -70,33 +90,63 @@ impl CpuPlan {
                 memory.insert(Base::Scalar(l), Arc::new(scalar_data(leaf.meta.dtype, scalars[l])));
             }
         }
-        for (at, step) in self.program.steps.iter().enumerate() {
-            match step {
-                Step::Fused(base, fused) => {
-                    let data = run_fused(fused, &memory, scalars);
-                    memory.insert(*base, Arc::new(data));
-                    fused.operands.iter().for_each(|o| self.release(o.base, at, &mut memory));
+        Run { plan: self, graph, memory, scalars }
+    }
+}
+
+/// A run of a plan, and the memory it has so far.
+struct Run<'a> {
+    plan: &'a CpuPlan,
+    graph: &'a Graph,
+    memory: HashMap<Base, Arc<Data<f32>>>,
+    scalars: &'a [u32],
+}
+
+impl Run<'_> {
+    fn step(&mut self, at: usize) {
+        match &self.plan.program.steps[at] {
+            Step::Fused(base, fused) => {
+                let data = run_fused(fused, &self.memory, self.scalars);
+                self.memory.insert(*base, Arc::new(data));
+                fused.operands.iter().for_each(|o| self.release(o.base, at));
+            }
+            Step::Kernel(node) => {
+                let places = &self.plan.program.inputs[node];
+                let views: Vec<View<f32>> = places.iter().map(|(base, l)| view(&self.memory[base], l)).collect();
+                let outputs = self.graph.nodes[*node].op.reference_f32(&views);
+                for (k, Array { data, .. }) in outputs.into_iter().enumerate() {
+                    self.memory.insert(Base::Node(*node, k), Arc::new(data));
                 }
-                Step::Kernel(node) => {
-                    let places = &self.program.inputs[node];
-                    let views: Vec<View<f32>> = places.iter().map(|(base, l)| view(&memory[base], l)).collect();
-                    let outputs = graph.nodes[*node].op.reference_f32(&views);
-                    for (k, Array { data, .. }) in outputs.into_iter().enumerate() {
-                        memory.insert(Base::Node(*node, k), Arc::new(data));
-                    }
-                    places.iter().for_each(|(base, _)| self.release(*base, at, &mut memory));
-                }
+                places.iter().for_each(|(base, _)| self.release(*base, at));
             }
         }
-        let value =
-            |&(base, offset): &(Base, usize)| Value { storage: Storage::Cpu(Arc::clone(&memory[&base])), offset };
-        self.program.kept.iter().map(|(node, values)| (*node, values.iter().map(value).collect())).collect()
     }
 
-    fn release(&self, base: Base, at: usize, memory: &mut HashMap<Base, Arc<Data<f32>>>) {
-        if self.last_use[&base] == at {
-            memory.remove(&base);
+    fn release(&mut self, base: Base, at: usize) {
+        if self.plan.last_use[&base] == at {
+            self.memory.remove(&base);
         }
+    }
+
+    fn results(self) -> Vec<(usize, Vec<Value>)> {
+        let value =
+            |&(base, offset): &(Base, usize)| Value { storage: Storage::Cpu(Arc::clone(&self.memory[&base])), offset };
+        self.plan.program.kept.iter().map(|(node, values)| (*node, values.iter().map(value).collect())).collect()
+    }
+}
+
+impl Backend for Run<'_> {
+    fn words(&mut self, base: Base) -> Result<Vec<u32>> {
+        Ok(self.memory.get(&base).map_or(Vec::new(), |data| words(data).to_vec()))
+    }
+
+    fn run(&mut self, step: usize) -> Result<()> {
+        self.step(step);
+        Ok(())
+    }
+
+    fn shaders(&self, _: usize) -> Vec<Shader> {
+        Vec::new()
     }
 }
 
@@ -184,7 +234,7 @@ impl Job<'_> {
                     Instruction::Scalar(_) => {}
                     Instruction::Load(k) if !last && self.walk.in_order(*k) => {} // read in place
                     Instruction::Load(k) => self.load(*k, at, target),
-                    Instruction::Apply { scalar, args } => {
+                    Instruction::Apply { scalar, args, .. } => {
                         let mut operands: [&[u32]; 3] = [&[]; 3];
                         for (slot, &arg) in operands.iter_mut().zip(args) {
                             *slot = match code[arg].0 {

@@ -32,8 +32,8 @@ pub(super) enum Instruction {
     Load(usize),
     /// Number `k` of the kernel's scalars.
     Scalar(usize),
-    /// A function of earlier values.
-    Apply { scalar: Scalar, args: Vec<usize> },
+    /// A function of earlier values: that of a node, or one the planner made up.
+    Apply { scalar: Scalar, args: Vec<usize>, node: Option<usize> },
 }
 
 /// One operand of a fused kernel.
@@ -369,7 +369,7 @@ impl Fuser<'_> {
                 let node = &self.graph.nodes[j];
                 let AnyLowering::Elementwise(scalar) = node.op.lower() else { return Err(Split(j)) };
                 let scalar = scalar(&node.input_metas);
-                fused.code.push((Instruction::Apply { scalar, args }, node.metas[0].dtype));
+                fused.code.push((Instruction::Apply { scalar, args, node: Some(j) }, node.metas[0].dtype));
                 if !is_root {
                     inner.push((j, fused.code.len() - start));
                 }

@@ -7,12 +7,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::check::{Backend, Inspect};
 use super::fuse::{Base, Fused, Instruction, Limits, Operand, Program, Step, fuse};
 use super::memory::{self, Memory};
 use super::trace::{Graph, LeafKind};
 use super::value::caps_of;
 use super::wgsl;
-use crate::device::{ALIGN, Binding, Buffer, Encoded, Gpu, Pipeline};
+use crate::device::{ALIGN, Binding, Buffer, Encoded, Gpu, Pipeline, Shader};
 use crate::error::{Error, Result};
 use crate::tensor::{
     AnyLowering, Bind, Caps, DType, Layout, Lower, LoweredDispatch, LoweredWork, Slot, Storage, Store, Value, Virtual,
@@ -28,6 +29,8 @@ pub(super) struct Launch {
     pub patches: Vec<(usize, usize)>,
     /// The node it belongs to, for messages.
     pub node: Option<usize>,
+    /// The step of the program it is part of.
+    pub step: usize,
 }
 
 /// What is known of a virtual buffer while the plan is built.
@@ -65,9 +68,14 @@ pub(super) struct GpuPlan {
     scalars: usize,
     feed: bool,
     kept: Vec<(usize, Vec<(usize, usize)>)>,
+    /// What a checked run needs besides.
+    program: Program,
+    slots: HashMap<Base, Slot>,
 }
 
 struct Ready {
+    step: usize,
+    shader: Shader,
     pipeline: Arc<Pipeline>,
     /// Virtual buffer, first byte, bytes.
     bindings: Vec<(usize, u64, u64)>,
@@ -93,6 +101,8 @@ impl GpuPlan {
                     (b.slot.buffer.0 as usize, (b.slot.offset * 4) as u64, bytes)
                 };
                 Ok(Ready {
+                    step: launch.step,
+                    shader: d.shader.clone(),
                     pipeline: gpu.pipeline(&d.shader, d.entry, &d.constants)?,
                     bindings: d.bindings.iter().map(range).collect(),
                     params: d.params.clone(),
@@ -110,12 +120,32 @@ impl GpuPlan {
         for (node, values) in &built.program.kept {
             kept.push((*node, values.iter().map(place).collect()));
         }
-        Ok(GpuPlan { launches, memory, scalars: graph.leaves.len(), feed, kept })
+        let Built { program, slots, .. } = built;
+        Ok(GpuPlan { launches, memory, scalars: graph.leaves.len(), feed, kept, program, slots })
     }
 
     pub fn run(&self, gpu: &Gpu, storages: &[Storage], scalars: &[u32]) -> Result<Vec<(usize, Vec<Value>)>> {
-        let buffers: Vec<Option<Arc<Buffer>>> = self
-            .memory
+        let buffers = self.buffers(gpu, storages, scalars)?;
+        self.submit(gpu, &buffers, scalars, &self.launches)?;
+        Ok(self.results(&buffers))
+    }
+
+    /// The same, one step at a time, each compared with the CPU.
+    pub fn run_checked(
+        &self,
+        gpu: &Gpu,
+        storages: &[Storage],
+        scalars: &[u32],
+        inspect: &Inspect,
+    ) -> Result<Vec<(usize, Vec<Value>)>> {
+        let buffers = self.buffers(gpu, storages, scalars)?;
+        inspect.run(&self.program, scalars, &mut Stepwise { plan: self, gpu, buffers: &buffers, scalars })?;
+        Ok(self.results(&buffers))
+    }
+
+    /// The memory of each virtual buffer in this run.
+    fn buffers(&self, gpu: &Gpu, storages: &[Storage], scalars: &[u32]) -> Result<Vec<Option<Arc<Buffer>>>> {
+        self.memory
             .iter()
             .map(|memory| match memory {
                 Memory::Fixed(buffer) => Ok(Some(Arc::clone(buffer))),
@@ -133,13 +163,15 @@ impl GpuPlan {
                 }
                 Memory::Feed | Memory::Unused => Ok(None),
             })
-            .collect::<Result<_>>()?;
-        let buffer = |v: usize| Arc::clone(buffers[v].as_ref().expect("what is bound or kept has memory"));
-        let mut bindings = Vec::with_capacity(self.launches.iter().map(|l| l.bindings.len()).sum());
+            .collect()
+    }
+
+    fn submit(&self, gpu: &Gpu, buffers: &[Option<Arc<Buffer>>], scalars: &[u32], launches: &[Ready]) -> Result<()> {
+        let mut bindings = Vec::with_capacity(launches.iter().map(|l| l.bindings.len()).sum());
         let mut params = Vec::new();
-        for launch in &self.launches {
+        for launch in launches {
             for &(virtual_, offset, size) in &launch.bindings {
-                bindings.push(Binding { buffer: buffer(virtual_), offset, size });
+                bindings.push(Binding { buffer: memory_of(buffers, virtual_), offset, size });
             }
             if !launch.patches.is_empty() {
                 let mut patched = launch.params.clone();
@@ -150,8 +182,7 @@ impl GpuPlan {
             }
         }
         let (mut bound, mut patched) = (&bindings[..], params.iter());
-        let encoded: Vec<Encoded> = self
-            .launches
+        let encoded: Vec<Encoded> = launches
             .iter()
             .map(|launch| {
                 let (mine, rest) = bound.split_at(launch.bindings.len());
@@ -163,11 +194,55 @@ impl GpuPlan {
                 Encoded { pipeline: &launch.pipeline, bindings: mine, params, groups: launch.groups }
             })
             .collect();
-        if !encoded.is_empty() {
-            gpu.submit(&encoded)?;
+        if encoded.is_empty() { Ok(()) } else { gpu.submit(&encoded) }
+    }
+
+    fn results(&self, buffers: &[Option<Arc<Buffer>>]) -> Vec<(usize, Vec<Value>)> {
+        let value = |&(virtual_, offset): &(usize, usize)| Value {
+            storage: Storage::Gpu(memory_of(buffers, virtual_)),
+            offset,
+        };
+        self.kept.iter().map(|(node, values)| (*node, values.iter().map(value).collect())).collect()
+    }
+}
+
+fn memory_of(buffers: &[Option<Arc<Buffer>>], virtual_: usize) -> Arc<Buffer> {
+    Arc::clone(buffers[virtual_].as_ref().expect("what is bound or kept has memory"))
+}
+
+/// A run that stops after each step, so that its memory can be looked at.
+struct Stepwise<'a> {
+    plan: &'a GpuPlan,
+    gpu: &'a Gpu,
+    buffers: &'a [Option<Arc<Buffer>>],
+    scalars: &'a [u32],
+}
+
+impl Stepwise<'_> {
+    fn launches(&self, step: usize) -> &[Ready] {
+        let all = &self.plan.launches;
+        &all[all.partition_point(|l| l.step < step)..all.partition_point(|l| l.step <= step)]
+    }
+}
+
+impl Backend for Stepwise<'_> {
+    fn words(&mut self, base: Base) -> Result<Vec<u32>> {
+        let Some(slot) = self.plan.slots.get(&base) else { return Ok(Vec::new()) };
+        let Some(buffer) = &self.buffers[slot.buffer.0 as usize] else { return Ok(Vec::new()) };
+        let whole = matches!(base, Base::Storage(_));
+        let bytes = if whole { buffer.size() } else { slot.len as u64 * 4 };
+        if bytes == 0 {
+            return Ok(Vec::new());
         }
-        let value = |&(virtual_, offset): &(usize, usize)| Value { storage: Storage::Gpu(buffer(virtual_)), offset };
-        Ok(self.kept.iter().map(|(node, values)| (*node, values.iter().map(value).collect())).collect())
+        Ok(bytemuck::pod_collect_to_vec(&self.gpu.read(buffer, slot.offset as u64 * 4, bytes)?.wait()?))
+    }
+
+    fn run(&mut self, step: usize) -> Result<()> {
+        self.plan.submit(self.gpu, self.buffers, self.scalars, self.launches(step))
+    }
+
+    fn shaders(&self, step: usize) -> Vec<Shader> {
+        self.launches(step).iter().map(|launch| launch.shader.clone()).collect()
     }
 }
 
@@ -410,7 +485,7 @@ impl<'a> Built<'a> {
         dispatch = dispatch.write(target).flat(n, wgsl::GROUP);
         dispatch.params = bytemuck::cast_slice(&words).to_vec();
         dispatch.fields = generated.fields.into();
-        self.launches.push(Launch { dispatch, patches, node });
+        self.launches.push(Launch { dispatch, patches, node, step: self.step });
     }
 
     /// Holds what is asked of the adapter against its limits, before the driver sees it.
@@ -462,7 +537,7 @@ fn copy_of(base: Base, layout: Layout, dtype: DType) -> Fused {
 /// A fused kernel that writes zeros.
 fn zeros(elements: usize) -> Fused {
     let scalar = crate::tensor::Scalar { wgsl: "0.0", block: |_, out| out.fill(0), cheap: true };
-    let code = vec![(Instruction::Apply { scalar, args: Vec::new() }, DType::F32)];
+    let code = vec![(Instruction::Apply { scalar, args: Vec::new(), node: None }, DType::F32)];
     Fused { shape: elements.into(), dtype: DType::F32, operands: Vec::new(), scalars: Vec::new(), code }
 }
 
@@ -505,6 +580,7 @@ impl Store for NodeStore<'_, '_> {
     }
 
     fn push(&mut self, launch: LoweredDispatch) {
-        self.built.launches.push(Launch { dispatch: launch, patches: Vec::new(), node: Some(self.node) });
+        let step = self.built.step;
+        self.built.launches.push(Launch { dispatch: launch, patches: Vec::new(), node: Some(self.node), step });
     }
 }

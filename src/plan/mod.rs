@@ -5,6 +5,7 @@
 //! on the reference code. A plan is kept by the structure of its graph, so the second step of a training loop finds
 //! the first one's plan and thinks nothing.
 
+mod check;
 mod cpu;
 mod fuse;
 mod gpu;
@@ -21,7 +22,7 @@ use std::sync::{Arc, Mutex};
 
 pub use value::caps_of;
 
-use crate::device::{Device, Kind, Tally};
+use crate::device::{Check, Device, Kind, Tally};
 use crate::error::{Error, Result};
 use crate::tensor::{Caps, LoweredDispatch, NodeState, Storage, Tensor, Value};
 use trace::{Graph, Traced, trace};
@@ -64,7 +65,12 @@ pub(crate) fn eval_donating(tensors: &[&Tensor], donors: &[&Tensor]) -> Result<(
     let traced = trace(tensors, donors);
     let plan = plan_of(&device, &traced)?;
     let Traced { nodes, storages, scalars, given, .. } = traced;
+    let inspect = check::Inspect { device: &device, graph: &plan.graph, sites: &nodes, check: device.check()? };
     let results = match (&plan.body, device.kind()) {
+        (Body::Gpu(body), Kind::Gpu(gpu)) if inspect.check != Check::Off => {
+            body.run_checked(gpu, &storages, &scalars, &inspect)?
+        }
+        (Body::Cpu(body), _) if inspect.check != Check::Off => body.run_checked(storages, &scalars, &inspect)?,
         (Body::Gpu(body), Kind::Gpu(gpu)) => body.run(gpu, &storages, &scalars)?,
         (Body::Cpu(body), _) => body.run(&plan.graph, storages, &scalars, device.tally()),
         (Body::Oracle, _) => oracle::run(&plan.graph, &storages, &scalars),

@@ -85,7 +85,7 @@ pub(super) fn generate(fused: &Fused) -> Generated {
         let value = match instruction {
             Instruction::Load(k) => truth(format!("in{k}[{}]", position(&walk, *k)), *dtype),
             Instruction::Scalar(k) => truth(format!("p.{}", SCALARS[*k]), *dtype),
-            Instruction::Apply { scalar, args } => {
+            Instruction::Apply { scalar, args, .. } => {
                 let mut value = scalar.wgsl.to_string();
                 for (name, arg) in ["{a}", "{b}", "{c}"].into_iter().zip(args) {
                     value = value.replace(name, &format!("v{arg}"));

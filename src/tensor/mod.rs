@@ -13,6 +13,7 @@ mod shape;
 mod storage;
 
 pub use dtype::{DType, Element};
+pub(crate) use node::RecordedAt;
 pub use lower::{Bind, Caps, Lower, LoweredDispatch, LoweredWork, Params, Slot, Store, Virtual};
 pub use node::{History, Node, NodeState, Tensor};
 pub use op::{

@@ -1,5 +1,6 @@
 //! Tensors and the nodes they are handles on.
 
+use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -93,6 +94,26 @@ fn take_inputs(node: &mut Node, into: &mut Vec<Tensor>) {
     }
 }
 
+thread_local! {
+    static ORIGIN: Cell<Option<&'static Location<'static>>> = const { Cell::new(None) };
+}
+
+/// While it lives, what this thread records counts as made at another line: what a backward rule records, at the line of
+/// the op it is the rule of.
+pub(crate) struct RecordedAt(Option<&'static Location<'static>>);
+
+impl RecordedAt {
+    pub(crate) fn line(at: &'static Location<'static>) -> Self {
+        RecordedAt(ORIGIN.replace(Some(at)))
+    }
+}
+
+impl Drop for RecordedAt {
+    fn drop(&mut self) {
+        ORIGIN.set(self.0);
+    }
+}
+
 impl Tensor {
     pub(crate) fn from_state(
         device: &Device,
@@ -101,6 +122,7 @@ impl Tensor {
         state: NodeState,
         at: &'static Location<'static>,
     ) -> Tensor {
+        let at = ORIGIN.get().unwrap_or(at);
         let node = Node { device: device.clone(), metas, at, tracked, state: Mutex::new(state) };
         Tensor { node: Arc::new(node), output: 0 }
     }

@@ -1,0 +1,415 @@
+//! Runs that look at every step: `WGRAD_CHECK`.
+//!
+//! Somebody else's GPU is where kernels go wrong, and a wrong number there is a loss curve that is a little worse. So a
+//! program can be run one step at a time, fused kernels and updates in place included: what a step reads is
+//! fetched, the step runs, and what it wrote is held against the CPU code of the ops it stands for, in double
+//! precision, on the same inputs. Errors do not add up that way, so the first step that disagrees is the one to blame.
+//!
+//! The allowed error is what the same formula loses in single precision on the CPU, twenty times over, and at least
+//! 1e-5 of the largest value: Vulkan lets a GPU's sine be that wrong.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use super::fuse::{Base, Fused, Instruction, Program, Step};
+use super::trace::Graph;
+use crate::device::{Check, Device, Shader};
+use crate::error::{Error, Result};
+use crate::reference::{Array, Data, Real, View, for_each_position, strides_of};
+use crate::tensor::{AnyOp, DType, Layout, Node};
+
+/// A run of a plan that can be stopped after each step.
+pub(super) trait Backend {
+    /// What a base holds now; nothing if it has no memory yet.
+    fn words(&mut self, base: Base) -> Result<Vec<u32>>;
+    /// Runs a step.
+    fn run(&mut self, step: usize) -> Result<()>;
+    /// The kernels of a step.
+    fn shaders(&self, step: usize) -> Vec<Shader>;
+}
+
+/// What a checked run knows of its program.
+pub(super) struct Inspect<'a> {
+    pub device: &'a Device,
+    pub graph: &'a Graph,
+    /// The nodes of this run: a plan may have been made for another place of the program.
+    pub sites: &'a [Arc<Node>],
+    pub check: Check,
+}
+
+/// Operations in either precision.
+trait Precision: Real {
+    fn apply(op: &dyn AnyOp, inputs: &[View<Self>]) -> Vec<Array<Self>>;
+}
+
+impl Precision for f32 {
+    fn apply(op: &dyn AnyOp, inputs: &[View<f32>]) -> Vec<Array<f32>> {
+        op.reference_f32(inputs)
+    }
+}
+
+impl Precision for f64 {
+    fn apply(op: &dyn AnyOp, inputs: &[View<f64>]) -> Vec<Array<f64>> {
+        op.reference_f64(inputs)
+    }
+}
+
+/// A value that went into or came out of a step, with its type.
+struct Seen {
+    words: Vec<u32>,
+    dtype: DType,
+}
+
+impl Seen {
+    fn data<T: Real>(&self) -> Data<T> {
+        match self.dtype {
+            DType::I32 => Data::Int(bytemuck::cast_slice(&self.words).to_vec()),
+            DType::F32 => Data::Float(self.words.iter().map(|&w| T::of(f32::from_bits(w) as f64)).collect()),
+            _ => Data::Uint(self.words.clone()),
+        }
+    }
+
+    fn show(&self, i: usize) -> String {
+        match self.dtype {
+            DType::F32 => format!("{:e}", f32::from_bits(self.words[i])),
+            DType::I32 => (self.words[i] as i32).to_string(),
+            _ => self.words[i].to_string(),
+        }
+    }
+}
+
+impl Inspect<'_> {
+    /// Runs all steps of a program, and stops after the first that is not as it should be.
+    pub fn run(&self, program: &Program, scalars: &[u32], backend: &mut dyn Backend) -> Result<()> {
+        for (at, step) in program.steps.iter().enumerate() {
+            let inputs = self.inputs(program, step, scalars, backend)?;
+            backend.run(at)?;
+            let outputs = self.outputs(step, backend)?;
+            let fault = match self.check {
+                Check::Finite => self.not_finite(step, &inputs, &outputs, scalars),
+                _ => self.disagreement(step, &inputs, &outputs, scalars),
+            };
+            if let Some(fault) = fault {
+                return Err(Error::Check(self.report(step, &inputs, &outputs, &fault, &backend.shaders(at))));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a step reads, with the layouts by which it reads.
+    fn inputs(
+        &self,
+        program: &Program,
+        step: &Step,
+        scalars: &[u32],
+        backend: &mut dyn Backend,
+    ) -> Result<Vec<(Seen, Layout)>> {
+        let places: Vec<(Base, Layout, DType)> = match step {
+            Step::Fused(_, fused) => fused.operands.iter().map(|o| (o.base, o.layout.clone(), o.dtype)).collect(),
+            Step::Kernel(node) => {
+                let metas = &self.graph.nodes[*node].input_metas;
+                program.inputs[node].iter().zip(metas).map(|((b, l), m)| (*b, l.clone(), m.dtype)).collect()
+            }
+        };
+        let mut seen: HashMap<Base, Vec<u32>> = HashMap::new();
+        places
+            .into_iter()
+            .map(|(base, layout, dtype)| {
+                if let Base::Scalar(l) = base {
+                    return Ok((Seen { words: vec![scalars[l]], dtype }, layout));
+                }
+                if layout.shape.elements() == 0 {
+                    return Ok((Seen { words: Vec::new(), dtype }, layout));
+                }
+                let words = match seen.get(&base) {
+                    Some(words) => words.clone(),
+                    None => seen.entry(base).or_insert(backend.words(base)?).clone(),
+                };
+                Ok((Seen { words, dtype }, layout))
+            })
+            .collect()
+    }
+
+    fn outputs(&self, step: &Step, backend: &mut dyn Backend) -> Result<Vec<Seen>> {
+        let of = |base, elements: usize, dtype, backend: &mut dyn Backend| {
+            let mut words = if elements == 0 { Vec::new() } else { backend.words(base)? };
+            words.truncate(elements);
+            Ok(Seen { words, dtype })
+        };
+        match step {
+            Step::Fused(base, fused) => Ok(vec![of(*base, fused.shape.elements(), fused.dtype, backend)?]),
+            Step::Kernel(node) => {
+                let metas = self.graph.nodes[*node].metas.iter().enumerate();
+                metas.map(|(k, m)| of(Base::Node(*node, k), m.shape.elements(), m.dtype, backend)).collect()
+            }
+        }
+    }
+
+    fn disagreement(
+        &self,
+        step: &Step,
+        inputs: &[(Seen, Layout)],
+        outputs: &[Seen],
+        scalars: &[u32],
+    ) -> Option<Fault> {
+        let want = self.replay::<f64>(step, inputs, scalars);
+        let single = self.replay::<f32>(step, inputs, scalars);
+        let mut pairs = outputs.iter().zip(want.iter().zip(&single)).enumerate();
+        pairs.find_map(|(k, (got, (want, single)))| {
+            // An output that nobody reads may have no memory.
+            if got.words.is_empty() {
+                return None;
+            }
+            compare(got, want, single).map(|(element, text)| Fault { output: k, element, text })
+        })
+    }
+
+    /// What the CPU code makes of the inputs of a step.
+    fn replay<T: Precision>(&self, step: &Step, inputs: &[(Seen, Layout)], scalars: &[u32]) -> Vec<Data<T>> {
+        match step {
+            Step::Kernel(node) => {
+                let data: Vec<Data<T>> = inputs.iter().map(|(seen, _)| seen.data()).collect();
+                let views: Vec<View<T>> = data
+                    .iter()
+                    .zip(inputs)
+                    .map(|(data, (_, l))| View {
+                        shape: &l.shape,
+                        strides: l.strides.clone(),
+                        offset: l.offset,
+                        data,
+                    })
+                    .collect();
+                let outputs = T::apply(&*self.graph.nodes[*node].op, &views);
+                outputs.into_iter().map(|a| a.data).collect()
+            }
+            Step::Fused(_, fused) => {
+                let mut values = self.replay_fused::<T>(fused, inputs, scalars);
+                vec![values.pop().expect("a fused kernel has code")]
+            }
+        }
+    }
+
+    /// The values of all instructions of a fused kernel, op by op.
+    fn replay_fused<T: Precision>(&self, fused: &Fused, inputs: &[(Seen, Layout)], scalars: &[u32]) -> Vec<Data<T>> {
+        let n = fused.shape.elements();
+        let mut values: Vec<Data<T>> = Vec::new();
+        for (instruction, dtype) in &fused.code {
+            let value = match instruction {
+                Instruction::Load(k) => {
+                    let (seen, layout) = &inputs[*k];
+                    let mut words = Vec::with_capacity(n);
+                    for_each_position(&layout.shape, &layout.strides, layout.offset, |i| words.push(seen.words[i]));
+                    Seen { words, dtype: *dtype }.data()
+                }
+                Instruction::Scalar(k) => {
+                    Seen { words: vec![scalars[fused.scalars[*k].0]; n], dtype: *dtype }.data()
+                }
+                Instruction::Apply { args, node, .. } => {
+                    let node = node.expect("steps of a program are made of nodes");
+                    let strides = strides_of(&fused.shape);
+                    let view =
+                        |&a: &usize| View { shape: &fused.shape, strides: strides.clone(), offset: 0, data: &values[a] };
+                    let views: Vec<View<T>> = args.iter().map(view).collect();
+                    T::apply(&*self.graph.nodes[node].op, &views).swap_remove(0).data
+                }
+            };
+            values.push(value);
+        }
+        values
+    }
+
+    /// The first element that is not finite although everything it was made of is.
+    fn not_finite(
+        &self,
+        step: &Step,
+        inputs: &[(Seen, Layout)],
+        outputs: &[Seen],
+        scalars: &[u32],
+    ) -> Option<Fault> {
+        let read = |test: fn(f32) -> bool| {
+            inputs.iter().filter(|(seen, _)| seen.dtype == DType::F32).any(|(seen, l)| {
+                let mut found = false;
+                for_each_position(&l.shape, &l.strides, l.offset, |i| found |= test(f32::from_bits(seen.words[i])));
+                found
+            })
+        };
+        let (nan_in, infinite_in) = (read(f32::is_nan), read(f32::is_infinite));
+        if nan_in {
+            // It came from outside the program: what the program makes is caught when it is made.
+            return Some(Fault { output: 0, element: 0, text: "a NaN is among the numbers given to it".into() });
+        }
+        for (k, seen) in outputs.iter().enumerate().filter(|(_, seen)| seen.dtype == DType::F32) {
+            let bad = |w: &u32| {
+                let x = f32::from_bits(*w);
+                x.is_nan() || (x.is_infinite() && !infinite_in)
+            };
+            if let Some(element) = seen.words.iter().position(bad) {
+                let mut text = format!("element {element} is {}, made of finite numbers", seen.show(element));
+                if infinite_in {
+                    text = format!("element {element} is NaN, made of infinities");
+                }
+                if let Step::Fused(_, fused) = step {
+                    text += &self.first_bad(fused, inputs, scalars, element);
+                }
+                return Some(Fault { output: k, element, text });
+            }
+        }
+        None
+    }
+
+    /// Which op inside a fused kernel made the first number that is not finite, by the CPU's account.
+    fn first_bad(&self, fused: &Fused, inputs: &[(Seen, Layout)], scalars: &[u32], element: usize) -> String {
+        let values = self.replay_fused::<f32>(fused, inputs, scalars);
+        let at = |v: usize| match &values[v] {
+            Data::Float(x) => x[element] as f64,
+            Data::Int(x) => x[element] as f64,
+            Data::Uint(x) => x[element] as f64,
+        };
+        for (number, (instruction, _)) in fused.code.iter().enumerate() {
+            if let (Instruction::Apply { args, node: Some(node), .. }, false) = (instruction, at(number).is_finite())
+                && args.iter().all(|&a| at(a).is_finite())
+            {
+                let went_in: Vec<String> = args.iter().map(|&a| format!("{:e}", at(a))).collect();
+                let (op, value) = (&self.graph.nodes[*node].op, at(number));
+                let place = self.sites[*node].at;
+                return format!("\n  made by {op:?} of ({}) = {value:e}, recorded at {place}", went_in.join(", "));
+            }
+        }
+        String::new()
+    }
+
+    fn report(
+        &self,
+        step: &Step,
+        inputs: &[(Seen, Layout)],
+        outputs: &[Seen],
+        fault: &Fault,
+        shaders: &[Shader],
+    ) -> String {
+        let (title, last) = match step {
+            Step::Kernel(node) => (format!("{:?}", self.graph.nodes[*node].op), Some(*node)),
+            Step::Fused(_, fused) => {
+                let nodes: Vec<usize> = fused.code.iter().filter_map(|(i, _)| instruction_node(i)).collect();
+                let ops: Vec<String> = nodes.iter().map(|&n| format!("{:?}", self.graph.nodes[n].op)).collect();
+                let what = if ops.is_empty() { "a copy".into() } else { format!("[{}]", ops.join(", ")) };
+                (format!("a fused kernel of {what}"), nodes.last().copied())
+            }
+        };
+        let mut text = format!("WGRAD_CHECK on {}: {title}", self.device);
+        if let Some(node) = last {
+            let _ = write!(text, "\n  recorded at {}", self.sites[node].at);
+        }
+        let shape = |k: usize| match step {
+            Step::Kernel(node) => self.graph.nodes[*node].metas[k].shape.clone(),
+            Step::Fused(_, fused) => fused.shape.clone(),
+        };
+        let _ = write!(text, "\n  output {} {} {}: {}", fault.output, outputs[fault.output].dtype, shape(fault.output), fault.text);
+        for (i, (seen, layout)) in inputs.iter().enumerate() {
+            let _ = write!(text, "\n  input {i} {} {}: {}", seen.dtype, layout.shape, glance(seen, layout, fault.element));
+        }
+        for shader in shaders {
+            let _ = write!(text, "\n  shader {} ({} lines)", shader.name, shader.source.lines().count());
+        }
+        match std::env::var("WGRAD_DUMP") {
+            _ if shaders.is_empty() => {}
+            Ok(folder) if !folder.is_empty() => match dump(&folder, inputs, outputs, shaders) {
+                Ok(()) => _ = write!(text, "\n  its WGSL, inputs and outputs are in {folder}"),
+                Err(e) => _ = write!(text, "\n  {folder} cannot be written: {e}"),
+            },
+            _ => text += "\n  set WGRAD_DUMP=FOLDER to have its WGSL, inputs and outputs written there",
+        }
+        text
+    }
+}
+
+struct Fault {
+    output: usize,
+    element: usize,
+    text: String,
+}
+
+fn instruction_node(instruction: &Instruction) -> Option<usize> {
+    match instruction {
+        Instruction::Apply { node, .. } => *node,
+        _ => None,
+    }
+}
+
+/// The worst element, if it is beyond what is allowed.
+fn compare(got: &Seen, want: &Data<f64>, single: &Data<f32>) -> Option<(usize, String)> {
+    let whole = |wanted: &dyn Fn(usize) -> (u32, String)| {
+        let i = (0..got.words.len()).find(|&i| got.words[i] != wanted(i).0)?;
+        Some((i, format!("element {i} is {}, the CPU has {}; whole numbers must be equal", got.show(i), wanted(i).1)))
+    };
+    match (want, single) {
+        (Data::Int(_), Data::Int(want)) => whole(&|i| (want[i] as u32, want[i].to_string())),
+        (Data::Uint(_), Data::Uint(want)) => whole(&|i| (want[i], want[i].to_string())),
+        (Data::Float(want), Data::Float(single)) => {
+            let finite = |x: &f64| x.is_finite();
+            let largest = want.iter().copied().filter(finite).fold(0.0, |m: f64, x| m.max(x.abs()));
+            let lost = want.iter().zip(single).map(|(w, &s)| (w - s as f64).abs()).filter(finite).fold(0.0, f64::max);
+            // Below the smallest normal number an adapter may flush to zero.
+            let allowed = (20.0 * lost).max(1e-5 * largest) + 1.2e-38;
+            let error = |i: usize| {
+                let (g, w, s) = (f32::from_bits(got.words[i]), want[i], single[i]);
+                // Where single precision overflows, so may the step.
+                if g == s || (g.is_nan() && (w.is_nan() || s.is_nan())) || g as f64 == w || g == w as f32 {
+                    return 0.0;
+                }
+                let e = (g as f64 - w).abs();
+                if e.is_nan() { f64::INFINITY } else { e.min((g as f64 - s as f64).abs()) }
+            };
+            let worst = (0..want.len()).max_by(|&a, &b| error(a).total_cmp(&error(b)))?;
+            (error(worst) > allowed).then(|| {
+                let (g, w, e) = (got.show(worst), want[worst], error(worst));
+                let text = format!("element {worst} is {g}, the CPU has {w:e}: off by {e:e}, allowed are {allowed:e}");
+                (worst, text)
+            })
+        }
+        _ => Some((0, "the CPU code makes another type".into())),
+    }
+}
+
+/// What a person wants to see of an input: the element itself where there is one for each of the output, and the range.
+fn glance(seen: &Seen, layout: &Layout, element: usize) -> String {
+    let (mut values, mut at) = (Vec::new(), None);
+    let mut number = 0;
+    for_each_position(&layout.shape, &layout.strides, layout.offset, |i| {
+        if number == element {
+            at = Some(i);
+        }
+        number += 1;
+        values.push(i);
+    });
+    let mut text = match at {
+        Some(i) => format!("element {element} is {}", seen.show(i)),
+        None => String::from("no such element"),
+    };
+    if seen.dtype == DType::F32 {
+        let floats: Vec<f32> = values.iter().map(|&i| f32::from_bits(seen.words[i])).collect();
+        let finite = floats.iter().copied().filter(|x| x.is_finite());
+        let (low, high) = finite.clone().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), x| (l.min(x), h.max(x)));
+        let bad = floats.len() - finite.count();
+        let _ = write!(text, "; from {low:e} to {high:e}, {bad} not finite");
+    }
+    if values.len() <= 16 {
+        let _ = write!(text, "; all: {}", values.iter().map(|&i| seen.show(i)).collect::<Vec<_>>().join(" "));
+    }
+    text
+}
+
+fn dump(folder: &str, inputs: &[(Seen, Layout)], outputs: &[Seen], shaders: &[Shader]) -> std::io::Result<()> {
+    let folder = std::path::Path::new(folder);
+    std::fs::create_dir_all(folder)?;
+    for (k, shader) in shaders.iter().enumerate() {
+        std::fs::write(folder.join(format!("{k}-{}.wgsl", shader.name)), &*shader.source)?;
+    }
+    for (i, (seen, _)) in inputs.iter().enumerate() {
+        std::fs::write(folder.join(format!("input{i}.{}", seen.dtype)), bytemuck::cast_slice(&seen.words))?;
+    }
+    for (k, seen) in outputs.iter().enumerate() {
+        std::fs::write(folder.join(format!("output{k}.{}", seen.dtype)), bytemuck::cast_slice(&seen.words))?;
+    }
+    Ok(())
+}
