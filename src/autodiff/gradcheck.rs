@@ -52,7 +52,7 @@ pub fn gradcheck(inputs: &[&Tensor], f: impl Fn(&[Tensor]) -> Tensor) -> Result<
             })
             .collect()
     };
-    compare(&names, inputs, analytic, &f)
+    compare(&Device::reference(), &names, inputs, analytic, &f)
 }
 
 /// [`gradcheck`] of the gradient of `f`: whether its second derivatives are right.
@@ -91,12 +91,13 @@ pub fn gradient(x: &Tensor, dx: Option<Tensor>) -> Result<Vec<f64>> {
     }
 }
 
-/// Holds the gradients that `analytic` computes against the slopes of `f` on the reference device. Empty gradients are
+/// Holds the gradients that `analytic` computes against the slopes of `f` on this reference device. Empty gradients are
 /// not compared.
 ///
 /// # Errors
 /// [`Error::Check`], or a fault of the device.
 pub fn compare(
+    reference: &Device,
     names: &[String],
     inputs: &[&Tensor],
     analytic: impl FnOnce() -> Result<Vec<Vec<f64>>>,
@@ -106,15 +107,14 @@ pub fn compare(
     // In single precision the gradient itself is only so good.
     let tolerance = if exact { 1e-6 } else { 1e-3 };
     let found = analytic()?;
-    let reference = Device::reference();
     let values: Vec<Vec<f64>> = inputs
         .iter()
         .map(|x| if x.dtype() == DType::F32 { x.to_f64_vec() } else { Ok(Vec::new()) })
         .collect::<Result<_>>()?;
-    let fixed: Vec<Tensor> = inputs.iter().map(|x| x.to_device(&reference)).collect::<Result<_>>()?;
+    let fixed: Vec<Tensor> = inputs.iter().map(|x| x.to_device(reference)).collect::<Result<_>>()?;
     let value = |i: usize, moved: &[f64]| -> Result<f64> {
         let mut args = fixed.clone();
-        args[i] = Tensor::from_f64_slice(&reference, moved, inputs[i].shape())?;
+        args[i] = Tensor::from_f64_slice(reference, moved, inputs[i].shape())?;
         let y = f(&args);
         let weights = weights_of(&y)?.to_f64_vec()?;
         Ok(y.to_f64_vec()?.iter().zip(weights).map(|(y, w)| y * w).sum())
@@ -151,7 +151,11 @@ pub fn compare(
             }
         }
     }
-    if report.worst > 1.0 { Err(Error::Check(format!("gradcheck on {}: {fault}", inputs[0].device()))) } else { Ok(report) }
+    if report.worst > 1.0 {
+        Err(Error::Check(format!("gradcheck on {}: {fault}", inputs[0].device())))
+    } else {
+        Ok(report)
+    }
 }
 
 /// The coordinates of element `e`.

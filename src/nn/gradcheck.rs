@@ -57,7 +57,7 @@ pub fn gradcheck<M: Parameters>(
         });
         f(&**model, &there)
     };
-    let result = autodiff::compare(&names, &params, || gradients, &moved);
+    let result = autodiff::compare(&reference, &names, &params, || gradients, &moved);
     let mut kept = kept.into_iter();
     set_all(model, |_, _| Ok(kept.next().expect("as many as before")))?;
     result

@@ -146,13 +146,7 @@ impl Inspect<'_> {
         }
     }
 
-    fn disagreement(
-        &self,
-        step: &Step,
-        inputs: &[(Seen, Layout)],
-        outputs: &[Seen],
-        scalars: &[u32],
-    ) -> Option<Fault> {
+    fn disagreement(&self, step: &Step, inputs: &[(Seen, Layout)], outputs: &[Seen], scalars: &[u32]) -> Option<Fault> {
         let want = self.replay::<f64>(step, inputs, scalars);
         let single = self.replay::<f32>(step, inputs, scalars);
         let mut pairs = outputs.iter().zip(want.iter().zip(&single)).enumerate();
@@ -173,12 +167,7 @@ impl Inspect<'_> {
                 let views: Vec<View<T>> = data
                     .iter()
                     .zip(inputs)
-                    .map(|(data, (_, l))| View {
-                        shape: &l.shape,
-                        strides: l.strides.clone(),
-                        offset: l.offset,
-                        data,
-                    })
+                    .map(|(data, (_, l))| View { shape: &l.shape, strides: l.strides.clone(), offset: l.offset, data })
                     .collect();
                 let outputs = T::apply(&*self.graph.nodes[*node].op, &views);
                 outputs.into_iter().map(|a| a.data).collect()
@@ -202,14 +191,16 @@ impl Inspect<'_> {
                     for_each_position(&layout.shape, &layout.strides, layout.offset, |i| words.push(seen.words[i]));
                     Seen { words, dtype: *dtype }.data()
                 }
-                Instruction::Scalar(k) => {
-                    Seen { words: vec![scalars[fused.scalars[*k].0]; n], dtype: *dtype }.data()
-                }
+                Instruction::Scalar(k) => Seen { words: vec![scalars[fused.scalars[*k].0]; n], dtype: *dtype }.data(),
                 Instruction::Apply { args, node, .. } => {
                     let node = node.expect("steps of a program are made of nodes");
                     let strides = strides_of(&fused.shape);
-                    let view =
-                        |&a: &usize| View { shape: &fused.shape, strides: strides.clone(), offset: 0, data: &values[a] };
+                    let view = |&a: &usize| View {
+                        shape: &fused.shape,
+                        strides: strides.clone(),
+                        offset: 0,
+                        data: &values[a],
+                    };
                     let views: Vec<View<T>> = args.iter().map(view).collect();
                     T::apply(&*self.graph.nodes[node].op, &views).swap_remove(0).data
                 }
@@ -220,13 +211,7 @@ impl Inspect<'_> {
     }
 
     /// The first element that is not finite although everything it was made of is.
-    fn not_finite(
-        &self,
-        step: &Step,
-        inputs: &[(Seen, Layout)],
-        outputs: &[Seen],
-        scalars: &[u32],
-    ) -> Option<Fault> {
+    fn not_finite(&self, step: &Step, inputs: &[(Seen, Layout)], outputs: &[Seen], scalars: &[u32]) -> Option<Fault> {
         let read = |test: fn(f32) -> bool| {
             inputs.iter().filter(|(seen, _)| seen.dtype == DType::F32).any(|(seen, l)| {
                 let mut found = false;
@@ -304,9 +289,17 @@ impl Inspect<'_> {
             Step::Kernel(node) => self.graph.nodes[*node].metas[k].shape.clone(),
             Step::Fused(_, fused) => fused.shape.clone(),
         };
-        let _ = write!(text, "\n  output {} {} {}: {}", fault.output, outputs[fault.output].dtype, shape(fault.output), fault.text);
+        let _ = write!(
+            text,
+            "\n  output {} {} {}: {}",
+            fault.output,
+            outputs[fault.output].dtype,
+            shape(fault.output),
+            fault.text
+        );
         for (i, (seen, layout)) in inputs.iter().enumerate() {
-            let _ = write!(text, "\n  input {i} {} {}: {}", seen.dtype, layout.shape, glance(seen, layout, fault.element));
+            let _ =
+                write!(text, "\n  input {i} {} {}: {}", seen.dtype, layout.shape, glance(seen, layout, fault.element));
         }
         for shader in shaders {
             let _ = write!(text, "\n  shader {} ({} lines)", shader.name, shader.source.lines().count());

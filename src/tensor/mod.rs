@@ -13,8 +13,8 @@ mod shape;
 mod storage;
 
 pub use dtype::{DType, Element};
-pub(crate) use node::RecordedAt;
 pub use lower::{Bind, Caps, Lower, LoweredDispatch, LoweredWork, Params, Slot, Store, Virtual};
+pub(crate) use node::RecordedAt;
 pub use node::{History, Node, NodeState, Tensor};
 pub use op::{
     AnyLowering, AnyOp, Backward, BlockFn, Entry, Lowering, Meta, NoGrad, Op, Scalar, ScalarOf, ViewMap, Vjp,
