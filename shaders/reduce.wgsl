@@ -8,8 +8,7 @@
 // `thread` gives a chunk to one invocation: right for short ones, and for columns, where neighbours read neighbours.
 // `group` gives it to a workgroup: right for long rows.
 //
-// Extremes are found among integers. A float's bits, with the order of the negative ones turned round, sort as the
-// float does; NaN gets the largest key, so it wins, and no driver can optimise it away by assuming that there is none.
+// Extremes are found among keys that sort as the numbers do (shared/key.wgsl); NaN wins.
 
 override KIND: u32 = 0u;  // 0 sum of f32, 1 sum of whole numbers, 2 max, 3 min
 
@@ -37,26 +36,20 @@ fn key_of(bits: u32) -> u32 {
     if (KIND < 2u) {
         return bits;
     }
-    if ((bits & 0x7fffffffu) > 0x7f800000u) {
-        return 0xffffffffu;
-    }
-    let plain = select(bits, 0u, bits == 0x80000000u);  // -0 equals 0
-    let rising = select(plain | 0x80000000u, ~plain, plain >> 31u == 1u);
-    return select(rising, ~rising, KIND == 3u);
+    return winning_key(bits, KIND == 3u);
 }
 
 fn bits_of(key: u32) -> u32 {
     if (KIND < 2u) {
         return key;
     }
-    if (key == 0xffffffffu) {
+    if (TYPE == 0u && key == 0xffffffffu) {
         return 0x7fc00000u;
     }
-    let rising = select(key, ~key, KIND == 3u);
-    return select(~rising, rising & 0x7fffffffu, rising >> 31u == 1u);
+    return bits_of_key(select(key, ~key, KIND == 3u));
 }
 
-// 0 is the neutral element of all four: as a sum, and as a key below that of every number.
+// 0 is the neutral element of all four: as a sum, and as a key that no other is below.
 fn merge(a: u32, b: u32) -> u32 {
     if (KIND == 0u) {
         return bitcast<u32>(bitcast<f32>(a) + bitcast<f32>(b));
@@ -183,10 +176,10 @@ fn arg_thread(
     let start = start_of(o);
     let end = min(p.n, (c + 1u) * p.chunk);
     var best = 0u;
-    var best_k = 0u;
+    var best_k = 0xffffffffu;
     for (var k = c * p.chunk; k < end; k += 1u) {
         let key = key_at(start, k);
-        if (key > best) {
+        if (wins(key, k, best, best_k)) {
             best = key;
             best_k = k;
         }
@@ -213,7 +206,7 @@ fn arg_group(
     var best_k = 0xffffffffu;
     for (var k = c * p.chunk + local; k < end; k += WG) {
         let key = key_at(start, k);
-        if (key > best) {
+        if (wins(key, k, best, best_k)) {
             best = key;
             best_k = k;
         }

@@ -8,6 +8,7 @@ pub mod conv2d;
 pub mod cross_entropy;
 pub mod elementwise;
 pub mod gru;
+pub mod gather;
 pub mod im2col;
 pub mod lstm;
 pub mod matmul;
@@ -17,7 +18,10 @@ pub mod pool2d;
 pub mod random;
 pub mod reduce;
 pub mod rnn;
+pub mod scan;
+pub mod scatter;
 pub mod softmax;
+pub mod sort;
 pub mod update;
 
 pub mod view;
@@ -44,6 +48,12 @@ pub static REGISTRY: &[Entry] = &[
     Entry::of::<view::Embed>(),
     Entry::of::<reduce::Reduce>(),
     Entry::of::<reduce::ArgReduce>(),
+    Entry::of::<gather::Gather>(),
+    Entry::of::<scatter::Scatter>(),
+    Entry::of::<scatter::ScatterLast>(),
+    Entry::of::<sort::Sort>(),
+    Entry::of::<scan::Scan>(),
+    Entry::of::<scan::ScanArg>(),
     Entry::of::<matmul::Matmul>(),
     Entry::of::<im2col::Im2col>(),
     Entry::of::<col2im::Col2im>(),

@@ -4,6 +4,7 @@
 //! transposed or sliced operand costs no copy. A reduction of any length is a chain of launches over chunks whose size
 //! depends on the shape alone; there are no atomics, and the same input gives the same bits.
 
+use super::sort::type_number;
 use crate::device::Shader;
 use crate::error::{ShapeError, fit};
 use crate::reference::reduce as reference;
@@ -55,7 +56,11 @@ pub struct ArgReduce {
 
 const SHADER: Shader = Shader::new(
     "reduce",
-    concat!(include_str!("../../shaders/shared/flat.wgsl"), include_str!("../../shaders/reduce.wgsl")),
+    concat!(
+        include_str!("../../shaders/shared/flat.wgsl"),
+        include_str!("../../shaders/shared/key.wgsl"),
+        include_str!("../../shaders/reduce.wgsl"),
+    ),
 );
 
 /// Runs of kept axes, and of reduced ones, that the kernel walks.
@@ -158,7 +163,7 @@ impl Walk {
 
 /// Launches until one chunk is left. `arg` asks for positions: the output holds them, and the values are scratch.
 fn lower(cx: &mut Lower, axes: &[usize], kind: u32, arg: bool) {
-    let software = cx.caps().software;
+    let (software, type_) = (cx.caps().software, type_number(cx.meta(0).dtype));
     let out = cx.output(0);
     let mut walk = Walk::new(cx, axes);
     let mut positions: Option<Slot> = None;
@@ -176,7 +181,8 @@ fn lower(cx: &mut Lower, axes: &[usize], kind: u32, arg: bool) {
             (true, false) => "arg_group",
         };
         let first = positions.is_none();
-        let mut launch = LoweredDispatch::new(&SHADER, entry).constant("KIND", kind).read(walk.slot).write(values);
+        let launch = LoweredDispatch::new(&SHADER, entry).constant("KIND", kind).constant("TYPE", type_);
+        let mut launch = launch.read(walk.slot).write(values);
         if arg {
             let to = if last { out } else { cx.temp(outputs * chunks) };
             // The first launch reads no positions; any readable slot fills the binding.
@@ -258,12 +264,8 @@ impl Op for Reduce {
             ReduceKind::Min => "min",
         };
         match x.dtype {
-            DType::F32 => {}
-            DType::I32 | DType::U32 if sum => {}
-            other => {
-                let takes = if sum { "f32, i32 and u32" } else { "f32" };
-                return Err(ShapeError::new(op, format!("takes {takes}, not {other}; cast it first")));
-            }
+            DType::F32 | DType::I32 | DType::U32 => {}
+            DType::Bool => return Err(ShapeError::new(op, "takes f32, i32 and u32, not bool; cast it first")),
         }
         Ok(vec![Meta::new(reduced_shape(op, x, &self.axes, self.keep, sum)?, x.dtype)])
     }
@@ -337,6 +339,9 @@ impl Op for Reduce {
             let (inf, nan) = (f32::INFINITY, f32::NAN);
             let odd = [inf, 1.0, -inf, -inf, -inf, -inf, 1.0, nan, inf, -1.0, 1e-40, -1e-40];
             all.push(best(&[1], false, Input::floats([4, 3], &odd)).rough());
+            all.push(best(&[1], false, Input::below([3, 300], 1000, seed + 4)));
+            let signed = Input { values: vec![-5.0, 3.0, -2147483648.0, 2147483647.0], ..Input::below([2, 2], 1, 0) };
+            all.push(best(&[1], false, signed.of(DType::I32)));
         }
         all
     }
@@ -349,8 +354,8 @@ impl Op for ArgReduce {
             ArgKind::Max => "argmax",
             ArgKind::Min => "argmin",
         };
-        if inputs[0].dtype != DType::F32 {
-            return Err(ShapeError::new(op, format!("takes f32, not {}; cast it first", inputs[0].dtype)));
+        if inputs[0].dtype == DType::Bool {
+            return Err(ShapeError::new(op, "takes f32, i32 and u32, not bool; cast it first"));
         }
         Ok(vec![Meta::new(reduced_shape(op, &inputs[0], &self.axes, false, false)?, DType::U32)])
     }
@@ -386,6 +391,12 @@ impl Op for ArgReduce {
                 at(&[], Input::floats([3], &[7.0, 8.0, 9.0])),
                 at(&[1], Input::floats([0, 3], &[])),
                 at(&[1], Input::floats([6, 3], &odd)),
+                at(&[1], Input::below([3, 300], 40, seed + 7)),
+                at(&[0], Input::uints([300], &[if kind == ArgKind::Max { 0 } else { u32::MAX }; 300])),
+                at(
+                    &[1],
+                    Input { values: vec![-5., 3., -9., 2., 2., -7.], ..Input::below([2, 3], 1, 0).of(DType::I32) },
+                ),
             ]);
         }
         all

@@ -12,6 +12,7 @@ pub mod conv2d;
 pub mod cross_entropy;
 pub mod elementwise;
 pub mod gru;
+pub mod gather;
 pub mod im2col;
 pub mod lstm;
 pub mod matmul;
@@ -22,7 +23,10 @@ pub mod random;
 mod real;
 pub mod reduce;
 pub mod rnn;
+pub mod scan;
+pub mod scatter;
 pub mod softmax;
+pub mod sort;
 pub mod update;
 pub mod view;
 

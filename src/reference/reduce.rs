@@ -3,6 +3,8 @@
 //! A sum in single precision loses digits to its own size, so floats are added up in double precision. Long
 //! reductions are cut into pieces of a fixed number of elements, and the pieces are added up in order.
 
+use std::cmp::Ordering;
+
 use rayon::prelude::*;
 
 use super::{Array, Data, Real, View};
@@ -29,25 +31,35 @@ pub fn sum<T: Real>(x: &View<T>, axes: &[usize], shape: &[usize]) -> Array<T> {
 
 /// The largest element over `axes`, or the smallest; NaN if there is one.
 pub fn extreme<T: Real>(x: &View<T>, axes: &[usize], shape: &[usize], largest: bool) -> Array<T> {
+    let walk = Walk::new(x, axes);
     let pick = |a: T, b: T| if a.is_nan() || (a > b) == largest && a != b && !b.is_nan() { a } else { b };
-    let start = if largest { T::NEG_INFINITY } else { T::INFINITY };
-    Array::floats(shape, Walk::new(x, axes).fold(x.float_buffer(), start, |a, x, _| pick(a, x), pick))
+    let data = match x.data {
+        Data::Float(v) => {
+            let start = if largest { T::NEG_INFINITY } else { T::INFINITY };
+            Data::Float(walk.fold(v, start, |a, x, _| pick(a, x), pick))
+        }
+        Data::Int(v) if largest => Data::Int(walk.fold(v, i32::MIN, |a, x, _| a.max(x), i32::max)),
+        Data::Int(v) => Data::Int(walk.fold(v, i32::MAX, |a, x, _| a.min(x), i32::min)),
+        Data::Uint(v) if largest => Data::Uint(walk.fold(v, u32::MIN, |a, x, _| a.max(x), u32::max)),
+        Data::Uint(v) => Data::Uint(walk.fold(v, u32::MAX, |a, x, _| a.min(x), u32::min)),
+    };
+    Array::new(shape, data)
 }
 
 /// The row-major position, within the reduced axes, of the first largest or smallest element; of the first NaN, if
 /// there is one.
 pub fn arg_extreme<T: Real>(x: &View<T>, axes: &[usize], shape: &[usize], largest: bool) -> Array<T> {
-    let beats = |(a, i): (T, u32), (b, j): (T, u32)| match (a.is_nan(), b.is_nan()) {
-        (true, true) => i < j,
-        (true, false) => true,
-        (false, true) => false,
-        _ if a == b => i < j,
-        _ => (a > b) == largest,
+    let walk = Walk::new(x, axes);
+    let better = |order: Ordering| if largest { order.is_gt() } else { order.is_lt() };
+    let positions = match x.data {
+        Data::Float(v) => {
+            let start = if largest { T::NEG_INFINITY } else { T::INFINITY };
+            walk.first_best(v, start, |a, b| (a.is_nan() && !b.is_nan()) || a.partial_cmp(&b).is_some_and(better))
+        }
+        Data::Int(v) => walk.first_best(v, if largest { i32::MIN } else { i32::MAX }, |a, b| better(a.cmp(&b))),
+        Data::Uint(v) => walk.first_best(v, if largest { u32::MIN } else { u32::MAX }, |a, b| better(a.cmp(&b))),
     };
-    let start = (if largest { T::NEG_INFINITY } else { T::INFINITY }, u32::MAX);
-    let pick = |a: (T, u32), b: (T, u32)| if beats(b, a) { b } else { a };
-    let best = Walk::new(x, axes).fold(x.float_buffer(), start, |a, x, k| pick(a, (x, k as u32)), pick);
-    Array::uints(shape, best.into_iter().map(|(_, k)| k).collect())
+    Array::uints(shape, positions)
 }
 
 /// A run of equal steps through memory.
@@ -84,6 +96,19 @@ impl Walk {
         let (kept, reduced) = (runs(false), runs(true));
         let product = |runs: &[Run]| runs.iter().map(|r| r.len).product::<usize>();
         Walk { outputs: product(&kept), n: product(&reduced), kept, reduced, offset: x.offset }
+    }
+
+    /// The position of the first element of each output that no other beats; `start` beats none.
+    fn first_best<E>(&self, x: &[E], start: E, beats: impl Fn(E, E) -> bool + Sync) -> Vec<u32>
+    where
+        E: Copy + Send + Sync,
+    {
+        let pick = |a: (E, u32), b: (E, u32)| {
+            let b_wins = beats(b.0, a.0) || (!beats(a.0, b.0) && b.1 < a.1);
+            if b_wins { b } else { a }
+        };
+        let best = self.fold(x, (start, u32::MAX), |a, x, k| pick(a, (x, k as u32)), pick);
+        best.into_iter().map(|(_, k)| k).collect()
     }
 
     /// Folds the elements of each output with `step`, which is told the element's row-major position among the
