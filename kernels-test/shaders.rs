@@ -50,7 +50,9 @@ fn no_shader_and_no_entry_point_is_an_orphan() {
     let excepted = |name: &str| NOT_OF_AN_OP.iter().any(|&(other, _)| other == name);
     let fragments = files("shared").into_iter().map(|(name, text)| (format!("shared/{name}"), text));
     for (name, text) in fragments.chain(files("")).filter(|(name, _)| !excepted(name)) {
-        if !texts.iter().any(|t| t.contains(&text)) {
+        // Fused kernels contain those functions of a fragment that they call.
+        let mut parts = text.split("\n\n").filter(|part| part.contains("fn ") || part.contains("struct "));
+        if !parts.all(|part| texts.iter().any(|t| t.contains(part.trim_end()))) {
             report.add(name, "on disk", "no sample of the registry launches it".into());
             continue;
         }

@@ -1,3 +1,5 @@
 //! Known answers of the composed functions.
 
+mod elementwise;
+mod logic;
 mod recurrent;

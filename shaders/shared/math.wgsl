@@ -10,6 +10,11 @@ fn nan_like(x: f32) -> f32 {
     return bitcast<f32>((bitcast<u32>(x) & 0u) | 0x7fc00000u);
 }
 
+// Infinity, likewise.
+fn infinity_like(x: f32) -> f32 {
+    return bitcast<f32>((bitcast<u32>(x) & 0u) | 0x7f800000u);
+}
+
 fn maximum(a: f32, b: f32) -> f32 {
     return select(select(max(a, b), b, is_nan(b)), a, is_nan(a));
 }
@@ -25,6 +30,11 @@ fn exp_accurate(x: f32) -> f32 {
     let within = clamp(x, -150.0, 130.0);
     let n = round(within * 1.44269504);
     let r = (within - n * 0.693359375) + n * 2.12194440e-4;
+    return select(exp_reduced(r, i32(n)), x, is_nan(x));
+}
+
+// e^r 2^n. The power of two in two factors, neither of which over- or underflows by itself.
+fn exp_reduced(r: f32, n: i32) -> f32 {
     var e = 1.9875691e-4;
     e = e * r + 1.3981999e-3;
     e = e * r + 8.3334519e-3;
@@ -32,10 +42,8 @@ fn exp_accurate(x: f32) -> f32 {
     e = e * r + 1.6666667e-1;
     e = e * r + 0.5;
     e = e * r * r + r + 1.0;
-    // In two factors, neither of which over- or underflows by itself.
-    let half = i32(n) >> 1u;
-    let value = e * bitcast<f32>(u32(half + 127) << 23u) * bitcast<f32>(u32(i32(n) - half + 127) << 23u);
-    return select(value, x, is_nan(x));
+    let half = n >> 1u;
+    return e * bitcast<f32>(u32(half + 127) << 23u) * bitcast<f32>(u32(n - half + 127) << 23u);
 }
 
 // Built-in tanh has an absolute error near 0 (relative 2e-2 on some drivers) and overflows for large arguments on
@@ -45,7 +53,7 @@ fn tanh_accurate(x: f32) -> f32 {
     let s = x * x;
     let series = x * (1.0 + s * (-0.33333333 + s * (0.13333334 + s * (-0.053968254 + s * 0.021869488))));
     let far = 1.0 - 2.0 / (exp_accurate(2.0 * min(a, 10.0)) + 1.0);
-    return select(select(far, -far, x < 0.0), series, a < 0.25);
+    return select(select(select(far, -far, x < 0.0), series, a < 0.25), x, is_nan(x));
 }
 
 fn sigmoid(x: f32) -> f32 {
@@ -53,9 +61,14 @@ fn sigmoid(x: f32) -> f32 {
     return select(1.0 / (1.0 + e), e / (1.0 + e), x < 0.0);
 }
 
-// Natural logarithm by x = m 2^e with m in [sqrt(1/2), sqrt(2)), and log m = 2 artanh((m - 1) / (m + 1)): built-in log
-// loses all digits near 1 on some drivers. Subnormal numbers are scaled up first.
+// Natural logarithm by x = m 2^e with m in [sqrt(1/2), sqrt(2)): built-in log loses all digits near 1 on some drivers.
 fn ln(x: f32) -> f32 {
+    let parts = log_parts(x);
+    return log_edges(x, (parts.y - parts.x * 2.12194440e-4) + parts.x * 0.693359375);
+}
+
+// e and log m. Subnormal numbers are scaled up first.
+fn log_parts(x: f32) -> vec2<f32> {
     let small = x < 1.17549435e-38;
     let bits = bitcast<u32>(select(x, x * 16777216.0, small));
     var e = i32(bits >> 23u) - 127 - select(0, 24, small);
@@ -64,18 +77,25 @@ fn ln(x: f32) -> f32 {
         m = 0.5 * m;
         e = e + 1;
     }
-    let r = (m - 1.0) / (m + 1.0);
+    return vec2<f32>(f32(e), twice_artanh((m - 1.0) / (m + 1.0)));
+}
+
+// log((1 + r) / (1 - r)) for |r| < 0.18.
+fn twice_artanh(r: f32) -> f32 {
     let s = r * r;
-    let log_m = 2.0 * r * (1.0 + s * (0.33333333 + s * (0.2 + s * (0.14285715 + s * 0.11111111))));
-    let value = f32(e) * 0.69314718 + log_m;
-    let special = bitcast<u32>(x);
-    if ((special & 0x7fffffffu) == 0u) {
-        return log(0.0 * x);
+    return 2.0 * r * (1.0 + s * (0.33333333 + s * (0.2 + s * (0.14285715 + s * 0.11111111))));
+}
+
+// The logarithm's value at 0, at infinity, below 0 and for NaN.
+fn log_edges(x: f32, value: f32) -> f32 {
+    let bits = bitcast<u32>(x);
+    if ((bits & 0x7fffffffu) == 0u) {
+        return -infinity_like(x);
     }
-    if ((special >> 31u) == 1u || is_nan(x)) {
+    if ((bits >> 31u) == 1u || is_nan(x)) {
         return nan_like(x);
     }
-    return select(value, x, special == 0x7f800000u);
+    return select(value, x, bits == 0x7f800000u);
 }
 
 // x^y as IEEE 754 has it: 1 for y = 0 and for x = 1, a sign for odd whole y, NaN for other powers of negative numbers.
@@ -87,12 +107,22 @@ fn power(x: f32, y: f32) -> f32 {
         return nan_like(x);
     }
     let whole = floor(y) == y;
-    let odd = whole && floor(0.5 * y) * 2.0 != y;
-    if (x < 0.0 && !whole) {
+    let odd = whole && floor(0.5 * y) * 2.0 != y && abs(y) < 16777216.0;
+    if (x < 0.0 && !whole && (bitcast<u32>(x) != 0xff800000u)) {
         return nan_like(x);
     }
-    // Built-in pow is not defined at 0.
-    let infinity = bitcast<f32>((bitcast<u32>(x) & 0u) | 0x7f800000u);
-    let size = select(pow(abs(x), y), select(0.0, infinity, y < 0.0), x == 0.0);
+    // Built-in pow is not defined at 0, and drivers leave out infinities.
+    let infinity = infinity_like(x);
+    let base = bitcast<u32>(x) & 0x7fffffffu;
+    let exponent = bitcast<u32>(y);
+    var size = 0.0;
+    if (base == 0u || base == 0x7f800000u) {
+        size = select(0.0, infinity, (base == 0u) == (exponent >> 31u == 1u));
+    } else if ((exponent & 0x7fffffffu) == 0x7f800000u) {
+        let grows = (base > 0x3f800000u) == (exponent >> 31u == 0u);
+        size = select(select(0.0, infinity, grows), 1.0, base == 0x3f800000u);
+    } else {
+        size = pow(abs(x), y);
+    }
     return select(size, -size, odd && (bitcast<u32>(x) >> 31u) == 1u);
 }

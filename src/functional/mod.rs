@@ -5,6 +5,10 @@
 //! when a kernel of its own is measurably worth it. All of it is methods of [`Tensor`](crate::Tensor), or functions
 //! where there is no first among the arguments.
 
+mod activation;
+mod arithmetic;
+mod clamp;
+mod logic;
 mod recurrent;
 
 pub use recurrent::RecurrentWeights;

@@ -28,9 +28,9 @@ impl Op for Cast {
             let (wgsl, block): (&'static str, BlockFn) = match (metas[0].dtype, op.to) {
                 (DType::F32, DType::I32) => ("i32({a})", |a, o| map_words::<f32, i32>(a, o, |x| x as i32)),
                 (DType::F32, DType::U32) => ("u32({a})", |a, o| map_words::<f32, u32>(a, o, |x| x as u32)),
-                (DType::F32, DType::Bool) => {
-                    ("({a} != 0.0)", |a, o| map_words::<f32, u32>(a, o, |x| (x != 0.0) as u32))
-                }
+                (DType::F32, DType::Bool) => ("((bitcast<u32>({a}) & 0x7fffffffu) != 0u)", |a, o| {
+                    map_words::<f32, u32>(a, o, |x| (x != 0.0) as u32)
+                }),
                 (DType::I32, DType::F32) => ("f32({a})", |a, o| map_words::<i32, f32>(a, o, |x| x as f32)),
                 (DType::U32 | DType::Bool, DType::F32) => {
                     ("f32({a})", |a, o| map_words::<u32, f32>(a, o, |x| x as f32))
@@ -57,7 +57,9 @@ impl Op for Cast {
         let floats = Input::floats([7], &[0.0, 0.9, 1.5, 2.0, 7.99, 100.25, 4e6]);
         let signed = Input::floats([5], &[-1.5, -0.1, 0.0, 3.7, -1e9]);
         let whole = Input::below([11], 3, 1);
+        let odd = Input::floats([6], &[f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.0, 0.0, 1e-30]);
         let mut all = vec![
+            Sample::new(Cast { to: DType::Bool }, vec![odd], Tolerance::Exact),
             Sample::new(Cast { to: DType::F32 }, vec![signed.clone()], Tolerance::Exact).rough(),
             Sample::new(Cast { to: DType::I32 }, vec![signed.clone()], Tolerance::Exact),
             Sample::new(Cast { to: DType::U32 }, vec![floats], Tolerance::Exact),

@@ -46,6 +46,20 @@ impl Compare {
                 })
             };
         }
+        // A driver may turn `!(a < b)` into `a >= b` as if there were no NaN, so floats say that they are ordered.
+        let special = match (self, dtype) {
+            (Compare::Equal, DType::F32) => Some("(({a} == {b}) & ordered({a}, {b}))"),
+            (Compare::NotEqual, DType::F32) => Some("(({a} != {b}) | !ordered({a}, {b}))"),
+            (Compare::Less, DType::F32) => Some("(({a} < {b}) & ordered({a}, {b}))"),
+            (Compare::LessEqual, DType::F32) => Some("(({a} <= {b}) & ordered({a}, {b}))"),
+            (Compare::Greater, DType::F32) => Some("(({a} > {b}) & ordered({a}, {b}))"),
+            (Compare::GreaterEqual, DType::F32) => Some("(({a} >= {b}) & ordered({a}, {b}))"),
+            (Compare::Less, DType::Bool) => Some("(!{a} & {b})"),
+            (Compare::LessEqual, DType::Bool) => Some("(!{a} | {b})"),
+            (Compare::Greater, DType::Bool) => Some("({a} & !{b})"),
+            (Compare::GreaterEqual, DType::Bool) => Some("({a} | !{b})"),
+            _ => None,
+        };
         let (wgsl, block) = match self {
             Compare::Equal => by_type!("({a} == {b})", ==),
             Compare::NotEqual => by_type!("({a} != {b})", !=),
@@ -54,7 +68,7 @@ impl Compare {
             Compare::Greater => by_type!("({a} > {b})", >),
             Compare::GreaterEqual => by_type!("({a} >= {b})", >=),
         };
-        Scalar { wgsl, block, cheap: true }
+        Scalar { wgsl: special.unwrap_or(wgsl), block, cheap: true }
     }
 }
 
@@ -87,6 +101,12 @@ impl Op for Compare {
             let (a, b) = (Input::below([41], 4, 1), Input::below([41], 4, 2));
             all.push(Sample::new(op, vec![a.clone().of(DType::F32), b.clone().of(DType::F32)], Tolerance::Exact));
             all.push(Sample::new(op, vec![a, b], Tolerance::Exact));
+            let (p, q) = (Input::uints([4], &[0, 0, 1, 1]), Input::uints([4], &[0, 1, 0, 1]));
+            all.push(Sample::new(op, vec![p.of(DType::Bool), q.of(DType::Bool)], Tolerance::Exact));
+            let (nan, inf) = (f32::NAN, f32::INFINITY);
+            let x = Input::floats([9], &[nan, nan, 1.0, inf, inf, -inf, 0.0, -0.0, 1.0]);
+            let y = Input::floats([9], &[nan, 1.0, nan, inf, 1.0, inf, -0.0, 0.0, -inf]);
+            all.push(Sample::new(op, vec![x, y], Tolerance::Exact));
         }
         all
     }

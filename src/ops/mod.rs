@@ -37,6 +37,9 @@ use crate::tensor::Entry;
 pub static REGISTRY: &[Entry] = &[
     Entry::of::<elementwise::Unary>(),
     Entry::of::<elementwise::Binary>(),
+    Entry::of::<elementwise::Bitwise>(),
+    Entry::of::<elementwise::Not>(),
+    Entry::of::<elementwise::Probe>(),
     Entry::of::<compare::Compare>(),
     Entry::of::<compare::Select>(),
     Entry::of::<cast::Cast>(),

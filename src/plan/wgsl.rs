@@ -5,6 +5,8 @@
 //! pattern share one pipeline.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use super::fuse::{Fused, Instruction};
 use super::walk::Walk;
@@ -62,10 +64,9 @@ pub(super) fn generate(fused: &Fused) -> Generated {
         params += &format!("    {name}: {},\n", dtype.wgsl());
     }
     let mut text = format!(
-        "{}{}\n// A fused kernel over {}, written by the planner.\n\n\
+        "{}\n// A fused kernel over {}, written by the planner.\n\n\
          struct Params {{\n{params}}}\n\nvar<immediate> p: Params;\n\n",
         include_str!("../../shaders/shared/flat.wgsl"),
-        include_str!("../../shaders/shared/math.wgsl"),
         if walk.extents.len() <= 1 { "any number of elements".into() } else { format!("{:?} elements", walk.extents) },
     );
     for (k, operand) in fused.operands.iter().enumerate() {
@@ -98,6 +99,7 @@ pub(super) fn generate(fused: &Fused) -> Generated {
     let last = fused.code.len() - 1;
     let stored = if fused.dtype == DType::Bool { format!("u32(v{last})") } else { format!("v{last}") };
     text += &format!("    out[i] = {stored};\n}}\n");
+    text += &functions_called(&text);
     Generated { shader: Shader { name: Cow::Borrowed("fused"), source: Cow::Owned(text) }, fields }
 }
 
@@ -112,6 +114,37 @@ fn coordinates(walk: &Walk) -> String {
         }
     }
     text
+}
+
+/// The functions of `shaders/shared` by name, with the comments before them: a paragraph each.
+static FUNCTIONS: LazyLock<BTreeMap<&str, &str>> = LazyLock::new(|| {
+    let texts = [include_str!("../../shaders/shared/math.wgsl"), include_str!("../../shaders/shared/special.wgsl")];
+    let paragraphs = texts.into_iter().flat_map(|text| text.split("\n\n"));
+    paragraphs
+        .filter_map(|text| {
+            let at = if text.starts_with("fn ") { 3 } else { text.find("\nfn ")? + 4 };
+            Some((text[at..].split('(').next()?, text.trim_end()))
+        })
+        .collect()
+});
+
+/// Those that a text calls, and those that they call. Drivers compile what they are given, used or not.
+fn functions_called(text: &str) -> String {
+    let mut found: Vec<&str> = Vec::new();
+    let mut unread = vec![text];
+    while let Some(text) = unread.pop() {
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        for word in code.flat_map(|line| line.split_inclusive(|c: char| !c.is_alphanumeric() && c != '_')) {
+            if let Some((name, function)) = word.strip_suffix('(').and_then(|w| FUNCTIONS.get_key_value(w))
+                && !found.contains(name)
+            {
+                found.push(name);
+                unread.push(function);
+            }
+        }
+    }
+    found.sort_unstable();
+    found.iter().map(|name| format!("\n{}\n", FUNCTIONS[name])).collect()
 }
 
 /// Truth values are `u32` in memory and `bool` in expressions.
