@@ -117,19 +117,24 @@ impl Tensor {
     /// sin(pi x) / (pi x), and 1 at 0.
     #[track_caller]
     pub fn sinc(&self) -> Tensor {
-        let origin = self.eq(0.0);
-        let angle = self.masked_fill(&origin, 1.0) * std::f32::consts::PI;
-        (&angle.sin() / &angle).masked_fill(&origin, 1.0)
+        let angle = self * std::f32::consts::PI;
+        let near = angle.abs().lt(0.5);
+        // The slope of the quotient loses its digits near 0; that of the series does not.
+        let s = angle.square();
+        let series = [1.0 / 362_880.0, -1.0 / 5040.0, 1.0 / 120.0, -1.0 / 6.0, 1.0];
+        let near_value =
+            series[1..].iter().fold(Tensor::full(s.device(), s.shape(), series[0]), |sum, &c| &sum * &s + c);
+        let far = angle.masked_fill(&near, 1.0);
+        Tensor::select(&near, &near_value, &(&far.sin() / &far))
     }
 
     /// log(x / (1 - x)); with `eps`, x is first held between eps and 1 - eps.
     #[track_caller]
     pub fn logit(&self, eps: Option<f32>) -> Tensor {
         let x = match eps {
-            Some(eps) => self
-                .clamp_by(Some(&Tensor::scalar(self.device(), eps)), Some(&Tensor::scalar(self.device(), 1.0 - eps))),
+            Some(eps) => self.masked_fill(&self.lt(eps), eps).masked_fill(&self.gt(1.0 - eps), 1.0 - eps),
             None => self.clone(),
         };
-        (&x / &(1.0 - &x)).ln()
+        &x.ln() - &x.neg().log1p()
     }
 }
