@@ -56,7 +56,7 @@ impl Tensor {
     pub fn gelu_tanh(&self) -> Tensor {
         // (1 + tanh z) / 2 is sigmoid(2 z), which loses no digits where it is small.
         let z = self * &(self.square() * 0.044715 + 1.0);
-        self * &(z * 1.595_769_1).sigmoid()
+        self * &(z * 1.595_769).sigmoid()
     }
 
     /// max(0, x), at most 6.
@@ -179,7 +179,7 @@ impl Tensor {
     pub fn glu(&self, axis: isize) -> Tensor {
         let axis = fit(resolve_axis("glu", axis, self.rank()));
         let n = self.shape()[axis];
-        if n % 2 != 0 {
+        if !n.is_multiple_of(2) {
             fit::<()>(Err(ShapeError::new("glu", format!("axis {axis} of {} is {n}; it must be even", self.shape()))));
         }
         &self.narrow(axis, 0, n / 2) * &self.narrow(axis, n / 2, n / 2).sigmoid()

@@ -88,7 +88,7 @@ pub fn floor_div<T: Real>(a: T, b: T) -> T {
     let rest = a % b;
     let mut quotient = (a - rest) / b;
     if rest != T::ZERO && (rest < T::ZERO) != (b < T::ZERO) {
-        quotient = quotient - T::ONE;
+        quotient -= T::ONE;
     }
     if quotient == T::ZERO {
         return T::of(0f64.copysign(a.f64() / b.f64()));
