@@ -1,46 +1,40 @@
 //! Handwritten digits: with no option at all, 98 % of the built-in digits in 500 steps, under a minute on two CPU cores.
 //!
 //! On MNIST, `--lr 1e-4 --steps 10000` is the course's setting; the README has the accuracies reached. `--help` lists the
-//! models and options. Press Enter while it trains to see the test accuracy so far; Ctrl-C ends the training with what
-//! was reached.
+//! models and options. Press Enter while it trains to see the test accuracy so far; Ctrl-C saves and ends the training with
+//! what was reached. With `--out FOLDER` it keeps checkpoints, logs, and a report with the confusion matrix, the digits it
+//! got wrong, and its first filters.
 
 mod common;
 
 use clap::Parser;
-use common::{Bar, Interrupt, OptimizerOptions};
+use common::{OptimizerOptions, Session};
 use wgrad::data::{Images, mnist};
 use wgrad::nn::{Conv2d, Dropout, Flatten, Init, Linear, MaxPool2d, Module, Parameters, Pass, Relu, Sequential};
 use wgrad::ops::{Conv2dOptions, Padding, Pool2dOptions};
-use wgrad::{DType, Device, Error, Result, Tensor};
+use wgrad::train::picture::Picture;
+use wgrad::train::report::Report;
+use wgrad::train::{Goal, Loop, Supervised};
+use wgrad::{Device, Error, Result, Tensor};
 
 #[derive(Parser)]
 #[command(about = "Trains a network on handwritten digits", args_override_self = true)]
+#[command(
+    after_help = "Unless told otherwise: 500 steps of 50 images, at a rate of 1e-3 with adam and 0.1 with the rest."
+)]
 struct Options {
     /// The network: lr, cnn_cf, cnn_cpcpff, or cnn_cpcpfdf (with dropout). c: convolution 5x5, p: pooling, f: fully
     /// connected, d: dropout
     #[arg(long, default_value = "cnn_cpcpff")]
     model: String,
     #[command(flatten)]
+    common: common::Options,
+    #[command(flatten)]
     optimizer: OptimizerOptions,
-    /// Batches to train on
-    #[arg(long, default_value_t = 500)]
-    steps: u64,
-    /// Images in a batch
-    #[arg(long, default_value_t = 50)]
-    batch: usize,
-    /// Seed of the weights, the order of the images, and dropout
-    #[arg(long, default_value_t = 42)]
-    seed: u64,
-    /// auto, gpu, software, cpu or reference
-    #[arg(long, default_value = "auto")]
-    device: String,
-    /// Folder with the four files of MNIST; without it they are looked for, then downloaded, then replaced by drawn digits
-    #[arg(long)]
-    data: Option<std::path::PathBuf>,
     /// Test every so many steps
     #[arg(long)]
     test_every: Option<u64>,
-    /// Write the loss of every step to this file, as CSV
+    /// Write the figures to this file, as CSV
     #[arg(long)]
     log: Option<std::path::PathBuf>,
     /// Fail unless the test accuracy reaches this many percent
@@ -75,55 +69,62 @@ fn network(name: &str, init: &mut Init) -> Result<Sequential> {
 // ------------------------------------------------------------------------------------------------------ the training
 
 fn run(options: &Options) -> Result<()> {
-    let device = Device::named(&options.device)?;
-    let mut model = network(&options.model, &mut Init::new(&device, options.seed))?;
-    let mut optimizer = options.optimizer.build()?;
-    let data = mnist::auto(options.data.as_deref())?;
+    let common = &options.common;
+    let device = Device::named(&common.device)?;
+    let (steps, batch) = (common.steps.unwrap_or(500), common.batch.unwrap_or(50));
+    let model = network(&options.model, &mut Init::new(&device, common.seed))?;
+    let optimizer = options.optimizer.build(common.lr)?;
+    let mut session = Session::start(&format!("{} on handwritten digits", options.model), common)?;
+    let mut csv = common::csv(options.log.as_deref())?;
+    let data = mnist::auto(common.data.as_deref())?;
     println!("{} with {} parameters on {device}\n{}", options.model, model.count_parameters(), data.source);
 
-    let mut batches = data.train.batches(options.batch, options.seed)?;
-    let mut pass = Pass::train(options.seed);
-    let mut log = common::Log::create(options.log.as_deref())?;
-    let mut bar = Bar::new(options.steps);
-    let interrupt = Interrupt::listen();
-    for step in 1..=options.steps {
-        let (images, labels) = upload(&device, &data.train, batches.next_batch())?;
-        let loss = model.forward(&images, &mut pass).cross_entropy(&labels);
-        optimizer.step(&mut model, &loss)?;
-        log.write(step, &loss)?;
-        bar.advance(&loss)?;
-        if interrupt.wants_test() || options.test_every.is_some_and(|n| step % n == 0) {
-            bar.say(format!("step {step}: {:.2} % of the test images", accuracy(&model, &device, &data.test)?));
-        }
-        if interrupt.wants_stop() {
-            break;
-        }
+    let task = Supervised::classifier(model, optimizer, &device, &data.train, batch, common.seed)?;
+    let mut task = task.validate_on(&device, &data.test);
+    let mut run =
+        Loop::new(steps).goal(Goal::Most("accuracy".into())).validate_every(options.test_every.unwrap_or(steps));
+    run = run.setting("model", &options.model).setting("batch", batch).setting("data", &data.name);
+    run = run.setting("optimizer", options.optimizer.describe());
+    if let Some(csv) = &mut csv {
+        run = run.observe(|event, progress, _| csv.record(event, progress));
     }
-    bar.finish();
-    let reached = accuracy(&model, &device, &data.test)?;
-    let (images, steps) = (data.test.len(), optimizer.steps());
+    let outcome = session.equip(run, steps)?.run(&mut task)?;
+    let reached = 100.0 * outcome.validation("accuracy").unwrap_or_default() as f32;
+    let (images, steps) = (data.test.len(), outcome.steps);
     println!("test accuracy: {reached:.2} % of {images} images of {}, after {steps} steps", data.name);
+    if session.path("").is_some() {
+        look_back(&mut session.report.borrow_mut(), &task.model, &device, &data.test)?;
+        session.save_report(&outcome, &device, &[("model", options.model.clone()), ("data", data.source.clone())])?;
+    }
     common::expect(reached, options.expect)
 }
 
-/// The share of images whose largest logit is that of the label, in percent.
-fn accuracy(model: &Sequential, device: &Device, set: &Images) -> Result<f32> {
-    let mut right = 0.0;
-    for batch in (0..set.len()).collect::<Vec<_>>().chunks(250) {
-        let (images, labels) = upload(device, set, batch)?;
-        let guess = model.forward(&images, &mut Pass::eval()).argmax(&[1]);
-        right += guess.equal(&labels).cast(DType::F32).sum_all().item()?;
-    }
-    Ok(100.0 * right / set.len() as f32)
-}
+// -------------------------------------------------------------------------------------------------------- the report
 
-fn upload(device: &Device, set: &Images, batch: &[usize]) -> Result<(Tensor, Tensor)> {
-    let (pixels, labels) = set.gather(batch);
+/// What the network got right and wrong, and what its first layer looks for.
+fn look_back(report: &mut Report, model: &Sequential, device: &Device, set: &Images) -> Result<()> {
     let [c, h, w] = set.shape;
-    Ok((
-        Tensor::from_slice(device, &pixels, [batch.len(), c, h, w])?,
-        Tensor::from_slice(device, &labels, batch.len())?,
-    ))
+    let mut counts = vec![vec![0; set.classes]; set.classes];
+    let mut wrong = Vec::new();
+    for batch in (0..set.len()).collect::<Vec<_>>().chunks(250) {
+        let (pixels, labels) = set.gather(batch);
+        let images = Tensor::from_slice(device, &pixels, [batch.len(), c, h, w])?;
+        let guesses = model.forward(&images, &mut Pass::eval()).argmax(&[1]).to_vec::<u32>()?;
+        for (&i, (&label, &guess)) in batch.iter().zip(labels.iter().zip(&guesses)) {
+            counts[label as usize][guess as usize] += 1;
+            if label != guess && wrong.len() < 40 {
+                let picture = Picture::grid(&set.gather(&[i]).0, [1, c, h, w], 1);
+                wrong.push((format!("{label} taken for {guess}"), picture));
+            }
+        }
+    }
+    report.confusion("Confusion matrix", &counts).pictures("Digits it got wrong", &wrong, 2);
+    if let Some((_, filters)) = model.named_parameters().into_iter().find(|(_, p)| p.get().rank() == 4) {
+        let shape = filters.get().shape();
+        let grid = Picture::stretched_grid(&filters.get().to_vec()?, [shape[0], 1, shape[2], shape[3]], 8);
+        report.pictures("First filters", &[("each from black, its least weight, to white".into(), grid)], 5);
+    }
+    Ok(())
 }
 
 fn main() -> std::process::ExitCode {

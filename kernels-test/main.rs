@@ -15,5 +15,6 @@ mod plan;
 mod registry;
 mod rooms;
 mod shaders;
+mod train;
 mod uniformity;
 mod weight;

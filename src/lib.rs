@@ -30,6 +30,7 @@ pub mod optim;
 pub mod plan;
 pub mod reference;
 pub mod tensor;
+pub mod train;
 
 pub use device::Device;
 pub use error::{Error, Result};

@@ -1,35 +1,78 @@
-//! What the examples share besides the networks: a progress bar, Ctrl-C, a log, and the choice of an optimizer.
+//! What the examples share besides the networks: options, and what happens around the training: a progress bar, Ctrl-C,
+//! logs, checkpoints and a report.
+#![allow(dead_code, reason = "every example is a program of its own and leaves something out")]
 
-use std::fs::File;
-use std::io::{BufWriter, IsTerminal, Write};
+mod bar;
+
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::rc::Rc;
 
-use indicatif::{ProgressBar, ProgressStyle};
+pub use bar::{Bar, Interrupt};
 use wgrad::optim::{Adam, Constant, InverseTime, Optimizer, Schedule, Sgd};
-use wgrad::{Error, Result, Tensor};
+use wgrad::train::checkpoint::{Checkpoints, latest};
+use wgrad::train::report::Report;
+use wgrad::train::summary::Summary;
+use wgrad::train::{CsvLog, Event, JsonLog, Loop, Outcome, State, Task};
+use wgrad::{Device, Error, Result};
 
-/// The optimizer and its rate.
+/// The options of every example.
+#[derive(clap::Args, Clone)]
+pub struct Options {
+    /// auto, gpu, software, cpu or reference
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+    /// Seed of everything that is drawn: weights, order of the data, noise
+    #[arg(long, default_value_t = 42)]
+    pub seed: u64,
+    /// Steps of training
+    #[arg(long)]
+    pub steps: Option<u64>,
+    /// Samples per step
+    #[arg(long)]
+    pub batch: Option<usize>,
+    /// Learning rate
+    #[arg(long)]
+    pub lr: Option<f64>,
+    /// Where the data are; without it they are looked for, then downloaded, then made up
+    #[arg(long)]
+    pub data: Option<PathBuf>,
+    /// Folder for checkpoints, logs (CSV and JSON lines), pictures and the report
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+    /// Go on from this checkpoint, or from the last one in this folder; without a value, in the folder of --out
+    #[arg(long, num_args = 0..=1, default_missing_value = "")]
+    pub resume: Option<PathBuf>,
+    /// Save every so many steps, not only at the end
+    #[arg(long)]
+    pub save_every: Option<u64>,
+    /// Read and log the figures every so many steps
+    #[arg(long)]
+    pub log_every: Option<u64>,
+    /// Write events for TensorBoard into this folder; without a value, into OUT/tensorboard
+    #[arg(long, num_args = 0..=1, default_missing_value = "")]
+    pub tensorboard: Option<PathBuf>,
+}
+
+/// The optimizer of a classifier.
 #[derive(clap::Args)]
 pub struct OptimizerOptions {
     /// adam, sgd, momentum or nesterov
     #[arg(long, default_value = "adam")]
     optimizer: String,
-    /// Learning rate; without it 1e-3 with adam and 0.1 with the rest
-    #[arg(long)]
-    lr: Option<f64>,
     /// Divide the rate by 1 + decay * step (Robbins and Monro)
     #[arg(long, default_value_t = 0.0)]
     decay: f64,
 }
 
 impl OptimizerOptions {
+    /// At this rate; without one 1e-3 with adam and 0.1 with the rest.
+    ///
     /// # Errors
     /// If the optimizer is unknown.
-    pub fn build(&self) -> Result<Box<dyn Optimizer>> {
-        let rate = self.lr.unwrap_or(if self.optimizer == "adam" { 1e-3 } else { 0.1 });
+    pub fn build(&self, rate: Option<f64>) -> Result<Box<dyn Optimizer>> {
+        let rate = rate.unwrap_or(if self.optimizer == "adam" { 1e-3 } else { 0.1 });
         let schedule: Box<dyn Schedule> = match self.decay {
             0.0 => Box::new(Constant(rate)),
             decay => Box::new(InverseTime { initial: rate, decay }),
@@ -42,131 +85,120 @@ impl OptimizerOptions {
             name => Err(Error::argument(format!("unknown optimizer {name:?}"), "use adam, sgd, momentum or nesterov")),
         }
     }
-}
 
-/// Steps, loss, steps per second and time left; plain lines where the output is not a terminal.
-pub struct Bar {
-    bar: ProgressBar,
-    steps: u64,
-    done: u64,
-    plain: bool,
-    begun: std::time::Instant,
-}
-
-impl Bar {
-    /// A bar for so many steps.
-    pub fn new(steps: u64) -> Bar {
-        let bar = ProgressBar::new(steps);
-        let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}  {per_sec}  {eta} left");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        let plain = !std::io::stderr().is_terminal();
-        Bar { bar, steps, done: 0, plain, begun: std::time::Instant::now() }
+    /// Name and decay, for [`Loop::setting`].
+    pub fn describe(&self) -> String {
+        format!("{} decay {}", self.optimizer, self.decay)
     }
+}
 
-    /// One step further. The loss is only read now and then: reading waits for the device.
+/// What goes on around a run.
+pub struct Session {
+    /// What the run's report will say; the events of the run go in by themselves.
+    pub report: Rc<RefCell<Report>>,
+    /// The event file for TensorBoard, if one is wanted.
+    pub summary: Option<Rc<RefCell<Summary>>>,
+    options: Options,
+    resumed: Option<State>,
+}
+
+impl Session {
+    /// Reads what is to be resumed, and makes the folders and files that are to be written, before the work begins.
     ///
     /// # Errors
-    /// A fault of the device.
-    pub fn advance(&mut self, loss: &Tensor) -> Result<()> {
-        self.done += 1;
-        self.bar.inc(1);
-        if self.plain {
-            let every = (self.steps / 10).max(1);
-            if self.done.is_multiple_of(every) {
-                let rate = self.done as f64 / self.begun.elapsed().as_secs_f64();
-                let left = (self.steps - self.done) as f64 / rate;
-                println!("step {}: loss {:.4}, {rate:.1} steps/s, {left:.0} s left", self.done, loss.item()?);
+    /// If one of them cannot be used, or the folder holds the checkpoints of another run.
+    pub fn start(title: &str, options: &Options) -> Result<Session> {
+        let resumed = match (&options.resume, &options.out) {
+            (None, _) => None,
+            (Some(path), Some(out)) if path.as_os_str().is_empty() => Some(latest(out)?),
+            (Some(path), None) if path.as_os_str().is_empty() => {
+                return Err(Error::argument("--resume names no checkpoint", "name one, or its folder with --out"));
             }
-        } else if self.done.is_multiple_of(20) || self.done == 1 {
-            self.bar.set_message(format!("loss {:.4}", loss.item()?));
-        }
-        Ok(())
-    }
-
-    /// A line above the bar.
-    pub fn say(&self, line: String) {
-        if self.plain { println!("{line}") } else { self.bar.println(line) }
-    }
-
-    /// Takes the bar away.
-    pub fn finish(&self) {
-        self.bar.finish_and_clear();
-        let seconds = self.begun.elapsed().as_secs_f64();
-        println!("{} steps in {seconds:.1} s, {:.1} ms each", self.done, 1e3 * seconds / self.done.max(1) as f64);
-    }
-}
-
-/// Ctrl-C asks for a clean end, Enter for a test.
-pub struct Interrupt {
-    stop: Arc<AtomicBool>,
-    test: Arc<AtomicBool>,
-}
-
-impl Interrupt {
-    /// Starts to listen. A second Ctrl-C ends the program at once.
-    pub fn listen() -> Interrupt {
-        let (stop, test) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let flag = Arc::clone(&stop);
-        let set = ctrlc::set_handler(move || {
-            if flag.swap(true, Relaxed) {
-                std::process::exit(130);
+            (Some(path), _) => Some(latest(path)?),
+        };
+        if let Some(out) = &options.out {
+            Checkpoints::new(out)?;
+            if resumed.is_none() && latest(out).is_ok() {
+                let remedy = "Go on with --resume, or name another folder; nothing in it is overwritten";
+                return Err(Error::file(out, "holds the checkpoints of an earlier run", remedy));
             }
-        });
-        if let Err(e) = set {
-            eprintln!("Ctrl-C will end the program at once: {e}");
         }
-        if std::io::stdin().is_terminal() {
-            let flag = Arc::clone(&test);
-            std::thread::spawn(move || {
-                while std::io::stdin().read_line(&mut String::new()).is_ok_and(|n| n > 0) {
-                    flag.store(true, Relaxed);
-                }
+        let folder = match (&options.tensorboard, &options.out) {
+            (Some(folder), Some(out)) if folder.as_os_str().is_empty() => Some(out.join("tensorboard")),
+            (Some(folder), None) if folder.as_os_str().is_empty() => {
+                return Err(Error::argument("--tensorboard names no folder", "name one, or give --out"));
+            }
+            (folder, _) => folder.clone(),
+        };
+        let summary = folder.map(Summary::create).transpose()?.map(|s| Rc::new(RefCell::new(s)));
+        let report = Rc::new(RefCell::new(Report::new(title)));
+        Ok(Session { report, summary, options: options.clone(), resumed })
+    }
+
+    /// A path in the output folder, if there is one.
+    pub fn path(&self, name: &str) -> Option<PathBuf> {
+        self.options.out.as_ref().map(|out| out.join(name))
+    }
+
+    /// The loop of this run with all that the options ask for. What a run depends on goes in as its settings first.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn equip<'a, T: Task + 'a>(&mut self, run: Loop<'a, T>, steps: u64) -> Result<Loop<'a, T>> {
+        let options = &self.options;
+        let interrupt = Interrupt::listen();
+        let log_every = options.log_every.unwrap_or((steps / 20).max(1));
+        let mut run = run.log_every(log_every).setting("seed", options.seed).stop_when(interrupt.stop_flag());
+        let step = self.resumed.as_ref().map(|state| state.note::<u64>("loop.step")).transpose()?;
+        if let Some(out) = &options.out {
+            let mut checkpoints = Checkpoints::new(out)?;
+            if let Some(steps) = options.save_every {
+                checkpoints = checkpoints.every(steps);
+            }
+            run = run.checkpoints(checkpoints);
+            let mut csv = CsvLog::create(out.join("log.csv"), step)?;
+            let mut json = JsonLog::create(out.join("log.jsonl"), step)?;
+            run = run.observe(move |event, progress, _| {
+                csv.record(event, progress)?;
+                json.record(event, progress)
             });
         }
-        Interrupt { stop, test }
-    }
-
-    /// Whether Ctrl-C was pressed.
-    pub fn wants_stop(&self) -> bool {
-        self.stop.load(Relaxed)
-    }
-
-    /// Whether Enter was pressed since the last call.
-    pub fn wants_test(&self) -> bool {
-        self.test.swap(false, Relaxed)
-    }
-}
-
-/// The loss of every step, as CSV, if a file was named.
-pub struct Log(Option<(PathBuf, BufWriter<File>)>);
-
-impl Log {
-    /// # Errors
-    /// If the file cannot be made.
-    pub fn create(path: Option<&Path>) -> Result<Log> {
-        let Some(path) = path else { return Ok(Log(None)) };
-        let file = File::create(path).map_err(|e| {
-            Error::file(path, format!("cannot be made: {e}"), "Name a file in a folder that can be written")
-        })?;
-        let mut log = Log(Some((path.to_path_buf(), BufWriter::new(file))));
-        log.line("step,loss")?;
-        Ok(log)
-    }
-
-    /// # Errors
-    /// A fault of the device, or a full disk.
-    pub fn write(&mut self, step: u64, loss: &Tensor) -> Result<()> {
-        if self.0.is_none() {
-            return Ok(());
+        if let Some(summary) = self.summary.clone() {
+            run = run.observe(move |event, progress, _| summary.borrow_mut().record(event, progress));
         }
-        self.line(&format!("{step},{}", loss.item()?))
+        let report = Rc::clone(&self.report);
+        let mut bar = Bar::new(steps, step.unwrap_or(0));
+        run = run.observe(move |event, progress, task| {
+            report.borrow_mut().record(event, progress);
+            bar.show(event, progress);
+            if matches!(event, Event::Step) && interrupt.wants_test() {
+                bar.say(format!("step {}: {}", progress.step, bar::list(&task.validate()?)));
+            }
+            Ok(())
+        });
+        Ok(match self.resumed.take() {
+            Some(state) => run.resume(state),
+            None => run,
+        })
     }
 
-    fn line(&mut self, line: &str) -> Result<()> {
-        let Some((path, file)) = &mut self.0 else { return Ok(()) };
-        writeln!(file, "{line}")
-            .and_then(|()| file.flush())
-            .map_err(|e| Error::file(path, format!("cannot be written: {e}"), "Free some space, or leave out --log"))
+    /// Writes the report into the output folder, if there is one. `more` are the rows of its first table.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn save_report(&self, outcome: &Outcome, device: &Device, more: &[(&str, String)]) -> Result<()> {
+        let Some(path) = self.path("report.html") else { return Ok(()) };
+        let mut rows = vec![
+            ("command".to_string(), std::env::args().collect::<Vec<_>>().join(" ")),
+            ("device".to_string(), device.to_string()),
+            ("seed".to_string(), self.options.seed.to_string()),
+        ];
+        rows.extend(more.iter().map(|(name, value)| (name.to_string(), value.clone())));
+        let mut report = self.report.borrow_mut();
+        report.outcome(outcome).table("Settings", &rows).curves();
+        report.save(&path)?;
+        println!("report: {}", path.display());
+        Ok(())
     }
 }
 
@@ -180,6 +212,14 @@ pub fn expect(reached: f32, expected: Option<f32>) -> Result<()> {
         )),
         _ => Ok(()),
     }
+}
+
+/// A log file of every figure, if one was named.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn csv(path: Option<&Path>) -> Result<Option<CsvLog>> {
+    path.map(|path| CsvLog::create(path, None)).transpose()
 }
 
 /// The exit code of a program that ended so; a fault is printed on one line.

@@ -166,6 +166,19 @@ impl Batches {
     }
 }
 
+/// The indices below `len` in two parts, the second of `held_out`, drawn by `seed`: to train on and to validate on.
+///
+/// # Panics
+/// If `held_out` is more than `len`.
+#[track_caller]
+pub fn split(len: usize, held_out: usize, seed: u64) -> (Vec<usize>, Vec<usize>) {
+    assert!(held_out <= len, "split: {held_out} of {len} samples cannot be held out");
+    // A stream that no epoch reaches, so that the split says nothing about the order of the batches.
+    let mut train = shuffle(len, seed, u64::MAX);
+    let held = train.split_off(len - held_out);
+    (train, held)
+}
+
 /// A permutation of `0..len` that depends on nothing but the arguments (Fisher-Yates over ChaCha8, stream `epoch`).
 fn shuffle(len: usize, seed: u64, epoch: u64) -> Vec<usize> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);

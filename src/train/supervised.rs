@@ -1,0 +1,170 @@
+//! The task most networks have: batches of examples, a model, a loss.
+
+use std::rc::Rc;
+
+use super::{Figures, State, Task, Window};
+use crate::data::{self, Batches, Images};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::nn::{Module, Parameters, Pass};
+use crate::optim::Optimizer;
+use crate::tensor::{DType, Tensor};
+
+/// Makes the batch of these samples, on the device.
+type Fetch<'a, B> = Rc<dyn Fn(&[usize]) -> Result<B> + 'a>;
+/// What the model makes of a batch: the loss first, then whatever else is of interest.
+type Judge<'a, M, B> = Box<dyn Fn(&M, &B, &mut Pass) -> Figures + 'a>;
+
+/// A model that learns from batches: forward, a loss, a step of an optimizer.
+pub struct Supervised<'a, M, B> {
+    /// What is trained.
+    pub model: M,
+    /// What trains it.
+    pub optimizer: Box<dyn Optimizer>,
+    /// Random numbers of training.
+    pub pass: Pass,
+    batches: Batches,
+    /// The samples that the indices of `batches` stand for.
+    train: Vec<usize>,
+    /// Size of a batch, and the seed of their order.
+    drawn: (usize, u64),
+    fetch: Fetch<'a, B>,
+    judge: Judge<'a, M, B>,
+    validation: Option<(Vec<usize>, Fetch<'a, B>)>,
+}
+
+impl<'a, M: Parameters, B> Supervised<'a, M, B> {
+    /// Trains `model` on batches of `batch` of `len` samples, in an order that `seed` determines. `fetch` makes a batch of
+    /// the samples it is given, and `judge` records what the model makes of it: its loss first, a mean over the batch.
+    ///
+    /// # Errors
+    /// If there is no sample, or the batch is empty.
+    pub fn new(
+        model: M,
+        optimizer: Box<dyn Optimizer>,
+        (len, batch, seed): (usize, usize, u64),
+        fetch: impl Fn(&[usize]) -> Result<B> + 'a,
+        judge: impl Fn(&M, &B, &mut Pass) -> Figures + 'a,
+    ) -> Result<Self> {
+        let batches = Batches::new(len, batch, seed)?;
+        Ok(Supervised {
+            model,
+            optimizer,
+            pass: Pass::train(seed),
+            batches,
+            train: (0..len).collect(),
+            drawn: (batch, seed),
+            fetch: Rc::new(fetch),
+            judge: Box::new(judge),
+            validation: None,
+        })
+    }
+
+    /// Keeps `count` samples, chosen by the seed, out of the training and validates on them.
+    ///
+    /// # Errors
+    /// If no sample is left to train on, or none is kept.
+    pub fn hold_out(mut self, count: usize) -> Result<Self> {
+        let len = self.train.len();
+        if count == 0 || count >= len {
+            let remedy = format!("keep at least 1 and fewer than the {len} there are");
+            return Err(Error::argument(format!("{count} samples kept for validation"), remedy));
+        }
+        let (batch, seed) = self.drawn;
+        let (train, held) = data::split(len, count, seed);
+        self.batches = Batches::new(train.len(), batch, seed)?;
+        self.train = train;
+        self.validation = Some((held, Rc::clone(&self.fetch)));
+        Ok(self)
+    }
+
+    /// Validates on `len` samples that another `fetch` makes.
+    pub fn validate_with(mut self, len: usize, fetch: impl Fn(&[usize]) -> Result<B> + 'a) -> Self {
+        self.validation = Some(((0..len).collect(), Rc::new(fetch)));
+        self
+    }
+
+    /// The mean of each figure over samples, in batches of 250, in evaluation mode.
+    ///
+    /// # Errors
+    /// A fault of the device or the data.
+    fn judge_all(&self, samples: &[usize], fetch: &Fetch<'a, B>) -> Result<Vec<(String, f64)>> {
+        let mut window = Window::new();
+        let mut pass = Pass::eval();
+        for chunk in samples.chunks(250) {
+            let figures = (self.judge)(&self.model, &fetch(chunk)?, &mut pass);
+            window.add(0, chunk.len() as f64, &figures)?;
+        }
+        window.read()
+    }
+}
+
+impl<M: Parameters, B> Task for Supervised<'_, M, B> {
+    fn step(&mut self) -> Result<Figures> {
+        let samples: Vec<usize> = self.batches.next_batch().iter().map(|&i| self.train[i]).collect();
+        let figures = (self.judge)(&self.model, &(self.fetch)(&samples)?, &mut self.pass);
+        self.optimizer.step(&mut self.model, &figures[0].1)?;
+        Ok(figures)
+    }
+
+    fn validate(&mut self) -> Result<Vec<(String, f64)>> {
+        match &self.validation {
+            Some((samples, fetch)) => self.judge_all(samples, fetch),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn save(&self, state: &mut State) -> Result<()> {
+        state.put_model("model", &self.model)?;
+        state.put_rng("pass", &self.pass.rng);
+        state.put_batches("batches", &self.batches);
+        Ok(())
+    }
+
+    fn load(&mut self, state: &State) -> Result<()> {
+        state.model("model", &mut self.model)?;
+        self.pass.rng = state.rng("pass")?;
+        state.batches("batches", &mut self.batches)
+    }
+}
+
+/// Pixels and labels of a batch.
+pub type Labelled = (Tensor, Tensor);
+
+fn upload(device: &Device, set: &Images, batch: &[usize]) -> Result<Labelled> {
+    let (pixels, labels) = set.gather(batch);
+    let [c, h, w] = set.shape;
+    let images = Tensor::from_slice(device, &pixels, [batch.len(), c, h, w])?;
+    Ok((images, Tensor::from_slice(device, &labels, batch.len())?))
+}
+
+impl<'a, M: Module + 'a> Supervised<'a, M, Labelled> {
+    /// Trains `model` to tell the classes of pictures by the softmax cross-entropy of its logits `[n, classes]`. Figures:
+    /// `loss` and `accuracy`, 0 to 1.
+    ///
+    /// # Errors
+    /// If there is no picture, or the batch is empty.
+    pub fn classifier(
+        model: M,
+        optimizer: Box<dyn Optimizer>,
+        device: &Device,
+        train: &'a Images,
+        batch: usize,
+        seed: u64,
+    ) -> Result<Self> {
+        let on = device.clone();
+        let judge = |model: &M, (images, labels): &Labelled, pass: &mut Pass| {
+            let logits = model.forward(images, pass);
+            let right = logits.argmax(&[1]).equal(labels).cast(DType::F32).mean_all();
+            vec![("loss", logits.cross_entropy(labels)), ("accuracy", right)]
+        };
+        let fetch = move |indices: &[usize]| upload(&on, train, indices);
+        Supervised::new(model, optimizer, (train.len(), batch, seed), fetch, judge)
+    }
+
+    /// Validates on these pictures.
+    pub fn validate_on(self, device: &Device, set: &'a Images) -> Self {
+        let on = device.clone();
+        self.validate_with(set.len(), move |indices| upload(&on, set, indices))
+    }
+}
