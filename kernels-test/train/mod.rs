@@ -7,7 +7,7 @@ mod summary;
 
 use wgrad::data::{Images, digits};
 use wgrad::nn::{Dropout, Flatten, Init, Linear, Relu, Sequential};
-use wgrad::optim::Sgd;
+use wgrad::optim::Adam;
 use wgrad::train::Supervised;
 use wgrad::{Device, Tensor};
 
@@ -23,5 +23,5 @@ fn pictures() -> Images {
 }
 
 fn task<'a>(device: &Device, set: &'a Images) -> Supervised<'a, Sequential, (Tensor, Tensor)> {
-    Supervised::classifier(mlp(device, 1), Box::new(Sgd::new(0.1)), device, set, 16, 5).unwrap()
+    Supervised::classifier(mlp(device, 1), Box::new(Adam::new(1e-2).clip_norm(0.5)), device, set, 16, 5).unwrap()
 }

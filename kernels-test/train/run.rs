@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use wgrad::nn::{Module, Parameters};
 use wgrad::train::checkpoint::{self, Checkpoints};
-use wgrad::train::{CsvLog, Event, Figures, Goal, JsonLog, Loop, State, Task, Window};
+use wgrad::train::{CsvLog, Event, Figures, Goal, JsonLog, Loop, State, Supervised, Task, Window};
 use wgrad::{Device, Result, Tensor};
 
 use super::{pictures, task};
@@ -41,6 +42,41 @@ fn a_resumed_run_continues_bit_for_bit() {
         assert_eq!(whole.len(), 10);
         assert_eq!(whole, [first, second].concat(), "on {device}");
     }
+}
+
+#[test]
+fn four_quarters_of_a_batch_are_the_batch() {
+    let (device, set) = (Device::cpu(), pictures());
+    let weights = |batch, parts| {
+        let model = super::mlp(&device, 1);
+        let sgd = Box::new(wgrad::optim::Sgd::new(0.5));
+        // Without dropout, whose draws would differ.
+        let judge = |model: &wgrad::nn::Sequential, (x, y): &(Tensor, Tensor), _: &mut wgrad::nn::Pass| {
+            vec![("loss", model.forward(x, &mut wgrad::nn::Pass::eval()).cross_entropy(y))]
+        };
+        let fetch = |indices: &[usize]| {
+            let (pixels, labels) = set.gather(indices);
+            let n = indices.len();
+            Ok((Tensor::from_slice(&device, &pixels, [n, 784])?, Tensor::from_slice(&device, &labels, [n])?))
+        };
+        let mut task = Supervised::new(model, sgd, (set.len(), batch, 5), fetch, judge).unwrap().accumulate(parts);
+        let loss = Loop::new(3).run(&mut task).unwrap().figure("loss").unwrap();
+        (loss, task.model.named_parameters()[0].1.get().to_vec::<f32>().unwrap())
+    };
+    let (whole, parts) = (weights(20, 1), weights(5, 4));
+    assert!((whole.0 - parts.0).abs() < 1e-5, "losses {} and {}", whole.0, parts.0);
+    assert!(whole.1.iter().zip(&parts.1).all(|(a, b)| (a - b).abs() < 1e-5));
+}
+
+#[test]
+fn the_checkpoint_of_another_optimizer_is_refused() {
+    let (device, set, folder) = (Device::cpu(), pictures(), tempfile::tempdir().unwrap());
+    Loop::new(2).checkpoints(Checkpoints::new(folder.path()).unwrap()).run(&mut task(&device, &set)).unwrap();
+    let state = checkpoint::latest(folder.path()).unwrap();
+    let sgd = Box::new(wgrad::optim::Sgd::new(0.1).momentum(0.9));
+    let mut other = Supervised::classifier(super::mlp(&device, 1), sgd, &device, &set, 16, 5).unwrap();
+    let error = Loop::new(4).resume(state).run(&mut other).unwrap_err().to_string();
+    assert!(error.contains("step-000000002"), "{error}");
 }
 
 /// A task whose losses are given, and whose validation is the step.

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use super::{Event, Progress};
 use crate::error::{Error, Result};
 
+/// The step up to which lines of an earlier run are kept, and how to find the step of a line.
+type Resume = (u64, fn(&str) -> Option<u64>);
+
 /// Lines of text in a file, each written out at once: a run that dies leaves whole lines.
 #[derive(Debug)]
 struct Lines {
@@ -16,7 +19,7 @@ struct Lines {
 
 impl Lines {
     /// A new file, or that of the run that is resumed at `step`: lines of later steps go, since they come again.
-    fn open(path: &Path, head: &str, resume: Option<(u64, fn(&str) -> Option<u64>)>) -> Result<Lines> {
+    fn open(path: &Path, head: &str, resume: Option<Resume>) -> Result<Lines> {
         let fault = |e: std::io::Error| {
             Error::file(path, format!("cannot be written: {e}"), "Name a file in a folder that can be written")
         };

@@ -116,9 +116,9 @@ impl Report {
     pub fn pictures(&mut self, title: &str, pictures: &[(String, Picture)], factor: usize) -> &mut Report {
         self.heading(title);
         for (caption, picture) in pictures {
-            let _ = write!(
+            let _ = writeln!(
                 self.body,
-                "<figure><img width={} height={} alt=\"{1}\" src=\"data:image/png;base64,{}\"><figcaption>{}</figcaption></figure>\n",
+                "<figure><img width={} height={} alt=\"\" src=\"data:image/png;base64,{}\"><figcaption>{}</figcaption></figure>",
                 picture.width() * factor,
                 picture.height() * factor,
                 BASE64_STANDARD.encode(picture.png()),

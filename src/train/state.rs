@@ -14,6 +14,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::nn::Parameters;
 use crate::ops::Rng;
+use crate::optim::{Optimizer, OptimizerState, ParameterState};
 use crate::tensor::{DType, Meta, Shape, Tensor};
 
 /// A tensor in host memory, row-major. Every element type is four bytes wide.
@@ -85,6 +86,49 @@ impl State {
             self.tensors.insert(under(name, &key), Saved::of(param.get())?);
         }
         Ok(())
+    }
+
+    /// Adds what an optimizer remembers.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub fn put_optimizer(&mut self, name: &str, optimizer: &dyn Optimizer) -> Result<()> {
+        let OptimizerState { steps, tensors, numbers } = optimizer.state()?;
+        self.put_note(&format!("{name}.steps"), steps);
+        for ParameterState { parameter, name: what, value } in tensors {
+            self.put_tensor(&format!("{name}.{parameter}.{what}"), &value)?;
+        }
+        for (number, value) in numbers {
+            self.put_note(&format!("{name}.number.{number}"), value.to_bits());
+        }
+        Ok(())
+    }
+
+    /// Gives an optimizer what the one of the same name remembered. The model's weights come first.
+    ///
+    /// # Errors
+    /// If it was not saved, or is that of an optimizer of another kind; a fault of the device.
+    pub fn optimizer(&self, name: &str, optimizer: &mut dyn Optimizer, model: &mut dyn Parameters) -> Result<()> {
+        let mut state = OptimizerState { steps: self.note(&format!("{name}.steps"))?, ..OptimizerState::default() };
+        let part = self.part(name);
+        let Some(device) = model.named_parameters().first().map(|(_, p)| p.get().device().clone()) else {
+            return Err(self.fault("is of a model without parameters", "Use the program it was saved by"));
+        };
+        for (key, saved) in &part.tensors {
+            if let Some((parameter, name)) = key.rsplit_once('.') {
+                let value = saved.on(&device)?;
+                state.tensors.push(ParameterState { parameter: parameter.into(), name: name.into(), value });
+            }
+        }
+        for key in part.notes.keys() {
+            if let Some(number) = key.strip_prefix("number.") {
+                state.numbers.push((number.into(), f64::from_bits(part.note(key)?)));
+            }
+        }
+        optimizer.load_state(model, &state).map_err(|fault| match fault {
+            Error::Argument { what, remedy } => self.fault(what, remedy),
+            fault => fault,
+        })
     }
 
     /// Sets the parameters of a model to those of the same names. All of them must be here, in the same shapes, and none

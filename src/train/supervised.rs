@@ -26,6 +26,8 @@ pub struct Supervised<'a, M, B> {
     batches: Batches,
     /// The samples that the indices of `batches` stand for.
     train: Vec<usize>,
+    /// Batches that make one step.
+    parts: u64,
     /// Size of a batch, and the seed of their order.
     drawn: (usize, u64),
     fetch: Fetch<'a, B>,
@@ -53,11 +55,23 @@ impl<'a, M: Parameters, B> Supervised<'a, M, B> {
             pass: Pass::train(seed),
             batches,
             train: (0..len).collect(),
+            parts: 1,
             drawn: (batch, seed),
             fetch: Rc::new(fetch),
             judge: Box::new(judge),
             validation: None,
         })
+    }
+
+    /// Makes each step of so many batches: their gradients are averaged, and only one batch is in memory at a time.
+    ///
+    /// # Panics
+    /// If there are none.
+    #[track_caller]
+    pub fn accumulate(mut self, batches: u64) -> Self {
+        assert!(batches > 0, "accumulate: a step of no batch");
+        self.parts = batches;
+        self
     }
 
     /// Keeps `count` samples, chosen by the seed, out of the training and validates on them.
@@ -101,9 +115,33 @@ impl<'a, M: Parameters, B> Supervised<'a, M, B> {
 
 impl<M: Parameters, B> Task for Supervised<'_, M, B> {
     fn step(&mut self) -> Result<Figures> {
-        let samples: Vec<usize> = self.batches.next_batch().iter().map(|&i| self.train[i]).collect();
-        let figures = (self.judge)(&self.model, &(self.fetch)(&samples)?, &mut self.pass);
-        self.optimizer.step(&mut self.model, &figures[0].1)?;
+        let mut figures = Figures::new();
+        for part in 1..=self.parts {
+            let samples: Vec<usize> = self.batches.next_batch().iter().map(|&i| self.train[i]).collect();
+            let found = (self.judge)(&self.model, &(self.fetch)(&samples)?, &mut self.pass);
+            if self.parts == 1 {
+                figures = found;
+                self.optimizer.step(&mut self.model, &figures[0].1)?;
+                break;
+            }
+            let share = 1.0 / self.parts as f32;
+            let loss = &found[0].1 * share;
+            if part < self.parts {
+                self.optimizer.accumulate(&mut self.model, &loss)?;
+            } else {
+                self.optimizer.step(&mut self.model, &loss)?;
+            }
+            for (i, (name, figure)) in found.iter().enumerate() {
+                // What it was computed from holds on to the weights, which the next step overwrites.
+                figure.release_history();
+                let figure = &figure.detach() * share;
+                match figures.get_mut(i) {
+                    Some((_, sum)) => *sum = &*sum + &figure,
+                    None => figures.push((name, figure)),
+                }
+            }
+        }
+        figures.extend(self.optimizer.gradient_norm().map(|norm| ("gradient norm", norm.clone())));
         Ok(figures)
     }
 
@@ -116,6 +154,7 @@ impl<M: Parameters, B> Task for Supervised<'_, M, B> {
 
     fn save(&self, state: &mut State) -> Result<()> {
         state.put_model("model", &self.model)?;
+        state.put_optimizer("optimizer", &*self.optimizer)?;
         state.put_rng("pass", &self.pass.rng);
         state.put_batches("batches", &self.batches);
         Ok(())
@@ -123,6 +162,7 @@ impl<M: Parameters, B> Task for Supervised<'_, M, B> {
 
     fn load(&mut self, state: &State) -> Result<()> {
         state.model("model", &mut self.model)?;
+        state.optimizer("optimizer", &mut *self.optimizer, &mut self.model)?;
         self.pass.rng = state.rng("pass")?;
         state.batches("batches", &mut self.batches)
     }
