@@ -1,7 +1,7 @@
 //! The planner: what it fuses, what it keeps, what it may overwrite, and that the second step makes nothing.
 
 use wgrad::device::{Device, GpuOptions};
-use wgrad::nn::{Dropout, Init, Linear, Module, Parameters, Pass, Relu, Sequential};
+use wgrad::nn::{BatchNorm1d, Dropout, Init, Linear, Module, Parameters, Pass, Relu, Sequential};
 use wgrad::optim::{Adam, Optimizer, Sgd};
 use wgrad::{Error, Tensor, eval};
 
@@ -14,7 +14,8 @@ fn ramp(device: &Device, n: usize) -> Tensor {
 
 fn mlp(device: &Device) -> Sequential {
     let mut init = Init::new(device, 7);
-    let net = Sequential::new().then(Linear::new(&mut init, 12, 20).unwrap()).then(Relu).then(Dropout::new(0.25));
+    let net = Sequential::new().then(Linear::new(&mut init, 12, 20).unwrap());
+    let net = net.then(BatchNorm1d::new(&mut init, 20).unwrap()).then(Relu).then(Dropout::new(0.25));
     net.then(Linear::new(&mut init, 20, 5).unwrap())
 }
 

@@ -2,4 +2,7 @@
 
 mod elementwise;
 mod logic;
+mod conv;
+mod norm;
 mod recurrent;
+pub mod torch;

@@ -9,6 +9,9 @@ mod activation;
 mod arithmetic;
 mod clamp;
 mod logic;
+mod conv;
+mod norm;
 mod recurrent;
 
+pub use conv::{Conv1dOptions, ConvTranspose1dOptions, ConvTranspose2dOptions};
 pub use recurrent::RecurrentWeights;

@@ -31,12 +31,17 @@
 //! ```
 
 mod activation;
+mod batch_norm;
+mod buffer;
+mod conv1d;
 mod conv2d;
+mod conv_transpose;
 mod dropout;
 mod flatten;
 mod gradcheck;
 mod init;
 mod linear;
+mod norm;
 mod param;
 mod pool2d;
 mod recurrent;
@@ -44,12 +49,18 @@ mod recurrent_cell;
 mod sequential;
 
 pub use activation::{Relu, Sigmoid, Tanh};
+pub use batch_norm::{BatchNorm1d, BatchNorm2d, BatchNorm3d};
+pub use buffer::Buffer;
+pub(crate) use buffer::Recorded;
+pub use conv_transpose::{ConvTranspose1d, ConvTranspose2d};
+pub use conv1d::Conv1d;
 pub use conv2d::Conv2d;
 pub use dropout::Dropout;
 pub use flatten::Flatten;
 pub use gradcheck::gradcheck;
 pub use init::Init;
 pub use linear::Linear;
+pub use norm::{GroupNorm, InstanceNorm1d, InstanceNorm2d, LayerNorm, LocalResponseNorm, RmsNorm};
 pub use param::{Param, Parameters};
 pub use pool2d::{AvgPool2d, MaxPool2d};
 pub use recurrent::{Gru, Lstm, RecurrentOptions, Rnn};

@@ -3,6 +3,7 @@
 //! The walk is by visitor, so that a struct of layers costs nothing to walk and needs no table of its own; names are
 //! put together on the way down, and are those of PyTorch.
 
+use super::Buffer;
 use crate::error::Result;
 use crate::tensor::{Shape, Tensor};
 
@@ -65,13 +66,22 @@ impl Param {
     }
 }
 
-/// What holds parameters: a layer, a model, a list or an option of them. Made by [`parameters!`](crate::parameters).
+/// What holds parameters and buffers: a layer, a model, a list or an option of them. Made by
+/// [`parameters!`](crate::parameters).
+///
+/// A checkpoint is both walks: it saves what [`named_parameters`](Parameters::named_parameters) and
+/// [`named_buffers`](Parameters::named_buffers) list, and restores it by [`Param::set`] in
+/// [`params_mut`](Parameters::params_mut) and by [`Buffer::set`] in [`buffers`](Parameters::buffers).
 pub trait Parameters: Send + Sync {
     /// Calls `visit` with the name and value of each parameter, always in the same order.
     fn params<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a Param));
 
     /// The same, to change them.
     fn params_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&str, &'a mut Param));
+
+    /// Calls `visit` with the name and value of each [`Buffer`]: state that is not trained. Buffers change by
+    /// [`Buffer::set`], so there is no second walk to change them.
+    fn buffers<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a Buffer));
 
     /// All parameters by name.
     fn named_parameters(&self) -> Vec<(String, &Param)> {
@@ -80,17 +90,25 @@ pub trait Parameters: Send + Sync {
         all
     }
 
-    /// The number of trainable and frozen numbers.
+    /// All buffers by name.
+    fn named_buffers(&self) -> Vec<(String, &Buffer)> {
+        let mut all = Vec::new();
+        self.buffers(&mut |name, buffer| all.push((name.to_string(), buffer)));
+        all
+    }
+
+    /// The number of trainable and frozen numbers; buffers do not count, as in PyTorch.
     fn count_parameters(&self) -> usize {
         let mut count = 0;
         self.params(&mut |_, param| count += param.get().elements());
         count
     }
 
-    /// Names and shapes, as a checkpoint lists them.
+    /// Names and shapes of parameters and buffers, as a checkpoint lists them.
     fn state(&self) -> Vec<(String, Shape)> {
         let mut all = Vec::new();
         self.params(&mut |name, param| all.push((name.to_string(), param.get().shape().clone())));
+        self.buffers(&mut |name, buffer| all.push((name.to_string(), buffer.get().shape().clone())));
         all
     }
 }
@@ -112,6 +130,12 @@ macro_rules! parameters {
                     visit(&$crate::nn::Param::join(stringify!($field), name), param)
                 });)*
             }
+            #[allow(unused_variables, reason = "a layer may have no buffers")]
+            fn buffers<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a $crate::nn::Buffer)) {
+                $($crate::nn::Parameters::buffers(&self.$field, &mut |name, buffer| {
+                    visit(&$crate::nn::Param::join(stringify!($field), name), buffer)
+                });)*
+            }
         }
     };
 }
@@ -131,6 +155,7 @@ impl Parameters for Param {
     fn params_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&str, &'a mut Param)) {
         visit("", self);
     }
+    fn buffers<'a>(&'a self, _: &mut dyn FnMut(&str, &'a Buffer)) {}
 }
 
 impl<P: Parameters> Parameters for Option<P> {
@@ -140,6 +165,9 @@ impl<P: Parameters> Parameters for Option<P> {
     fn params_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&str, &'a mut Param)) {
         self.iter_mut().for_each(|p| p.params_mut(visit));
     }
+    fn buffers<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a Buffer)) {
+        self.iter().for_each(|p| p.buffers(visit));
+    }
 }
 
 impl<P: Parameters + ?Sized> Parameters for Box<P> {
@@ -148,6 +176,9 @@ impl<P: Parameters + ?Sized> Parameters for Box<P> {
     }
     fn params_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&str, &'a mut Param)) {
         (**self).params_mut(visit);
+    }
+    fn buffers<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a Buffer)) {
+        (**self).buffers(visit);
     }
 }
 
@@ -161,6 +192,11 @@ impl<P: Parameters> Parameters for Vec<P> {
     fn params_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&str, &'a mut Param)) {
         for (i, p) in self.iter_mut().enumerate() {
             p.params_mut(&mut |name, param| visit(&Param::join(&i.to_string(), name), param));
+        }
+    }
+    fn buffers<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a Buffer)) {
+        for (i, p) in self.iter().enumerate() {
+            p.buffers(&mut |name, buffer| visit(&Param::join(&i.to_string(), name), buffer));
         }
     }
 }

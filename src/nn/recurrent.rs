@@ -1,7 +1,7 @@
 //! Recurrent layers, stacked and in both directions, and single cells. Names of parameters, the order of gates and the
 //! initialisation are PyTorch's.
 
-use super::{Dropout, Init, Module, Param, Parameters, Pass};
+use super::{Buffer, Dropout, Init, Module, Param, Parameters, Pass};
 use crate::error::{Error, Result};
 use crate::functional::RecurrentWeights;
 use crate::tensor::Tensor;
@@ -188,6 +188,7 @@ impl Parameters for Stack {
             }
         }
     }
+    fn buffers<'a>(&'a self, _: &mut dyn FnMut(&str, &'a Buffer)) {}
 }
 
 /// A parameter visitor of a layer that is nothing but a stack.
@@ -200,6 +201,7 @@ macro_rules! stacked {
             fn params_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&str, &'a mut Param)) {
                 self.stack.params_mut(visit);
             }
+            fn buffers<'a>(&'a self, _: &mut dyn FnMut(&str, &'a Buffer)) {}
         }
     };
 }

@@ -1,6 +1,6 @@
 //! Layers in a row.
 
-use super::{Module, Param, Parameters, Pass};
+use super::{Buffer, Module, Param, Parameters, Pass};
 use crate::tensor::Tensor;
 
 /// Applies its layers one after the other. Parameters are named by position: "0.weight", "2.bias".
@@ -28,6 +28,9 @@ impl Parameters for Sequential {
     }
     fn params_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&str, &'a mut Param)) {
         self.layers.params_mut(visit);
+    }
+    fn buffers<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a Buffer)) {
+        self.layers.buffers(visit);
     }
 }
 

@@ -7,11 +7,12 @@ pub mod concat;
 pub mod conv2d;
 pub mod cross_entropy;
 pub mod elementwise;
-pub mod gru;
 pub mod gather;
+pub mod gru;
 pub mod im2col;
 pub mod lstm;
 pub mod matmul;
+pub mod norm;
 pub mod pack;
 pub mod pad;
 pub mod pool2d;
@@ -68,6 +69,8 @@ pub static REGISTRY: &[Entry] = &[
     Entry::of::<pool2d::MaxPool2dGather>(),
     Entry::of::<pool2d::AvgPool2d>(),
     Entry::of::<pool2d::AvgPool2dGrad>(),
+    Entry::of::<norm::Norm>(),
+    Entry::of::<norm::NormGrad>(),
     Entry::of::<softmax::Softmax>(),
     Entry::of::<softmax::LogSoftmax>(),
     Entry::of::<softmax::SoftmaxGrad>(),

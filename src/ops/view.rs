@@ -367,6 +367,12 @@ impl Tensor {
         if shape == *self.shape() { self.clone() } else { Tensor::apply(Reshape { shape }, &[self]) }
     }
 
+    /// The same value under a node of its own: derivatives with respect to it stop here.
+    #[track_caller]
+    pub(crate) fn alias(&self) -> Tensor {
+        Tensor::apply(Reshape { shape: self.shape().clone() }, &[self])
+    }
+
     /// All axes from `first` on merged into one: `[n, c, h, w].flatten(1)` is `[n, c h w]`.
     #[track_caller]
     pub fn flatten(&self, first: usize) -> Tensor {

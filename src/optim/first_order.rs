@@ -198,7 +198,7 @@ impl<R: Rule> Optimizer for FirstOrder<R> {
         let named = trainable(model)?;
         let gradients = gradients(loss, &named)?;
         self.prepare(&named, None)?;
-        self.slab.as_mut().expect("it was prepared").accumulate(gradients, loss)
+        self.slab.as_mut().expect("it was prepared").accumulate(model, gradients, loss)
     }
 
     fn gradient_norm(&self) -> Option<&Tensor> {

@@ -3,7 +3,7 @@
 use super::state::ParameterState;
 use crate::autodiff;
 use crate::error::{Error, Result};
-use crate::nn::{Param, Parameters};
+use crate::nn::{Param, Parameters, Recorded};
 use crate::ops::pack::Pack;
 use crate::ops::update::{BLOCK, HYPER, Update};
 use crate::plan::{eval, eval_donating};
@@ -144,9 +144,12 @@ impl Slab {
     }
 
     /// Adds gradients to those that wait for a step.
-    pub fn accumulate(&mut self, gradients: Vec<Tensor>, loss: &Tensor) -> Result<()> {
+    pub fn accumulate(&mut self, model: &dyn Parameters, gradients: Vec<Tensor>, loss: &Tensor) -> Result<()> {
         let sum = self.packed(gradients);
-        eval(&[&sum, loss])?;
+        let recorded = Recorded::take(model);
+        let mut roots = vec![&sum, loss];
+        roots.extend(&recorded.values);
+        eval(&roots)?;
         loss.release_history();
         self.waiting = Some(sum.into_leaf(false)?);
         Ok(())
@@ -182,11 +185,14 @@ impl Slab {
         let updated = Tensor::apply_all(self.update, &inputs);
         // From here on only the graph holds these.
         drop((whole, scale, hyper));
+        let recorded = Recorded::take(model);
         let named = trainable(model)?;
         let mut donors: Vec<&Tensor> = named.iter().map(|(_, p)| p.get()).collect();
         donors.push(&self.whole);
         donors.extend(&self.states);
+        donors.extend(&recorded.before);
         let mut roots: Vec<&Tensor> = updated.iter().collect();
+        roots.extend(&recorded.values);
         roots.extend(loss);
         roots.extend(&norm);
         eval_donating(&roots, &donors)?;

@@ -390,7 +390,7 @@ impl<'a> Built<'a> {
     }
 
     /// Gives packs their memory, and lets the steps that compute their inputs write into it directly: where the value
-    /// is whole, has no other reader, and is the only output of its step.
+    /// is whole and has no other reader.
     fn place_packs(&mut self) {
         let mut readers: HashMap<Base, usize> = HashMap::new();
         for step in &self.program.steps {
@@ -425,13 +425,13 @@ impl<'a> Built<'a> {
             self.slots.insert(base, slot);
             for (k, &offset) in offsets.iter().enumerate() {
                 let (input, layout) = &self.program.inputs[&node][k];
-                let Base::Node(j, _) = *input else { continue };
+                let Base::Node(j, out) = *input else { continue };
                 let producer = &self.graph.nodes[j];
                 let own = matches!(producer.op.lower(), AnyLowering::Kernel(_) | AnyLowering::Elementwise(_));
                 let whole = layout.is_contiguous()
                     && layout.offset == 0
-                    && layout.shape.elements() == producer.metas[0].shape.elements();
-                if readers[input] == 1 && own && whole && producer.metas.len() == 1 && !self.slots.contains_key(input) {
+                    && layout.shape.elements() == producer.metas[out].shape.elements();
+                if readers[input] == 1 && own && whole && !self.slots.contains_key(input) {
                     let len = layout.shape.elements();
                     self.slots.insert(*input, Slot { buffer: slot.buffer, offset: slot.offset + offset, len });
                 }

@@ -1,0 +1,65 @@
+//! Convolutions of other forms against PyTorch.
+
+use wgrad::functional::{Conv1dOptions, ConvTranspose1dOptions, ConvTranspose2dOptions};
+use wgrad::ops::Padding;
+use wgrad::{Device, Tensor};
+
+use super::torch::{Case, check};
+use crate::registry::software;
+
+fn run(case: &Case) -> Vec<Tensor> {
+    let (x, w, b) = (&case.inputs[0], &case.inputs[1], case.input(2));
+    let groups = case.size("groups");
+    vec![match case.op {
+        "conv1d" => {
+            let (stride, dilation, padding) =
+                (case.size("stride"), case.size("dilation"), Padding::from(case.size("padding")));
+            x.conv1d(w, b, &Conv1dOptions { stride, padding, dilation, groups })
+        }
+        "conv_transpose2d" => {
+            let (stride, dilation, padding) =
+                (case.pair("stride"), case.pair("dilation"), Padding::from(case.pair("padding")));
+            let output_padding = case.pair("output_padding");
+            x.conv_transpose2d(w, b, &ConvTranspose2dOptions { stride, padding, output_padding, dilation, groups })
+        }
+        "conv_transpose1d" => {
+            let (stride, dilation, padding) = (case.size("stride"), case.size("dilation"), case.size("padding"));
+            let output_padding = case.size("output_padding");
+            x.conv_transpose1d(w, b, &ConvTranspose1dOptions { stride, padding, output_padding, dilation, groups })
+        }
+        other => panic!("no such op: {other}"),
+    }]
+}
+
+#[test]
+fn as_pytorch_has_it() {
+    check("conv.json", &Device::cpu(), 4e-6, run);
+    check("conv.json", &software(), 4e-6, run);
+}
+
+/// "Same" padding makes the result `stride` times as large.
+#[test]
+fn a_transposed_convolution_can_keep_the_ratio_of_sizes() {
+    let device = Device::cpu();
+    let x = Tensor::ones(&device, [1, 2, 5, 4]);
+    for (kernel, stride) in [(3, 2), (4, 2), (2, 3), (5, 1), (1, 2)] {
+        let w = Tensor::ones(&device, [2, 3, kernel, kernel]);
+        let options = ConvTranspose2dOptions { stride: [stride; 2], padding: Padding::Same, ..Default::default() };
+        assert_eq!(
+            x.conv_transpose2d(&w, None, &options).shape()[..],
+            [1, 3, 5 * stride, 4 * stride],
+            "{kernel} {stride}"
+        );
+    }
+}
+
+#[test]
+fn mistakes_say_what_would_fit() {
+    let device = Device::cpu();
+    let (x, w) = (Tensor::zeros(&device, [1, 2, 3, 3]), Tensor::zeros(&device, [2, 4, 3, 3]));
+    let problem = |o: ConvTranspose2dOptions, w: &Tensor| x.try_conv_transpose2d(w, None, &o).unwrap_err().to_string();
+    let plain = ConvTranspose2dOptions::default();
+    assert!(problem(ConvTranspose2dOptions { output_padding: [0, 1], ..plain }, &w).contains("output padding of 1"));
+    assert!(problem(ConvTranspose2dOptions { padding: 9.into(), ..plain }, &w).contains("make it smaller"));
+    assert!(problem(plain, &Tensor::zeros(&device, [3, 4, 3, 3])).contains("2 channels"));
+}

@@ -1,0 +1,60 @@
+//! The convolutional layer for sequences.
+
+use super::{Init, Module, Param, Pass};
+use crate::error::Result;
+use crate::functional::Conv1dOptions;
+use crate::tensor::Tensor;
+
+/// Cross-correlation with a bias per channel, `[N, inputs, length]` to `[N, outputs, length']`.
+#[derive(Debug)]
+pub struct Conv1d {
+    /// `[outputs, inputs / groups, k]`
+    pub weight: Param,
+    /// `[outputs]`
+    pub bias: Option<Param>,
+    /// Stride, padding, dilation and groups.
+    pub options: Conv1dOptions,
+}
+
+crate::parameters!(Conv1d { weight, bias });
+
+impl Conv1d {
+    /// A layer with PyTorch's default initialisation.
+    ///
+    /// # Errors
+    /// A fault of the device, such as out of memory.
+    ///
+    /// # Panics
+    /// If `inputs` or `outputs` is not a multiple of `options.groups`.
+    #[track_caller]
+    pub fn new(
+        init: &mut Init,
+        inputs: usize,
+        outputs: usize,
+        kernel: usize,
+        options: Conv1dOptions,
+    ) -> Result<Conv1d> {
+        let groups = options.groups;
+        assert!(
+            groups > 0 && inputs.is_multiple_of(groups) && outputs.is_multiple_of(groups),
+            "conv1d: {groups} groups do not divide {inputs} input and {outputs} output channels evenly"
+        );
+        let fan_in = inputs / groups * kernel;
+        let weight = init.fan_in([outputs, inputs / groups, kernel], fan_in)?;
+        let bias = init.fan_in([outputs], fan_in)?;
+        Ok(Conv1d { weight, bias: Some(bias), options })
+    }
+
+    /// The same layer without its bias.
+    pub fn without_bias(mut self) -> Conv1d {
+        self.bias = None;
+        self
+    }
+}
+
+impl Module for Conv1d {
+    #[track_caller]
+    fn forward(&self, x: &Tensor, _: &mut Pass) -> Tensor {
+        x.conv1d(self.weight.get(), self.bias.as_ref().map(Param::get), &self.options)
+    }
+}
