@@ -1,8 +1,9 @@
 //! Known answers of the composed functions.
 
+mod conv;
 mod elementwise;
 mod logic;
-mod conv;
+mod loss;
 mod norm;
 mod recurrent;
 pub mod torch;

@@ -1,5 +1,6 @@
 //! Known answers, one file per room.
 
+mod binary_entropy;
 mod cast;
 mod compare;
 mod concat;

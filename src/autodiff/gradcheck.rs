@@ -70,7 +70,7 @@ pub fn gradgradcheck(inputs: &[&Tensor], f: impl Fn(&[Tensor]) -> Tensor) -> Res
             (dx * &v).sum_all()
         };
         let terms = slopes.iter().flatten().enumerate().map(weighted);
-        terms.reduce(|a, b| &a + &b).unwrap_or_else(|| Tensor::zeros(x[0].device(), &crate::tensor::Shape::default()))
+        terms.reduce(|a, b| &a + &b).unwrap_or_else(|| Tensor::zeros(x[0].device(), crate::tensor::Shape::default()))
     })
 }
 

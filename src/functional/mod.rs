@@ -7,11 +7,15 @@
 
 mod activation;
 mod arithmetic;
+mod attention;
 mod clamp;
-mod logic;
 mod conv;
+mod logic;
+mod loss;
 mod norm;
 mod recurrent;
 
+pub use attention::AttentionOptions;
 pub use conv::{Conv1dOptions, ConvTranspose1dOptions, ConvTranspose2dOptions};
+pub use loss::{ClassLoss, Reduction};
 pub use recurrent::RecurrentWeights;

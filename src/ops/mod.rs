@@ -1,5 +1,6 @@
 //! The ops: one room per op, and the registry that the tests, the gradient checks and the benches walk.
 
+pub mod binary_entropy;
 pub mod cast;
 pub mod col2im;
 pub mod compare;
@@ -75,6 +76,7 @@ pub static REGISTRY: &[Entry] = &[
     Entry::of::<softmax::LogSoftmax>(),
     Entry::of::<softmax::SoftmaxGrad>(),
     Entry::of::<softmax::LogSoftmaxGrad>(),
+    Entry::of::<binary_entropy::BinaryEntropy>(),
     Entry::of::<cross_entropy::CrossEntropy>(),
     Entry::of::<cross_entropy::CrossEntropyDense>(),
     Entry::of::<cross_entropy::CrossEntropyGrad>(),
