@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["plan"],
     &["autodiff"],
     &["ops"],
-    &["functional"],
+    &["functional", "selftest"],
     &["nn", "optim", "data", "env"],
     &["train"],
 ];

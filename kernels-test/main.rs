@@ -7,6 +7,7 @@ mod check;
 mod cli;
 mod data;
 mod functional;
+mod fuzz;
 mod launches;
 mod layers;
 mod nn;

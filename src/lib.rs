@@ -29,6 +29,7 @@ pub mod ops;
 pub mod optim;
 pub mod plan;
 pub mod reference;
+pub mod selftest;
 pub mod tensor;
 pub mod train;
 

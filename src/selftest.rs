@@ -1,0 +1,278 @@
+//! The samples of the registry, run on a device and held against the double-precision reference: what the tests do on the
+//! adapters of the project's machines, a user can do on their own (`cargo run --example doctor`).
+
+use std::sync::Arc;
+
+use crate::autodiff::try_vjp;
+use crate::device::Device;
+use crate::error::Result;
+use crate::reference::{Array, Data, for_each_position};
+use crate::tensor::{AnyOp, DType, Entry, Input, NoGrad, Sample, Tensor, Tolerance};
+
+/// A sample of any op.
+pub type AnySample = Sample<Arc<dyn AnyOp>>;
+
+/// What was found of one op.
+#[derive(Debug, Clone)]
+pub struct Findings {
+    /// Its name.
+    pub name: &'static str,
+    /// How many samples were run.
+    pub samples: usize,
+    /// The largest error, as a part of what is allowed.
+    pub worst: f64,
+    /// What is wrong, sample by sample.
+    pub faults: Vec<String>,
+}
+
+/// How often an op can be differentiated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// No gradient flows, and why.
+    Never(NoGrad),
+    /// Once: the gradient of its rule is not that of its slope.
+    Once,
+    /// Twice or more.
+    Twice,
+}
+
+/// Runs all samples of an op on a device.
+pub fn run(device: &Device, entry: &Entry) -> Findings {
+    let mut findings = Findings { name: entry.name, samples: 0, worst: 0.0, faults: Vec::new() };
+    for sample in (entry.samples)() {
+        findings.samples += 1;
+        match check(device, entry.name, &sample) {
+            Ok(worst) => findings.worst = findings.worst.max(worst),
+            Err(fault) => findings.faults.push(fault),
+        }
+    }
+    findings
+}
+
+/// The input as a tensor; a view of a larger buffer if the sample wants one.
+///
+/// # Errors
+/// A fault of the device.
+pub fn tensor(device: &Device, input: &Input) -> Result<Tensor> {
+    let shape = &input.meta.shape;
+    let upload = |values: &[f64], shape: &[usize]| {
+        let tensor = match input.meta.dtype {
+            DType::F32 => Tensor::from_f64_slice(device, values, shape),
+            DType::I32 => Tensor::from_slice(device, &values.iter().map(|&v| v as i32).collect::<Vec<_>>(), shape),
+            _ => Tensor::from_slice(device, &values.iter().map(|&v| v as u32).collect::<Vec<_>>(), shape),
+        }?;
+        Ok(if input.meta.dtype == DType::Bool { tensor.cast(DType::Bool) } else { tensor })
+    };
+    if !input.as_view {
+        return upload(&input.values, shape);
+    }
+    let (layout, len) = input.view_layout();
+    let mut stored = vec![77.0; len];
+    let mut at = Vec::new();
+    for_each_position(&layout.shape, &layout.strides, layout.offset, |i| at.push(i));
+    at.iter().zip(&input.values).for_each(|(&i, &v)| stored[i] = v);
+    let rank = shape.rank();
+    let mut outer = shape.to_vec();
+    if rank >= 2 {
+        outer.swap(rank - 2, rank - 1);
+    }
+    let whole = upload(&stored, &[len])?.narrow(0, layout.offset, shape.elements()).reshape(outer);
+    Ok(if rank >= 2 { whole.transpose(rank - 2, rank - 1) } else { whole })
+}
+
+/// The input as the reference reads it.
+pub fn array(input: &Input) -> Array<f64> {
+    let data = match input.meta.dtype {
+        DType::F32 => Data::Float(input.values.clone()),
+        DType::I32 => Data::Int(input.values.iter().map(|&v| v as i32).collect()),
+        _ => Data::Uint(input.values.iter().map(|&v| v as u32).collect()),
+    };
+    Array::new(input.meta.shape.to_vec(), data)
+}
+
+/// What the op makes of these inputs, in double precision.
+pub fn reference(op: &dyn AnyOp, inputs: &[Array<f64>]) -> Vec<Array<f64>> {
+    op.reference_f64(&inputs.iter().map(|a| a.view()).collect::<Vec<_>>())
+}
+
+/// The shapes of a sample's inputs, for messages.
+pub fn shapes(sample: &AnySample) -> Vec<String> {
+    sample.inputs.iter().map(|i| format!("{}{}", i.meta.shape, if i.as_view { " view" } else { "" })).collect()
+}
+
+/// Runs one sample: the largest error as a part of what is allowed, or what is wrong.
+///
+/// # Errors
+/// What is wrong, in words.
+pub fn check(device: &Device, name: &str, sample: &AnySample) -> std::result::Result<f64, String> {
+    let describe = || format!("{name} {:?} on {device}, inputs {:?}", sample.op, shapes(sample));
+    let metas: Vec<_> = sample.inputs.iter().map(|i| i.meta.clone()).collect();
+    let inferred = sample.op.infer(&metas).map_err(|e| format!("{}: {e}", describe()))?;
+    let want = reference(&*sample.op, &sample.inputs.iter().map(array).collect::<Vec<_>>());
+    if want.len() != inferred.len() {
+        return Err(format!("{}: {} outputs inferred, {} produced", describe(), inferred.len(), want.len()));
+    }
+    let inputs: Result<Vec<Tensor>> = sample.inputs.iter().map(|i| tensor(device, i)).collect();
+    let inputs = inputs.map_err(|e| format!("{}: {e}", describe()))?;
+    let outputs = Tensor::try_apply_any(Arc::clone(&sample.op), &inputs.iter().collect::<Vec<_>>());
+    let outputs = outputs.map_err(|e| format!("{}: {e}", describe()))?;
+    crate::eval(&outputs.iter().collect::<Vec<_>>()).map_err(|e| format!("{}: {e}", describe()))?;
+    let mut worst = 0f64;
+    for (k, ((output, want), meta)) in outputs.iter().zip(&want).zip(&inferred).enumerate() {
+        if want.shape != **output.shape() {
+            return Err(format!("{}: output {k} inferred as {}, produced {:?}", describe(), meta.shape, want.shape));
+        }
+        let found = match (&want.data, output.dtype()) {
+            (Data::Float(want), DType::F32) => {
+                let got = output.to_vec::<f32>().map_err(|e| e.to_string())?;
+                floats(sample, &got, want)
+            }
+            (Data::Int(want), DType::I32) => equal(&output.to_vec::<i32>().map_err(|e| e.to_string())?, want),
+            (Data::Uint(want), DType::U32 | DType::Bool) => {
+                equal(&output.to_vec::<u32>().map_err(|e| e.to_string())?, want)
+            }
+            (_, inferred) => Err(format!("inferred as {inferred}, which is not what was produced")),
+        };
+        worst = worst.max(found.map_err(|fault| format!("{}: output {k}: {fault}", describe()))?);
+    }
+    Ok(worst)
+}
+
+fn equal<T: PartialEq + std::fmt::Debug>(got: &[T], want: &[T]) -> std::result::Result<f64, String> {
+    match got.iter().zip(want).position(|(g, w)| g != w) {
+        Some(i) => Err(format!("element {i} is {:?}, should be {:?}", got[i], want[i])),
+        None => Ok(0.0),
+    }
+}
+
+/// How far element `want` may be missed. The bounds are those of a dot product and of the built-in functions.
+fn allowed(sample: &AnySample, want: f64, largest: f64) -> f64 {
+    let u = 2f64.powi(-24);
+    let tiny = 1.2e-38;
+    match sample.tolerance {
+        Tolerance::Exact => 0.0,
+        Tolerance::Relative(r) => r * want.abs() + tiny,
+        Tolerance::OfLargest(r) => r * largest + tiny,
+        Tolerance::Dot(n) => {
+            // |a||b| by the root mean squares of the operands, twice over for rows that are larger than the rest.
+            let rms = |i: usize| match sample.inputs.get(i) {
+                Some(x) => (x.values.iter().map(|v| v * v).sum::<f64>() / x.values.len().max(1) as f64).sqrt(),
+                None => 1.0,
+            };
+            8.0 * u * (2.0 * n as f64 * rms(0) * rms(1) + (n as f64).sqrt() * want.abs()) + tiny
+        }
+    }
+}
+
+fn floats(sample: &AnySample, got: &[f32], want: &[f64]) -> std::result::Result<f64, String> {
+    let largest = want.iter().filter(|w| w.is_finite()).fold(0f64, |m, w| m.max(w.abs()));
+    let excess = |i: usize| {
+        let (g, w) = (got[i], want[i]);
+        if g.is_nan() || w.is_nan() {
+            return if g.is_nan() && w.is_nan() { 0.0 } else { f64::INFINITY };
+        }
+        if g as f64 == w || g == w as f32 {
+            return 0.0;
+        }
+        (g as f64 - w).abs() / allowed(sample, w, largest).max(f64::MIN_POSITIVE)
+    };
+    let Some(i) = (0..want.len()).max_by(|&a, &b| excess(a).total_cmp(&excess(b))) else { return Ok(0.0) };
+    let e = excess(i);
+    if e <= 1.0 {
+        return Ok(e);
+    }
+    let limit = allowed(sample, want[i], largest);
+    Err(format!("element {i} is {:e}, should be {:e}: {e:.1} times the allowed error {limit:e}", got[i], want[i]))
+}
+
+/// Numbers of both signs, by a fixed rule.
+pub fn noise(n: usize, seed: u64) -> Vec<f64> {
+    Input::uniform([n], -1.0, 1.0, seed).values
+}
+
+/// Which inputs of an op are floats, and so may have gradients, in its first sample.
+pub fn float_inputs(entry: &Entry) -> (usize, usize) {
+    let samples = (entry.samples)();
+    let inputs = samples.first().map_or(&[][..], |s| &s.inputs);
+    (inputs.iter().filter(|i| i.meta.dtype == DType::F32).count(), inputs.len())
+}
+
+/// How often an op can be differentiated: whether the gradient of its rule is the slope of its rule, on its small samples.
+///
+/// # Errors
+/// A fault of the device, or a rule that does not fit its op.
+pub fn order(entry: &Entry) -> Result<Order> {
+    let device = Device::reference();
+    let samples = (entry.samples)();
+    if let Some(why) =
+        samples.iter().map(|s| s.op.no_grad()).reduce(|a, b| if b.is_none() { None } else { a }).flatten()
+    {
+        return Ok(Order::Never(why));
+    }
+    for sample in samples.iter().filter(|s| s.smooth && s.op.no_grad().is_none()) {
+        if sample.inputs.iter().map(|i| i.values.len()).sum::<usize>() > 400 {
+            continue;
+        }
+        if !twice(&device, sample)? {
+            return Ok(Order::Once);
+        }
+    }
+    Ok(Order::Twice)
+}
+
+/// Compares, along one direction of all float inputs, the gradient of the rule's gradient with its slope.
+fn twice(device: &Device, sample: &AnySample) -> Result<bool> {
+    let float: Vec<usize> = (0..sample.inputs.len()).filter(|&i| sample.inputs[i].meta.dtype == DType::F32).collect();
+    // The weighted sum of all gradients: a function of the inputs, made of the rule.
+    let weighted = |inputs: &[Tensor]| -> Result<Option<Tensor>> {
+        let outputs = Tensor::try_apply_any(Arc::clone(&sample.op), &inputs.iter().collect::<Vec<_>>())?;
+        let ys: Vec<&Tensor> = outputs.iter().filter(|y| y.dtype() == DType::F32).collect();
+        let seeds = ys
+            .iter()
+            .enumerate()
+            .map(|(k, y)| Tensor::from_f64_slice(device, &noise(y.elements(), 100 + k as u64), y.shape()));
+        let seeds = seeds.collect::<Result<Vec<_>>>()?;
+        let xs: Vec<&Tensor> = float.iter().map(|&i| &inputs[i]).collect();
+        let slopes = try_vjp(&ys, &seeds.iter().collect::<Vec<_>>(), &xs);
+        let mut sum: Option<Tensor> = None;
+        for (i, dx) in slopes.iter().enumerate() {
+            let Some(dx) = dx else { continue };
+            let v = Tensor::from_f64_slice(device, &noise(dx.elements(), 200 + i as u64), dx.shape())?;
+            let term = (dx * &v).sum_all();
+            sum = Some(sum.map_or(term.clone(), |sum| &sum + &term));
+        }
+        Ok(sum)
+    };
+    let inputs: Vec<Tensor> = sample.inputs.iter().map(|i| tensor(device, i)).collect::<Result<_>>()?;
+    let Some(first) = weighted(&inputs)? else { return Ok(true) };
+    let xs: Vec<&Tensor> = float.iter().map(|&i| &inputs[i]).collect();
+    let second = try_vjp(&[&first], &[&Tensor::ones(device, first.shape())], &xs);
+    let (mut got, mut scale) = (0f64, 1e-3f64);
+    for (&i, d) in float.iter().zip(&second) {
+        let Some(d) = d else { continue };
+        let direction = noise(sample.inputs[i].values.len(), 300 + i as u64);
+        for (a, b) in d.to_f64_vec()?.iter().zip(&direction) {
+            got += a * b;
+            scale += (a * b).abs();
+        }
+    }
+    let at = |step: f64| -> Result<f64> {
+        let moved: Vec<Tensor> = sample
+            .inputs
+            .iter()
+            .enumerate()
+            .map(|(i, input)| {
+                let mut input = input.clone();
+                if float.contains(&i) {
+                    let direction = noise(input.values.len(), 300 + i as u64);
+                    input.values.iter_mut().zip(direction).for_each(|(x, d)| *x += step * d);
+                }
+                tensor(device, &input)
+            })
+            .collect::<Result<_>>()?;
+        weighted(&moved)?.map_or(Ok(0.0), |t| Ok(t.to_f64_vec()?[0]))
+    };
+    let h = 1e-5;
+    let want = (8.0 * (at(h)? - at(-h)?) - (at(2.0 * h)? - at(-2.0 * h)?)) / (12.0 * h);
+    Ok((got - want).abs() <= 1e-5 * scale.max(want.abs()))
+}
