@@ -138,7 +138,7 @@ fn step(dice: &mut Dice, x: &Tensor, pool: &[Tensor], leaves: &mut Vec<Tensor>, 
         8 => {
             let n = x.elements();
             let a = *dice.of(&[1, 2, 3, 4, 5, 7]);
-            if n % a == 0 { named("reshape", x.reshape([a, n / a])) } else { named("flatten", x.reshape([n])) }
+            if n.is_multiple_of(a) { named("reshape", x.reshape([a, n / a])) } else { named("flatten", x.reshape([n])) }
         }
         9 if rank > 0 => named("flip", x.flip(axis)),
         10 | 11 if rank > 0 => {
