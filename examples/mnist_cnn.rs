@@ -10,7 +10,9 @@ mod common;
 use clap::Parser;
 use common::{OptimizerOptions, Session};
 use wgrad::data::{Images, mnist};
-use wgrad::nn::{Conv2d, Dropout, Flatten, Init, Linear, MaxPool2d, Module, Parameters, Pass, Relu, Sequential};
+use wgrad::nn::{
+    Conv2d, Dropout, Flatten, Init, Linear, MaxPool2d, Module, Parameters, Pass, Relu, Scheme, Sequential,
+};
 use wgrad::ops::{Conv2dOptions, Padding, Pool2dOptions};
 use wgrad::train::picture::Picture;
 use wgrad::train::report::Report;
@@ -31,6 +33,9 @@ struct Options {
     common: common::Options,
     #[command(flatten)]
     optimizer: OptimizerOptions,
+    /// Where the weights start: pytorch (uniform, by fan-in) or tutorial (normal with deviation 0.1, biases 0.1)
+    #[arg(long, default_value = "pytorch")]
+    init: String,
     /// Test every so many steps
     #[arg(long)]
     test_every: Option<u64>,
@@ -43,6 +48,14 @@ struct Options {
 }
 
 // ---------------------------------------------------------------------------------------------------- the networks
+
+fn scheme(name: &str) -> Result<Scheme> {
+    match name {
+        "pytorch" => Ok(Scheme::FanIn),
+        "tutorial" => Ok(Scheme::TruncatedNormal { deviation: 0.1, bias: 0.1 }),
+        _ => Err(Error::argument(format!("unknown initialisation {name:?}"), "use pytorch or tutorial")),
+    }
+}
 
 /// A network that maps images `[n, 1, 28, 28]` to logits `[n, 10]`.
 fn network(name: &str, init: &mut Init) -> Result<Sequential> {
@@ -72,7 +85,8 @@ fn run(options: &Options) -> Result<()> {
     let common = &options.common;
     let device = Device::named(&common.device)?;
     let (steps, batch) = (common.steps.unwrap_or(500), common.batch.unwrap_or(50));
-    let model = network(&options.model, &mut Init::new(&device, common.seed))?;
+    let mut init = Init::new(&device, common.seed).scheme(scheme(&options.init)?);
+    let model = network(&options.model, &mut init)?;
     let optimizer = options.optimizer.build(common.lr)?;
     let mut session = Session::start(&format!("{} on handwritten digits", options.model), common)?;
     let mut csv = common::csv(options.log.as_deref())?;

@@ -41,8 +41,8 @@ impl Conv2d {
         );
         let [kh, kw] = kernel;
         let fan_in = inputs / groups * kh * kw;
-        let weight = init.fan_in([outputs, inputs / groups, kh, kw], fan_in)?;
-        let bias = init.fan_in([outputs], fan_in)?;
+        let weight = init.weight([outputs, inputs / groups, kh, kw])?;
+        let bias = init.bias(outputs, fan_in)?;
         Ok(Conv2d { weight, bias: Some(bias), options })
     }
 

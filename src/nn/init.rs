@@ -14,12 +14,39 @@ use crate::tensor::{Shape, Tensor};
 pub struct Init {
     device: Device,
     rng: ChaCha8Rng,
+    scheme: Scheme,
+}
+
+/// Where the weights and biases of linear and convolutional layers start.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Scheme {
+    /// PyTorch's default, see [`Init::fan_in`].
+    #[default]
+    FanIn,
+    /// Weights normal with this deviation, redrawn beyond two of them; all biases the same. With 0.1 and 0.1, that of
+    /// TensorFlow's tutorials on MNIST.
+    TruncatedNormal {
+        /// Standard deviation before truncation.
+        deviation: f32,
+        /// The value of every bias.
+        bias: f32,
+    },
+    /// Weights normal with variance `2 / fan_in` (He and others, 2015: what keeps the scale through rectifiers), biases 0.
+    KaimingNormal,
+    /// Weights uniform with variance `2 / (fan_in + fan_out)` (Glorot and Bengio, 2010), biases 0.
+    XavierUniform,
 }
 
 impl Init {
     /// Draws from this seed.
     pub fn new(device: &Device, seed: u64) -> Self {
-        Init { device: device.clone(), rng: ChaCha8Rng::seed_from_u64(seed) }
+        Init { device: device.clone(), rng: ChaCha8Rng::seed_from_u64(seed), scheme: Scheme::default() }
+    }
+
+    /// With another start for the layers made from now on.
+    pub fn scheme(mut self, scheme: Scheme) -> Self {
+        self.scheme = scheme;
+        self
     }
 
     /// The device the parameters are made on.
@@ -51,6 +78,54 @@ impl Init {
         // A layer without inputs has no weights, and PyTorch gives it a bias of zeros.
         let bound = if fan_in == 0 { 0.0 } else { 1.0 / (fan_in as f64).sqrt() };
         self.uniform(shape, bound as f32)
+    }
+
+    /// The weights of a linear or convolutional layer, `[out, in, kernel...]`, by the [`Scheme`].
+    ///
+    /// # Errors
+    /// A fault of the device, such as out of memory.
+    pub fn weight(&mut self, shape: impl Into<Shape>) -> Result<Param> {
+        let shape = shape.into();
+        let window: usize = shape[2..].iter().product();
+        let (fan_in, fan_out) = (shape[1] * window, shape[0] * window);
+        match self.scheme {
+            Scheme::FanIn => self.fan_in(shape, fan_in),
+            Scheme::TruncatedNormal { deviation, .. } => self.normal(shape, deviation, 2.0),
+            Scheme::KaimingNormal => self.normal(shape, (2.0 / fan_in.max(1) as f64).sqrt() as f32, f64::INFINITY),
+            Scheme::XavierUniform => self.uniform(shape, (6.0 / (fan_in + fan_out).max(1) as f64).sqrt() as f32),
+        }
+    }
+
+    /// The biases `[out]` of a layer with `fan_in` inputs to each output, by the [`Scheme`].
+    ///
+    /// # Errors
+    /// A fault of the device, such as out of memory.
+    pub fn bias(&mut self, outputs: usize, fan_in: usize) -> Result<Param> {
+        match self.scheme {
+            Scheme::FanIn => self.fan_in([outputs], fan_in),
+            Scheme::TruncatedNormal { bias, .. } => self.constant([outputs], bias),
+            Scheme::KaimingNormal | Scheme::XavierUniform => self.constant([outputs], 0.0),
+        }
+    }
+
+    /// Normal with mean 0 and this deviation, redrawn beyond `limit` deviations.
+    ///
+    /// # Errors
+    /// A fault of the device, such as out of memory.
+    pub fn normal(&mut self, shape: impl Into<Shape>, deviation: f32, limit: f64) -> Result<Param> {
+        let shape = shape.into();
+        let mut draw = || {
+            loop {
+                // Box and Muller; the first number is in (0, 1], so that its logarithm is finite.
+                let mut unit = || (self.rng.next_u32() as f64 + 1.0) / (1u64 << 32) as f64;
+                let z = (-2.0 * unit().ln()).sqrt() * (std::f64::consts::TAU * unit()).cos();
+                if z.abs() <= limit {
+                    return z as f32 * deviation;
+                }
+            }
+        };
+        let values: Vec<f32> = (0..shape.elements()).map(|_| draw()).collect();
+        Param::new(Tensor::from_slice(&self.device, &values, shape)?)
     }
 
     /// All elements the same.

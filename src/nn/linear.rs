@@ -21,8 +21,8 @@ impl Linear {
     /// # Errors
     /// A fault of the device, such as out of memory.
     pub fn new(init: &mut Init, inputs: usize, outputs: usize) -> Result<Linear> {
-        let weight = init.fan_in([outputs, inputs], inputs)?;
-        let bias = init.fan_in([outputs], inputs)?;
+        let weight = init.weight([outputs, inputs])?;
+        let bias = init.bias(outputs, inputs)?;
         Ok(Linear { weight, bias: Some(bias) })
     }
 

@@ -58,7 +58,7 @@ pub use conv2d::Conv2d;
 pub use dropout::Dropout;
 pub use flatten::Flatten;
 pub use gradcheck::gradcheck;
-pub use init::Init;
+pub use init::{Init, Scheme};
 pub use linear::Linear;
 pub use norm::{GroupNorm, InstanceNorm1d, InstanceNorm2d, LayerNorm, LocalResponseNorm, RmsNorm};
 pub use param::{Param, Parameters};

@@ -16,7 +16,7 @@ use super::trace::Graph;
 use super::walk::Walk;
 use crate::device::{Shader, Tally};
 use crate::error::Result;
-use crate::reference::{Array, Data, Real, View};
+use crate::reference::{Array, Data, Real, View, recycle};
 use crate::tensor::{DType, Layout, Storage, Value};
 
 /// Words per block: a dozen blocks fit the first-level cache.
@@ -124,11 +124,15 @@ impl Run<'_> {
 
     fn release(&mut self, base: Base, at: usize) {
         if self.plan.last_use[&base] == at {
-            self.memory.remove(&base);
+            let data = self.memory.remove(&base).and_then(Arc::into_inner);
+            if let Some(Data::Float(array)) = data {
+                recycle::give_back(array);
+            }
         }
     }
 
     fn results(self) -> Vec<(usize, Vec<Value>)> {
+        recycle::end_run();
         let value =
             |&(base, offset): &(Base, usize)| Value { storage: Storage::Cpu(Arc::clone(&self.memory[&base])), offset };
         self.plan.program.kept.iter().map(|(node, values)| (*node, values.iter().map(value).collect())).collect()
@@ -178,7 +182,7 @@ fn run_fused(fused: &Fused, memory: &HashMap<Base, Arc<Data<f32>>>, scalars: &[u
     let job = Job { fused, walk: &walk, inputs: &inputs, scalars };
     match fused.dtype {
         DType::F32 => {
-            let mut out = vec![0f32; n];
+            let mut out = f32::stale(n);
             job.run(bytemuck::cast_slice_mut(&mut out));
             Data::Float(out)
         }

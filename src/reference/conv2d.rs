@@ -174,10 +174,11 @@ impl<T: Real> Pool<T> {
 pub fn conv2d<T: Real>(x: &View<T>, weight: &View<T>, window: &Window, groups: usize) -> Array<T> {
     let conv = Conv::new(x.shape, weight.shape[0], window, groups);
     let shape = [conv.images, conv.outs, conv.out[0], conv.out[1]];
-    let mut y = vec![T::ZERO; shape.iter().product()];
-    if y.is_empty() || conv.depth() == 0 || conv.image() == 0 {
-        return Array::floats(shape, y);
+    let count = shape.iter().product();
+    if count == 0 || conv.depth() == 0 || conv.image() == 0 {
+        return Array::floats(shape, vec![T::ZERO; count]);
     }
+    let mut y = T::stale(count);
     let (x, weight, pool) = (x.floats(), weight.floats(), Pool::new());
     let (p, depth, group, run) = (conv.windows(), conv.depth(), conv.group(), conv.run());
     let alone = conv.images <= run;

@@ -3,6 +3,7 @@
 //! `-ln softmax(x)[label]` is written `ln sum e^(x - m) + (m - x[label])` with `m` the largest logit, so that no
 //! probability is ever rounded to 0 before its logarithm is taken. A label that names no class makes its row NaN.
 
+use super::simd::vectorized;
 use super::softmax::{Axis, exp_minus, gather, max, sum_of};
 use super::{Array, Data, Real, View};
 
@@ -78,7 +79,9 @@ fn losses<T: Real>(
     let mut out = vec![T::ZERO; shape.iter().product()];
     cut.blocks(&mut out, cut.inner, |b, out| {
         let mut room = vec![T::ZERO; cut.n];
-        for_each_row(cut, b, &x_flat, &t_flat, |i, row, t| out[i] = f(row, t, b * cut.inner + i, &mut room));
+        for_each_row(cut, b, &x_flat, &t_flat, |i, row, t| {
+            out[i] = vectorized(|| f(row, t, b * cut.inner + i, &mut room));
+        });
     });
     Array::floats(shape, out)
 }
@@ -87,14 +90,14 @@ fn losses<T: Real>(
 fn slopes<T: Real>(x: &View<T>, targets: Option<&View<T>>, f: impl Fn(&[T], &[T], usize, &mut [T]) + Sync) -> Array<T> {
     let cut = Axis::of(x.shape, class_axis(x.shape.len()));
     let (x_flat, t_flat) = (x.floats(), targets.map(|t| t.floats()).unwrap_or_default());
-    let mut out = vec![T::ZERO; x.len()];
+    let mut out = T::stale(x.len());
     cut.blocks(&mut out, cut.block(), |b, out| {
         if cut.inner == 1 {
-            return for_each_row(cut, b, &x_flat, &t_flat, |_, row, t| f(row, t, b, out));
+            return for_each_row(cut, b, &x_flat, &t_flat, |_, row, t| vectorized(|| f(row, t, b, out)));
         }
         let mut result = vec![T::ZERO; cut.n];
         for_each_row(cut, b, &x_flat, &t_flat, |i, row, t| {
-            f(row, t, b * cut.inner + i, &mut result);
+            vectorized(|| f(row, t, b * cut.inner + i, &mut result));
             result.iter().zip(out.iter_mut().skip(i).step_by(cut.inner)).for_each(|(&r, o)| *o = r);
         });
     });

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::simd::vectorized;
 use super::{Array, Real, View};
 
 /// How a window slides over the two last axes of an image. Height stands before width throughout.
@@ -82,6 +83,11 @@ impl Windows<'_> {
     /// Writes the patches of one image as the rows of `cols`: row `(channel, tap)` holds that tap of every window, `ld`
     /// elements from row to row.
     pub fn gather<T: Real>(&self, x: &[T], cols: &mut [T], ld: usize) {
+        vectorized(|| self.gather_rows(x, cols, ld));
+    }
+
+    #[inline(always)]
+    fn gather_rows<T: Real>(&self, x: &[T], cols: &mut [T], ld: usize) {
         let (width, [h, w], [sh, sw]) = (self.width, self.image, self.window.stride);
         for (row, out) in cols.chunks_mut(ld).enumerate() {
             let plane = &x[row / self.window.taps() * h * w..][..h * w];
@@ -113,6 +119,11 @@ impl Windows<'_> {
     /// Adds the rows of `cols` onto the pixels they came from: the transpose of [`Windows::gather`]. Where a tap fell on
     /// the padding, `cols` is overwritten.
     pub fn scatter<T: Real>(&self, cols: &mut [T], ld: usize, x: &mut [T]) {
+        vectorized(|| self.scatter_rows(cols, ld, x));
+    }
+
+    #[inline(always)]
+    fn scatter_rows<T: Real>(&self, cols: &mut [T], ld: usize, x: &mut [T]) {
         let (width, [h, w], [sh, sw]) = (self.width, self.image, self.window.stride);
         for (row, from) in cols.chunks_mut(ld).enumerate() {
             let plane = &mut x[row / self.window.taps() * h * w..][..h * w];
@@ -138,6 +149,7 @@ impl Windows<'_> {
     }
 }
 
+#[inline(always)]
 fn add<T: Real>(to: &mut [T], from: &[T]) {
     to.iter_mut().zip(from).for_each(|(t, &v)| *t += v);
 }

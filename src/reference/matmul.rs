@@ -101,10 +101,11 @@ pub fn matmul<T: Real>(a: &View<T>, b: &View<T>) -> Array<T> {
     let (m, k, n) = (a.shape[batch_axes], a.shape[batch_axes + 1], b.shape[batch_axes + 1]);
     let mut shape = a.shape.to_vec();
     shape[batch_axes + 1] = n;
-    let mut out = vec![T::ZERO; shape.iter().product()];
-    if out.is_empty() || k == 0 {
-        return Array::floats(shape, out);
+    let count = shape.iter().product();
+    if count == 0 || k == 0 {
+        return Array::floats(shape, vec![T::ZERO; count]);
     }
+    let mut out = T::stale(count);
     let matrix = |v: &View<'_, T>, batch: usize| {
         let (mut rest, mut at) = (batch, v.offset as isize);
         for axis in (0..batch_axes).rev() {

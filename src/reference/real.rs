@@ -4,6 +4,8 @@ use std::fmt::{Debug, Display};
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Rem, Sub, SubAssign};
 
+use super::{recycle, simd};
+
 /// `f32` or `f64`, with the functions the ops need.
 pub trait Real:
     Copy
@@ -33,6 +35,8 @@ pub trait Real:
     const NEG_INFINITY: Self;
     /// +inf
     const INFINITY: Self;
+    /// An array of `n` numbers, whatever they are, for a result that is wholly overwritten.
+    fn stale(n: usize) -> Vec<Self>;
     /// Rounds a double.
     fn of(x: f64) -> Self;
     /// Widens to a double.
@@ -80,12 +84,15 @@ pub trait Real:
 }
 
 macro_rules! real {
-    ($t:ident) => {
+    ($t:ident, $exp:path, $ln:path, $tanh:path, $stale:expr) => {
         impl Real for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
             const NEG_INFINITY: Self = $t::NEG_INFINITY;
             const INFINITY: Self = $t::INFINITY;
+            fn stale(n: usize) -> Vec<Self> {
+                $stale(n)
+            }
             #[inline(always)]
             fn of(x: f64) -> Self {
                 x as $t
@@ -96,11 +103,11 @@ macro_rules! real {
             }
             #[inline(always)]
             fn exp(self) -> Self {
-                $t::exp(self)
+                $exp(self)
             }
             #[inline(always)]
             fn ln(self) -> Self {
-                $t::ln(self)
+                $ln(self)
             }
             #[inline(always)]
             fn sqrt(self) -> Self {
@@ -116,7 +123,7 @@ macro_rules! real {
             }
             #[inline(always)]
             fn tanh(self) -> Self {
-                $t::tanh(self)
+                $tanh(self)
             }
             #[inline(always)]
             fn powf(self, y: Self) -> Self {
@@ -166,5 +173,5 @@ macro_rules! real {
     };
 }
 
-real!(f32);
-real!(f64);
+real!(f32, simd::exp, simd::ln, simd::tanh, recycle::stale);
+real!(f64, f64::exp, f64::ln, f64::tanh, |n| vec![0.0; n]);

@@ -7,6 +7,7 @@ use std::cmp::Ordering;
 
 use rayon::prelude::*;
 
+use super::simd::vectorized;
 use super::{Array, Data, Real, View};
 
 /// Elements of a piece: large enough for a thread to be worth its while, a constant so that results repeat.
@@ -166,12 +167,14 @@ impl Walk {
             for row in block * rows_per_piece..rows.min((block + 1) * rows_per_piece) {
                 let at = base + position(outer, row) + from as isize * inner.step;
                 let k = row * inner.len + from;
-                let sum = if inner.step == 1 {
-                    let run = &x[at as usize..at as usize + (to - from)];
-                    fold_run(run.len(), |i| run[i], k, start, step, merge)
-                } else {
-                    fold_run(to - from, |i| x[(at + i as isize * inner.step) as usize], k, start, step, merge)
-                };
+                let sum = vectorized(|| {
+                    if inner.step == 1 {
+                        let run = &x[at as usize..at as usize + (to - from)];
+                        fold_run(run.len(), |i| run[i], k, start, step, merge)
+                    } else {
+                        fold_run(to - from, |i| x[(at + i as isize * inner.step) as usize], k, start, step, merge)
+                    }
+                });
                 total = merge(total, sum);
             }
             total

@@ -5,6 +5,7 @@
 
 use rayon::prelude::*;
 
+use super::simd::vectorized;
 use super::{Array, Real, View};
 
 /// A shape cut at one axis: `outer` blocks of `n` lines of `inner` numbers.
@@ -87,12 +88,12 @@ fn map_rows<T: Real>(inputs: &[&View<T>], axis: usize, f: impl Fn(&[&[T]], &mut 
     let shape = inputs[0].shape;
     let cut = Axis::of(shape, axis);
     let data: Vec<_> = inputs.iter().map(|x| x.floats()).collect();
-    let mut out = vec![T::ZERO; shape.iter().product()];
+    let mut out = T::stale(shape.iter().product());
     cut.blocks(&mut out, cut.block(), |b, out| {
         let range = b * cut.block()..(b + 1) * cut.block();
         let blocks: Vec<&[T]> = data.iter().map(|d| &d[range.clone()]).collect();
         if cut.inner == 1 {
-            return f(&blocks, out);
+            return vectorized(|| f(&blocks, out));
         }
         let mut rows = vec![vec![T::ZERO; cut.n]; blocks.len() + 1];
         for i in 0..cut.inner {
@@ -100,7 +101,8 @@ fn map_rows<T: Real>(inputs: &[&View<T>], axis: usize, f: impl Fn(&[&[T]], &mut 
                 gather(block, i, cut.inner, row);
             }
             let (result, given) = rows.split_last_mut().expect("there is a row for the result");
-            f(&given.iter().map(|r| r.as_slice()).collect::<Vec<_>>(), result);
+            let given: Vec<&[T]> = given.iter().map(|r| r.as_slice()).collect();
+            vectorized(|| f(&given, result));
             result.iter().zip(out.iter_mut().skip(i).step_by(cut.inner)).for_each(|(&r, o)| *o = r);
         }
     });
@@ -113,6 +115,7 @@ pub(super) fn gather<T: Real>(from: &[T], first: usize, step: usize, into: &mut 
 }
 
 /// The largest number; what it is of a row with NaN does not matter.
+#[inline(always)]
 pub(super) fn max<T: Real>(row: &[T]) -> T {
     let larger = |a: T, b: T| if b > a { b } else { a };
     let (eights, rest) = row.as_chunks::<8>();
@@ -124,12 +127,14 @@ pub(super) fn max<T: Real>(row: &[T]) -> T {
 }
 
 /// Fills `out` with `e^(x - largest)` and adds it up.
+#[inline(always)]
 pub(super) fn exp_minus<T: Real>(row: &[T], largest: T, out: &mut [T]) -> T {
     out.iter_mut().zip(row).for_each(|(o, &x)| *o = (x - largest).exp());
     sum_of(out.len(), |i| out[i])
 }
 
 /// Adds up `n` terms in eight interleaved parts: the error grows eight times slower than one by one.
+#[inline(always)]
 pub(super) fn sum_of<T: Real>(n: usize, term: impl Fn(usize) -> T) -> T {
     let mut lanes = [T::ZERO; 8];
     for i in (0..n / 8 * 8).step_by(8) {

@@ -4,6 +4,7 @@ use std::array::from_fn;
 
 use rayon::prelude::*;
 
+use super::simd::vectorized;
 use super::{Array, Real, View};
 
 /// Numbers per group of parameters.
@@ -20,8 +21,9 @@ pub fn step<T: Real, const N: usize>(
     inputs: &[View<T>],
     rule: impl Fn(&[T; HYPER - 2], T, T, &mut [T; N]) -> T + Sync,
 ) -> Vec<Array<T>> {
-    let mut p = inputs[0].floats().into_owned();
-    let mut states: [Vec<T>; N] = from_fn(|k| inputs[1 + k].floats().into_owned());
+    let (old, before): (_, [_; N]) = (inputs[0].floats(), from_fn(|k| inputs[1 + k].floats()));
+    let mut p = T::stale(old.len());
+    let mut states: [Vec<T>; N] = from_fn(|_| T::stale(old.len()));
     let (g, scale, hyper) = (inputs[N + 1].floats(), inputs[N + 2].floats()[0], inputs[N + 3].floats());
     let groups = inputs[N + 4].uints();
 
@@ -35,9 +37,10 @@ pub fn step<T: Real, const N: usize>(
         });
         tasks.push((c * CHUNK, p, mine));
     }
-    tasks.into_par_iter().for_each(|(start, p, s)| {
+    let run = |(start, p, s): (usize, &mut [T], [&mut [T]; N])| {
         for at in (0..p.len()).step_by(BLOCK) {
-            let (range, first) = (at..p.len().min(at + BLOCK), start + at);
+            let range = at..p.len().min(at + BLOCK);
+            let (first, all) = (start + at, start + at..start + range.end);
             let row = &hyper[groups[first / BLOCK] as usize * HYPER..][..HYPER];
             let numbers: [T; HYPER - 2] = from_fn(|k| row[k + 2]);
             // Blocks on the stack: the compiler then knows that they do not overlap, and vectorises.
@@ -46,13 +49,13 @@ pub fn step<T: Real, const N: usize>(
                 block[..from.len()].copy_from_slice(from);
                 block
             };
-            let mut block = load(&p[range.clone()]);
-            let slope = load(&g[first..first + range.len()]);
-            let mut kept: [[T; BLOCK]; N] = from_fn(|k| load(&s[k][range.clone()]));
+            let mut block = load(&old[all.clone()]);
+            let slope = load(&g[all.clone()]);
+            let mut kept: [[T; BLOCK]; N] = from_fn(|k| load(&before[k][all.clone()]));
             for i in 0..BLOCK {
                 let mut mine: [T; N] = from_fn(|k| kept[k][i]);
-                let old = block[i];
-                block[i] = rule(&numbers, old - row[1] * old, scale * slope[i] + row[0] * old, &mut mine);
+                let x = block[i];
+                block[i] = rule(&numbers, x - row[1] * x, scale * slope[i] + row[0] * x, &mut mine);
                 for k in 0..N {
                     kept[k][i] = mine[k];
                 }
@@ -62,7 +65,8 @@ pub fn step<T: Real, const N: usize>(
                 s[k][range.clone()].copy_from_slice(&kept[k][..range.len()]);
             }
         }
-    });
+    };
+    tasks.into_par_iter().for_each(|task| vectorized(|| run(task)));
     std::iter::once(p).chain(states).map(|x| Array::floats(inputs[0].shape, x)).collect()
 }
 

@@ -14,6 +14,7 @@ pub use bits::{Bitwise, Not, Probe};
 pub use unary::Unary;
 
 use crate::error::ShapeError;
+use crate::reference::simd::vectorized;
 use crate::tensor::{Meta, Tensor, Tolerance};
 
 /// A few units in the last place.
@@ -37,15 +38,13 @@ pub(crate) fn broadcast_pair(a: &Tensor, b: &Tensor, op: &str) -> Result<(Tensor
 
 #[inline(always)]
 pub(crate) fn map_words<A: bytemuck::Pod, B: bytemuck::Pod>(args: &[&[u32]], out: &mut [u32], f: impl Fn(A) -> B) {
-    for (o, &a) in bytemuck::cast_slice_mut(out).iter_mut().zip(bytemuck::cast_slice(args[0])) {
-        *o = f(a);
-    }
+    let (out, a) = (bytemuck::cast_slice_mut::<u32, B>(out), bytemuck::cast_slice::<u32, A>(args[0]));
+    vectorized(|| out.iter_mut().zip(a).for_each(|(o, &a)| *o = f(a)));
 }
 
 #[inline(always)]
 pub(crate) fn zip_words<A: bytemuck::Pod, B: bytemuck::Pod>(args: &[&[u32]], out: &mut [u32], f: impl Fn(A, A) -> B) {
     let (a, b) = (bytemuck::cast_slice::<u32, A>(args[0]), bytemuck::cast_slice::<u32, A>(args[1]));
-    for ((o, &a), &b) in bytemuck::cast_slice_mut(out).iter_mut().zip(a).zip(b) {
-        *o = f(a, b);
-    }
+    let out = bytemuck::cast_slice_mut::<u32, B>(out);
+    vectorized(|| out.iter_mut().zip(a).zip(b).for_each(|((o, &a), &b)| *o = f(a, b)));
 }

@@ -1,0 +1,79 @@
+//! Memory of the CPU path, used again.
+//!
+//! A training step allocates the same arrays every time. Fresh memory is handed out as zeros, which costs a pass over
+//! it that results overwrite anyway; so the planner gives back what a run no longer needs, and ops that write every
+//! element of their result start from [`Real::stale`](super::Real::stale).
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
+
+/// Shorter arrays are left to the allocator.
+const LEAST: usize = 1 << 12;
+/// An array that no run has wanted for so many runs is let go.
+const PATIENCE: u64 = 32;
+
+#[derive(Default)]
+struct Shelf {
+    run: u64,
+    /// By length: the run that last took or gave one, and those that lie here.
+    free: HashMap<usize, (u64, Vec<Vec<f32>>)>,
+}
+
+static SHELF: Mutex<Option<Shelf>> = Mutex::new(None);
+
+fn shelf() -> MutexGuard<'static, Option<Shelf>> {
+    SHELF.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// An array of `n` numbers, whatever they are.
+pub fn stale(n: usize) -> Vec<f32> {
+    if n >= LEAST {
+        let mut shelf = shelf();
+        let Shelf { run, free } = shelf.get_or_insert_default();
+        if let Some((used, arrays)) = free.get_mut(&n) {
+            *used = *run;
+            if let Some(array) = arrays.pop() {
+                return array;
+            }
+        }
+    }
+    vec![0.0; n]
+}
+
+/// Takes an array that nobody needs.
+pub(crate) fn give_back(array: Vec<f32>) {
+    if array.len() >= LEAST {
+        let mut shelf = shelf();
+        let Shelf { run, free } = shelf.get_or_insert_default();
+        let (used, arrays) = free.entry(array.len()).or_default();
+        *used = *run;
+        arrays.push(array);
+    }
+}
+
+/// Ends a run of a plan: what no run has used for long is freed.
+pub(crate) fn end_run() {
+    if let Some(Shelf { run, free }) = &mut *shelf() {
+        *run += 1;
+        free.retain(|_, (used, _)| *used + PATIENCE > *run);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrays_come_back_and_are_let_go() {
+        // A length that no other test uses: the shelf is shared.
+        let n = LEAST + 12_345;
+        let mut array = stale(n);
+        assert!(array.iter().all(|&x| x == 0.0));
+        array[0] = 7.0;
+        give_back(array);
+        assert_eq!(stale(n)[0], 7.0);
+        give_back(vec![1.0; n]);
+        (0..=PATIENCE).for_each(|_| end_run());
+        assert_eq!(stale(n)[0], 0.0);
+    }
+}

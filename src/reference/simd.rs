@@ -1,0 +1,150 @@
+//! Loops over the widest vectors of the processor, and the functions inside them.
+//!
+//! The crate is compiled for every processor of an architecture, so its loops would use the narrowest vectors all of
+//! them have. [`vectorized`] compiles a loop once more for wider ones and picks at run time. Calls into the C library
+//! stop a loop from becoming vector code at all; the functions here are polynomials without a branch (coefficients of
+//! Moshier's Cephes library), within two units in the last place. Products and sums are not contracted, so every
+//! width gives the same bits.
+
+/// Runs `f`, and all that is inlined into it, with the widest vectors of this processor.
+#[inline(always)]
+pub(crate) fn vectorized<R>(f: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx2")]
+        fn wide<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has what the function was compiled for.
+            return unsafe { wide(f) };
+        }
+    }
+    f()
+}
+
+/// `2^n` for `n` in -252..=254, as a product of two factors: the range of one is not enough for subnormal results.
+#[inline(always)]
+fn scale(x: f32, n: i32) -> f32 {
+    let half = n >> 1;
+    let power = |n: i32| f32::from_bits(((n + 127) << 23) as u32);
+    x * power(half) * power(n - half)
+}
+
+/// e^x.
+#[inline(always)]
+pub fn exp(x: f32) -> f32 {
+    // Adding and taking off 1.5 * 2^23 rounds to a whole number, which then stands in the low bits.
+    const ROUND: f32 = 12_582_912.0;
+    let inside = if x > 89.0 { 89.0 } else { x };
+    let inside = if inside < -105.0 { -105.0 } else { inside };
+    let shifted = inside * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    // ln 2 in two parts, the first with few enough digits that its multiples are exact.
+    let r = inside - n * 0.693_359_4 - n * -2.121_944_4e-4;
+    let p =
+        ((((1.987_569_2e-4 * r + 1.398_2e-3) * r + 8.333_452e-3) * r + 4.166_579_6e-2) * r + 1.666_666_5e-1) * r + 0.5;
+    scale(p * r * r + r + 1.0, (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32).clamp(-252, 254))
+}
+
+/// Natural logarithm: -inf at 0, NaN below.
+#[inline(always)]
+pub fn ln(x: f32) -> f32 {
+    let small = x < f32::MIN_POSITIVE;
+    let (normal, bias) = if small { (x * 8_388_608.0, 23.0) } else { (x, 0.0) };
+    // x = m 2^e with m in [sqrt(1/2), sqrt(2)).
+    let bits = normal.to_bits().wrapping_sub(0x3f35_04f3);
+    let e = ((bits as i32) >> 23) as f32 - bias;
+    let m = f32::from_bits((bits & 0x007f_ffff).wrapping_add(0x3f35_04f3)) - 1.0;
+    let z = m * m;
+    let p = (7.037_683_6e-2 * m - 1.151_461e-1) * m + 1.167_699_9e-1;
+    let p = ((p * m - 1.242_014_1e-1) * m + 1.424_932_3e-1) * m - 1.666_805_8e-1;
+    let p = ((p * m + 2.000_071_4e-1) * m - 2.499_999_4e-1) * m + 3.333_333_1e-1;
+    let y = m * z * p + e * -2.121_944_4e-4 - 0.5 * z;
+    let y = m + y + e * 0.693_359_4;
+    let y = if x == f32::INFINITY { x } else { y };
+    let y = if x == 0.0 { f32::NEG_INFINITY } else { y };
+    if x < 0.0 || x.is_nan() { f32::NAN } else { y }
+}
+
+/// Hyperbolic tangent.
+#[inline(always)]
+pub fn tanh(x: f32) -> f32 {
+    let a = x.abs();
+    let z = x * x;
+    let p = ((-5.704_989e-3 * z + 2.063_908_9e-2) * z - 5.373_971_6e-2) * z;
+    let near = ((p + 1.333_144_2e-1) * z - 3.333_328_2e-1) * z * x + x;
+    let far = (1.0 - 2.0 / (exp(a + a) + 1.0)).copysign(x);
+    if a < 0.625 { near } else { far }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The worst error in units in the last place over every 1,001st float.
+    fn worst(f: impl Fn(f32) -> f32, exact: impl Fn(f64) -> f64, low: f32, high: f32) -> (f64, f32) {
+        let mut worst = (0.0, 0.0);
+        for bits in (0..u32::MAX - 1001).step_by(1001) {
+            let x = f32::from_bits(bits);
+            if !(low..=high).contains(&x) {
+                continue;
+            }
+            let (got, want) = (f(x) as f64, exact(x as f64));
+            let unit = ((want as f32).abs().max(f32::MIN_POSITIVE) * f32::EPSILON) as f64;
+            let error = (got - want).abs() / unit;
+            if error > worst.0 || error.is_nan() {
+                worst = (error, x);
+            }
+        }
+        worst
+    }
+
+    #[test]
+    fn functions_are_within_two_units_in_the_last_place() {
+        for (name, (error, x)) in [
+            ("exp", worst(exp, f64::exp, -104.0, 88.72)),
+            ("ln", worst(ln, f64::ln, 1e-45, f32::MAX)),
+            ("tanh", worst(tanh, f64::tanh, -100.0, 100.0)),
+        ] {
+            assert!(error < 2.0, "{name}({x:e}) is wrong by {error:.2} units in the last place");
+        }
+    }
+
+    #[test]
+    fn edges_are_those_of_the_standard_library() {
+        let edges = [
+            0.0,
+            -0.0,
+            1.0,
+            -1.0,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            f32::NAN,
+            f32::MAX,
+            f32::MIN,
+            1e-45,
+            -1e-45,
+            88.73,
+            -104.5,
+        ];
+        for x in edges {
+            for (name, got, want) in [("exp", exp(x), x.exp()), ("ln", ln(x), x.ln()), ("tanh", tanh(x), x.tanh())] {
+                let same = got == want && got.is_sign_negative() == want.is_sign_negative();
+                let near = (got - want).abs() <= 2.0 * f32::EPSILON * want.abs();
+                assert!(same || near || (got.is_nan() && want.is_nan()), "{name}({x:e}) is {got:e}, not {want:e}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_width_gives_the_same_bits() {
+        let x: Vec<f32> = (0..4099).map(|i| (i as f32 - 2000.0) * 0.01).collect();
+        let mut wide = vec![0.0; x.len()];
+        vectorized(|| wide.iter_mut().zip(&x).for_each(|(o, &x)| *o = tanh(exp(x)) + ln(x)));
+        for (i, (&wide, &x)) in wide.iter().zip(&x).enumerate() {
+            let one = std::hint::black_box(tanh(exp(x)) + ln(x));
+            assert!(wide.to_bits() == one.to_bits() || (wide.is_nan() && one.is_nan()), "element {i}");
+        }
+    }
+}
