@@ -2,8 +2,11 @@
 
 mod conv;
 mod elementwise;
+mod indexing;
+mod linalg;
 mod logic;
 mod loss;
 mod norm;
 mod recurrent;
+mod reduction;
 pub mod torch;

@@ -374,28 +374,6 @@ impl Tensor {
         reduction.of(&losses.mean(&[-1]))
     }
 
-    /// The cosine of the angle between vectors along `axis`; lengths below `eps` count as `eps`. PyTorch's default is 1e-8.
-    #[track_caller]
-    pub fn cosine_similarity(&self, other: &Tensor, axis: isize, eps: f32) -> Tensor {
-        let axes = [axis];
-        let shape = fit(self.shape().broadcast(other.shape(), "cosine_similarity"));
-        let (a, b) = (self.broadcast_to(&shape), other.broadcast_to(&shape));
-        let unit = |x: &Tensor| x / &x.square().sum_keep(&axes).clamp_min(eps * eps).sqrt();
-        (&unit(&a) * &unit(&b)).sum(&axes)
-    }
-
-    /// `(sum |a - b + eps|^p)^(1 / p)` over the last axis. PyTorch's defaults are `p = 2` and 1e-6.
-    #[track_caller]
-    pub fn pairwise_distance(&self, other: &Tensor, p: f32, eps: f32) -> Tensor {
-        let d = &(self - other) + eps;
-        match p {
-            2.0 => d.square().sum(&[-1]).sqrt(),
-            1.0 => d.abs().sum(&[-1]),
-            f32::INFINITY => d.abs().max(&[-1]),
-            p => d.abs().powf(p).sum(&[-1]).powf(1.0 / p),
-        }
-    }
-
     /// `1 - cos` of two vectors along the last axis where the target is 1, `max(0, cos - margin)` where it is -1: PyTorch's
     /// `cosine_embedding_loss`. Its default margin is 0.
     #[track_caller]

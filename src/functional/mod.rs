@@ -10,12 +10,17 @@ mod arithmetic;
 mod attention;
 mod clamp;
 mod conv;
+mod einsum;
+mod indexing;
+mod linalg;
 mod logic;
 mod loss;
 mod norm;
 mod recurrent;
+mod reduction;
 
 pub use attention::AttentionOptions;
 pub use conv::{Conv1dOptions, ConvTranspose1dOptions, ConvTranspose2dOptions};
+pub use indexing::ScatterReduction;
 pub use loss::{ClassLoss, Reduction};
 pub use recurrent::RecurrentWeights;

@@ -507,7 +507,8 @@ impl Tensor {
         Tensor::apply(ArgReduce { kind: ArgKind::Min, axes }, &[self])
     }
 
-    fn all_axes(&self) -> Vec<isize> {
+    /// All axes, for reductions of the whole tensor: `x.var(&x.all_axes(), 1.0)`.
+    pub fn all_axes(&self) -> Vec<isize> {
         (0..self.rank() as isize).collect()
     }
 
