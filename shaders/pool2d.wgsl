@@ -21,6 +21,7 @@ struct Params {
     dilation_h: u32,
     dilation_w: u32,
     count_padding: u32,
+    divisor: u32, // of every mean; 0: the pixels of its window
     lowest: f32, // -inf, which WGSL cannot write as a constant
 }
 
@@ -170,7 +171,7 @@ fn avg_forward(
     }
     let rows = divisor(oy, p.kh, p.stride_h, p.top, p.h, p.bottom);
     let columns = divisor(ox, p.kw, p.stride_w, p.left, p.w, p.right);
-    plain_y[i] = sum / f32(rows * columns);
+    plain_y[i] = sum / f32(select(rows * columns, p.divisor, p.divisor != 0u));
 }
 
 @compute @workgroup_size(WG)
@@ -194,7 +195,7 @@ fn avg_grad(
         let rows = divisor(oy, p.kh, p.stride_h, p.top, p.h, p.bottom);
         for (var ox = first_x; ox < end_x; ox += 1u) {
             let columns = divisor(ox, p.kw, p.stride_w, p.left, p.w, p.right);
-            sum += x[plane + oy * p.out_w + ox] / f32(rows * columns);
+            sum += x[plane + oy * p.out_w + ox] / f32(select(rows * columns, p.divisor, p.divisor != 0u));
         }
     }
     plain_y[i] = sum;

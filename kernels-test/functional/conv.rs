@@ -1,6 +1,6 @@
 //! Convolutions of other forms against PyTorch.
 
-use wgrad::functional::{Conv1dOptions, ConvTranspose1dOptions, ConvTranspose2dOptions};
+use wgrad::functional::{Conv1dOptions, Conv3dOptions, ConvTranspose1dOptions, ConvTranspose2dOptions};
 use wgrad::ops::Padding;
 use wgrad::{Device, Tensor};
 
@@ -10,6 +10,7 @@ use crate::registry::software;
 fn run(case: &Case) -> Vec<Tensor> {
     let (x, w, b) = (&case.inputs[0], &case.inputs[1], case.input(2));
     let groups = case.size("groups");
+    let triple = |name: &str| [0, 1, 2].map(|i| case.args[name][i].as_u64().expect("three whole numbers") as usize);
     vec![match case.op {
         "conv1d" => {
             let (stride, dilation, padding) =
@@ -26,6 +27,15 @@ fn run(case: &Case) -> Vec<Tensor> {
             let (stride, dilation, padding) = (case.size("stride"), case.size("dilation"), case.size("padding"));
             let output_padding = case.size("output_padding");
             x.conv_transpose1d(w, b, &ConvTranspose1dOptions { stride, padding, output_padding, dilation, groups })
+        }
+        "conv3d" => {
+            let (stride, padding, dilation) = (triple("stride"), triple("padding"), triple("dilation"));
+            x.conv3d(w, b, &Conv3dOptions { stride, padding, dilation, groups })
+        }
+        "conv_transpose3d" => {
+            let (stride, padding, dilation) = (triple("stride"), triple("padding"), triple("dilation"));
+            let options = Conv3dOptions { stride, padding, dilation, groups };
+            x.conv_transpose3d(w, b, triple("output_padding"), &options)
         }
         other => panic!("no such op: {other}"),
     }]

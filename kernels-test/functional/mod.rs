@@ -7,6 +7,8 @@ mod linalg;
 mod logic;
 mod loss;
 mod norm;
+mod pool;
 mod recurrent;
 mod reduction;
+mod resample;
 pub mod torch;

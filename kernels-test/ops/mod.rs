@@ -1,6 +1,7 @@
 //! Known answers, one file per room.
 
 mod binary_entropy;
+mod adaptive_max;
 mod cast;
 mod compare;
 mod concat;
@@ -14,6 +15,7 @@ mod pack;
 mod pad;
 mod random;
 mod reduce;
+mod resample2d;
 mod rnn;
 mod scan;
 mod scatter;

@@ -43,7 +43,7 @@ mod init;
 mod linear;
 mod norm;
 mod param;
-mod pool2d;
+mod pool;
 mod recurrent;
 mod recurrent_cell;
 mod sequential;
@@ -62,7 +62,11 @@ pub use init::{Init, Scheme};
 pub use linear::Linear;
 pub use norm::{GroupNorm, InstanceNorm1d, InstanceNorm2d, LayerNorm, LocalResponseNorm, RmsNorm};
 pub use param::{Param, Parameters};
-pub use pool2d::{AvgPool2d, MaxPool2d};
+pub use pool::{
+    AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, AvgPool3d,
+    DropoutChannels, LpPool1d, LpPool2d, MaxPool1d, MaxPool2d, MaxPool3d, PixelShuffle, PixelUnshuffle, Upsample,
+    UpsampleTo,
+};
 pub use recurrent::{Gru, Lstm, RecurrentOptions, Rnn};
 pub use recurrent_cell::{GruCell, LstmCell, RnnCell};
 pub use sequential::Sequential;

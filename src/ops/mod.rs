@@ -1,6 +1,7 @@
 //! The ops: one room per op, and the registry that the tests, the gradient checks and the benches walk.
 
 pub mod binary_entropy;
+pub mod adaptive_max;
 pub mod cast;
 pub mod col2im;
 pub mod compare;
@@ -19,6 +20,7 @@ pub mod pad;
 pub mod pool2d;
 pub mod random;
 pub mod reduce;
+pub mod resample2d;
 pub mod rnn;
 pub mod scan;
 pub mod scatter;
@@ -70,6 +72,9 @@ pub static REGISTRY: &[Entry] = &[
     Entry::of::<pool2d::MaxPool2dGather>(),
     Entry::of::<pool2d::AvgPool2d>(),
     Entry::of::<pool2d::AvgPool2dGrad>(),
+    Entry::of::<adaptive_max::AdaptiveMax>(),
+    Entry::of::<resample2d::Resample2d>(),
+    Entry::of::<resample2d::Resample2dGrad>(),
     Entry::of::<norm::Norm>(),
     Entry::of::<norm::NormGrad>(),
     Entry::of::<softmax::Softmax>(),

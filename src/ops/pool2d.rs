@@ -53,6 +53,8 @@ pub struct AvgPool2d {
     pub pool: Pool,
     /// Whether zeros of the padding count in the mean.
     pub count_padding: bool,
+    /// What every sum is divided by; 0 for the pixels of its window.
+    pub divisor: usize,
 }
 
 /// The gradient of [`AvgPool2d`]: each cotangent spread evenly over its window. `dy` to `[n, c, h, w]`.
@@ -80,6 +82,8 @@ pub struct Pool2dOptions {
     pub ceil_mode: bool,
     /// Whether a mean divides by the whole window, padding included (PyTorch's default), or by the pixels in it.
     pub count_include_pad: bool,
+    /// What a mean divides by instead.
+    pub divisor_override: Option<usize>,
 }
 
 impl Pool2dOptions {
@@ -92,6 +96,7 @@ impl Pool2dOptions {
             dilation: [1, 1],
             ceil_mode: false,
             count_include_pad: true,
+            divisor_override: None,
         }
     }
 
@@ -143,7 +148,7 @@ fn positions_fit(op: &str, positions: &Meta, wanted: [usize; 4]) -> Result<(), S
 crate::params! {
     struct PoolParams {
         count: u32, h: u32, w: u32, out_h: u32, out_w: u32, kh: u32, kw: u32, stride_h: u32, stride_w: u32,
-        top: u32, bottom: u32, left: u32, right: u32, dilation_h: u32, dilation_w: u32, count_padding: u32, lowest: f32,
+        top: u32, bottom: u32, left: u32, right: u32, dilation_h: u32, dilation_w: u32, count_padding: u32, divisor: u32, lowest: f32,
     }
 }
 
@@ -154,7 +159,7 @@ fn launch(
     pool: &Pool,
     image: &[usize],
     out: &[usize],
-    count_padding: bool,
+    (count_padding, divisor): (bool, usize),
 ) -> LoweredDispatch {
     let w = &pool.window;
     let params = PoolParams {
@@ -174,6 +179,7 @@ fn launch(
         dilation_h: w.dilation[0] as u32,
         dilation_w: w.dilation[1] as u32,
         count_padding: count_padding as u32,
+        divisor: divisor as u32,
         lowest: f32::NEG_INFINITY,
     };
     LoweredDispatch::new(&SHADER, entry).params(&params).flat(count, 64)
@@ -200,7 +206,7 @@ impl Op for MaxPool2d {
         Lowering::Kernel(|op, cx| {
             let (image, out) = (cx.meta(0), cx.output_meta(0));
             let (x, y, at) = (cx.input(0), cx.output(0), cx.output(1));
-            let forward = launch("max_forward", out.shape.elements(), &op.pool, &image.shape, &out.shape, false);
+            let forward = launch("max_forward", out.shape.elements(), &op.pool, &image.shape, &out.shape, (false, 0));
             cx.launch(forward.read(x).write(y).write(at));
         })
     }
@@ -248,7 +254,7 @@ impl Op for MaxPool2dGrad {
         Lowering::Kernel(|op, cx| {
             let (out, image) = (cx.meta(0), cx.output_meta(0));
             let (dy, at, dx) = (cx.input(0), cx.input(1), cx.output(0));
-            let grad = launch("max_grad", image.shape.elements(), &op.pool, &image.shape, &out.shape, false);
+            let grad = launch("max_grad", image.shape.elements(), &op.pool, &image.shape, &out.shape, (false, 0));
             cx.launch(grad.read(dy).read(at).write(dx));
         })
     }
@@ -289,7 +295,7 @@ impl Op for MaxPool2dGather {
         Lowering::Kernel(|op, cx| {
             let (image, out) = (cx.meta(0), cx.output_meta(0));
             let (x, at, y) = (cx.input(0), cx.input(1), cx.output(0));
-            let gather = launch("max_gather", out.shape.elements(), &op.pool, &image.shape, &out.shape, false);
+            let gather = launch("max_gather", out.shape.elements(), &op.pool, &image.shape, &out.shape, (false, 0));
             cx.launch(gather.read(x).read(at).write(y));
         })
     }
@@ -325,20 +331,20 @@ fn lower_mean(op: &AvgPool2d, cx: &mut Lower) {
     let (image, out) = (&cx.meta(0).shape, &cx.output_meta(0).shape);
     let (x, y) = (cx.input(0), cx.output(0));
     let w = op.pool.window;
-    let pass = |window: Window, x: Slot, image: &[usize], y: Slot, out: &[usize]| {
+    let pass = |window: Window, x: Slot, image: &[usize], y: Slot, out: &[usize], divisor: usize| {
         let (pool, count) = (Pool { window, ..op.pool }, out.iter().product());
-        launch("avg_forward", count, &pool, image, out, op.count_padding).read(x).write(y)
+        launch("avg_forward", count, &pool, image, out, (op.count_padding, divisor)).read(x).write(y)
     };
     if w.taps() < LARGE || w.kernel.contains(&1) {
-        return cx.launch(pass(w, x, image, y, out));
+        return cx.launch(pass(w, x, image, y, out, op.divisor));
     }
     let ([top, bottom, left, right], [sh, sw], [kh, kw]) = (w.padding, w.stride, w.kernel);
     let across = Window { kernel: [1, kw], stride: [1, sw], padding: [0, 0, left, right], ..w };
     let down = Window { kernel: [kh, 1], stride: [sh, 1], padding: [top, bottom, 0, 0], ..w };
     let rows = [out[0], out[1], image[2], out[3]];
     let between = cx.temp(rows.iter().product());
-    cx.launch(pass(across, x, image, between, &rows));
-    cx.launch(pass(down, between, &rows, y, out));
+    cx.launch(pass(across, x, image, between, &rows, op.divisor.min(1)));
+    cx.launch(pass(down, between, &rows, y, out, op.divisor));
 }
 
 impl Op for AvgPool2d {
@@ -364,12 +370,12 @@ impl Op for AvgPool2d {
     }
 
     fn reference<T: Real>(&self, inputs: &[View<T>]) -> Vec<Array<T>> {
-        vec![reference::avg_pool2d(&inputs[0], &self.pool, self.count_padding)]
+        vec![reference::avg_pool2d(&inputs[0], &self.pool, self.count_padding, self.divisor)]
     }
 
     fn samples() -> Vec<Sample<Self>> {
-        let sample = |(shape, pool, count_padding): ([usize; 4], Pool, bool)| {
-            let op = AvgPool2d { pool, count_padding };
+        let sample = |(shape, pool, count_padding, divisor): ([usize; 4], Pool, bool, usize)| {
+            let op = AvgPool2d { pool, count_padding, divisor };
             Sample::new(op, vec![Input::uniform(shape, -1.0, 1.0, 1)], Tolerance::OfLargest(1e-6))
         };
         let mut samples: Vec<_> = mean_cases().into_iter().map(sample).collect();
@@ -396,19 +402,22 @@ impl Op for AvgPool2dGrad {
         Lowering::Kernel(|op, cx| {
             let (out, image) = (cx.meta(0), cx.output_meta(0));
             let (dy, dx) = (cx.input(0), cx.output(0));
-            let AvgPool2d { pool, count_padding } = &op.forward;
-            let grad = launch("avg_grad", image.shape.elements(), pool, &image.shape, &out.shape, *count_padding);
+            let AvgPool2d { pool, count_padding, divisor } = op.forward;
+            let by = (count_padding, divisor);
+            let grad = launch("avg_grad", image.shape.elements(), &pool, &image.shape, &out.shape, by);
             cx.launch(grad.read(dy).write(dx));
         })
     }
 
     fn reference<T: Real>(&self, inputs: &[View<T>]) -> Vec<Array<T>> {
-        vec![reference::avg_pool2d_grad(&inputs[0], &self.forward.pool, self.size, self.forward.count_padding)]
+        let AvgPool2d { pool, count_padding, divisor } = &self.forward;
+        vec![reference::avg_pool2d_grad(&inputs[0], pool, self.size, *count_padding, *divisor)]
     }
 
     fn samples() -> Vec<Sample<Self>> {
-        let sample = |(shape, pool, count_padding): ([usize; 4], Pool, bool)| {
-            let op = AvgPool2dGrad { forward: AvgPool2d { pool, count_padding }, size: [shape[2], shape[3]] };
+        let sample = |(shape, pool, count_padding, divisor): ([usize; 4], Pool, bool, usize)| {
+            let forward = AvgPool2d { pool, count_padding, divisor };
+            let op = AvgPool2dGrad { forward, size: [shape[2], shape[3]] };
             Sample::new(op, vec![windows(shape, &pool, 1)], Tolerance::OfLargest(1e-6))
         };
         mean_cases().into_iter().map(sample).collect()
@@ -436,13 +445,14 @@ fn cases() -> Vec<([usize; 4], Pool)> {
     ]
 }
 
-/// The same for the mean: no gaps, and both ways to count.
-fn mean_cases() -> Vec<([usize; 4], Pool, bool)> {
+/// The same for the mean: no gaps, and all ways to count.
+fn mean_cases() -> Vec<([usize; 4], Pool, bool, usize)> {
     let mut large = plain([19, 17], [2, 3]);
     large.window.padding = [3, 0, 8, 5];
     let no_gaps =
         cases().into_iter().filter(|(_, pool)| pool.window.dilation == [1, 1]).chain([([1, 2, 23, 20], large)]);
-    no_gaps.flat_map(|(shape, pool)| [true, false].map(|count| (shape, pool, count))).collect()
+    let ways = [(true, 0), (false, 0), (true, 3)];
+    no_gaps.flat_map(|(shape, pool)| ways.map(|(count, divisor)| (shape, pool, count, divisor))).collect()
 }
 
 /// A value for each window.
@@ -513,7 +523,12 @@ impl Tensor {
     /// If the tensor is no stack of images, or the window does not fit or is dilated.
     #[track_caller]
     pub fn try_avg_pool2d(&self, options: &Pool2dOptions) -> Result<Tensor, ShapeError> {
-        let op = AvgPool2d { pool: options.pool("avg_pool2d", self)?, count_padding: options.count_include_pad };
+        let divisor = match options.divisor_override {
+            Some(0) => return Err(ShapeError::new("avg_pool2d", "a divisor of 0; it must be at least 1")),
+            given => given.unwrap_or(0),
+        };
+        let pool = options.pool("avg_pool2d", self)?;
+        let op = AvgPool2d { pool, count_padding: options.count_include_pad, divisor };
         Ok(Tensor::try_apply(op, &[self])?.swap_remove(0))
     }
 }

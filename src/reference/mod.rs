@@ -5,6 +5,7 @@
 //! in chunks whose size does not depend on the number of threads, so the same input gives the same bits.
 
 pub mod binary_entropy;
+pub mod adaptive_max;
 pub mod cast;
 pub mod col2im;
 pub mod compare;
@@ -25,6 +26,7 @@ pub mod random;
 mod real;
 pub(crate) mod recycle;
 pub mod reduce;
+pub mod resample2d;
 pub mod rnn;
 pub mod scan;
 pub mod scatter;

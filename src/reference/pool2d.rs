@@ -133,13 +133,13 @@ pub fn max_pool2d_gather<T: Real>(x: &View<T>, at: &View<T>) -> Array<T> {
     Array::floats(shape, y)
 }
 
-/// The mean pixel of each window.
-pub fn avg_pool2d<T: Real>(x: &View<T>, pool: &Pool, count_padding: bool) -> Array<T> {
+/// The mean pixel of each window, or its sum divided by `divisor` if that is not 0.
+pub fn avg_pool2d<T: Real>(x: &View<T>, pool: &Pool, count_padding: bool, divisor: usize) -> Array<T> {
     let ([_, _, h, w], shape) = sizes(x, pool);
     let mut y = vec![T::ZERO; shape.iter().product()];
     if !y.is_empty() && h * w > 0 {
         let (x, out) = (x.floats(), [shape[2], shape[3]]);
-        let divisors = divisors(pool, [h, w], out, count_padding);
+        let divisors = divisors(pool, [h, w], out, count_padding, divisor);
         y.par_chunks_mut(out[0] * out[1]).zip(x.par_chunks(h * w)).for_each(|(y, x)| {
             pool.each_tap([h, w], out, |to, from, step| {
                 y[to].iter_mut().zip(x[from..].iter().step_by(step)).for_each(|(y, &v)| *y += v);
@@ -151,13 +151,19 @@ pub fn avg_pool2d<T: Real>(x: &View<T>, pool: &Pool, count_padding: bool) -> Arr
 }
 
 /// Each cotangent spread evenly over the pixels of its window, in an image of height and width `size`.
-pub fn avg_pool2d_grad<T: Real>(dy: &View<T>, pool: &Pool, size: [usize; 2], count_padding: bool) -> Array<T> {
+pub fn avg_pool2d_grad<T: Real>(
+    dy: &View<T>,
+    pool: &Pool,
+    size: [usize; 2],
+    count_padding: bool,
+    divisor: usize,
+) -> Array<T> {
     let shape = [dy.shape[0], dy.shape[1], size[0], size[1]];
     let out = [dy.shape[2], dy.shape[3]];
     let mut dx = vec![T::ZERO; shape.iter().product()];
     if !dx.is_empty() && !dy.is_empty() {
         let dy = dy.floats();
-        let divisors = divisors(pool, size, out, count_padding);
+        let divisors = divisors(pool, size, out, count_padding, divisor);
         dx.par_chunks_mut(size[0] * size[1]).zip(dy.par_chunks(out[0] * out[1])).for_each(|(dx, dy)| {
             let share: Vec<T> = dy.iter().zip(&divisors).map(|(&g, &d)| g / d).collect();
             pool.each_tap(size, out, |to, from, step| {
@@ -168,7 +174,16 @@ pub fn avg_pool2d_grad<T: Real>(dy: &View<T>, pool: &Pool, size: [usize; 2], cou
     Array::floats(shape, dx)
 }
 
-fn divisors<T: Real>(pool: &Pool, size: [usize; 2], [oh, ow]: [usize; 2], count_padding: bool) -> Vec<T> {
+fn divisors<T: Real>(
+    pool: &Pool,
+    size: [usize; 2],
+    [oh, ow]: [usize; 2],
+    count_padding: bool,
+    divisor: usize,
+) -> Vec<T> {
+    if divisor != 0 {
+        return vec![T::of(divisor as f64); oh * ow];
+    }
     let along = |axis: usize, o: usize| pool.divisor(axis, o, size[axis], count_padding);
     (0..oh).flat_map(|y| (0..ow).map(move |x| T::of((along(0, y) * along(1, x)) as f64))).collect()
 }
