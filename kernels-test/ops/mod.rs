@@ -1,7 +1,7 @@
 //! Known answers, one file per room.
 
-mod binary_entropy;
 mod adaptive_max;
+mod binary_entropy;
 mod cast;
 mod compare;
 mod concat;

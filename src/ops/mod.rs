@@ -1,7 +1,7 @@
 //! The ops: one room per op, and the registry that the tests, the gradient checks and the benches walk.
 
-pub mod binary_entropy;
 pub mod adaptive_max;
+pub mod binary_entropy;
 pub mod cast;
 pub mod col2im;
 pub mod compare;

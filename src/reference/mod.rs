@@ -4,8 +4,8 @@
 //! No GPU, no tensor, no trick shared with the shaders: a mistake must not be made twice. Work is split over threads
 //! in chunks whose size does not depend on the number of threads, so the same input gives the same bits.
 
-pub mod binary_entropy;
 pub mod adaptive_max;
+pub mod binary_entropy;
 pub mod cast;
 pub mod col2im;
 pub mod compare;
