@@ -31,12 +31,14 @@
 //! ```
 
 mod activation;
+mod attention;
 mod batch_norm;
 mod buffer;
 mod conv1d;
 mod conv2d;
 mod conv_transpose;
 mod dropout;
+mod embedding;
 mod flatten;
 mod gradcheck;
 mod init;
@@ -49,6 +51,7 @@ mod recurrent_cell;
 mod sequential;
 
 pub use activation::{Relu, Sigmoid, Tanh};
+pub use attention::{MultiheadAttention, TransformerEncoderLayer};
 pub use batch_norm::{BatchNorm1d, BatchNorm2d, BatchNorm3d};
 pub use buffer::Buffer;
 pub(crate) use buffer::Recorded;
@@ -56,6 +59,7 @@ pub use conv_transpose::{ConvTranspose1d, ConvTranspose2d};
 pub use conv1d::Conv1d;
 pub use conv2d::Conv2d;
 pub use dropout::Dropout;
+pub use embedding::Embedding;
 pub use flatten::Flatten;
 pub use gradcheck::gradcheck;
 pub use init::{Init, Scheme};
