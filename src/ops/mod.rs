@@ -12,6 +12,7 @@ pub mod elementwise;
 pub mod gather;
 pub mod gru;
 pub mod im2col;
+pub mod iota;
 pub mod lstm;
 pub mod matmul;
 pub mod norm;
@@ -51,6 +52,8 @@ pub static REGISTRY: &[Entry] = &[
     Entry::of::<view::Permute>(),
     Entry::of::<view::Broadcast>(),
     Entry::of::<view::Slice>(),
+    Entry::of::<view::Unfold>(),
+    Entry::of::<iota::Iota>(),
     Entry::of::<view::Detach>(),
     Entry::of::<view::Embed>(),
     Entry::of::<reduce::Reduce>(),

@@ -1,12 +1,15 @@
-//! Views: reshape, permute, broadcast, slice, flip. They move no data; each is a map from one strided layout to
+//! Views: reshape, permute, broadcast, slice, flip, sliding windows. They move no data; each is a map from one strided layout to
 //! another, and the kernels that read a view walk its strides. Only a map that strides cannot express is copied.
 
+use super::col2im::Col2im;
+use super::im2col::Window;
+use super::reduce::resolve_axis;
 use crate::device::Shader;
-use crate::error::ShapeError;
+use crate::error::{ShapeError, fit};
 use crate::reference::view as reference;
 use crate::reference::{Array, Real, View};
 use crate::tensor::{
-    Backward, DType, Input, Layout, LoweredDispatch, Lowering, Meta, NoGrad, Op, Sample, Shape, Tensor, Tolerance,
+    Axis, Backward, DType, Input, Layout, LoweredDispatch, Lowering, Meta, NoGrad, Op, Sample, Shape, Tensor, Tolerance,
 };
 
 /// The same elements in row-major order under another shape.
@@ -39,6 +42,17 @@ pub struct Slice {
     pub extents: Vec<usize>,
     /// Distance per axis, not 0.
     pub steps: Vec<isize>,
+}
+
+/// Windows that slide along an axis, which counts them; what is in a window is a new last axis.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Unfold {
+    /// The axis.
+    pub axis: usize,
+    /// Elements per window.
+    pub size: usize,
+    /// Elements from one window to the next.
+    pub step: usize,
 }
 
 /// The same value, through which no gradient flows.
@@ -227,6 +241,59 @@ view_op!(
 );
 
 view_op!(
+    Unfold,
+    "view_unfold",
+    |op, layout| {
+        let mut view = layout.clone();
+        let (mut shape, stride) = (view.shape.to_vec(), view.strides[op.axis]);
+        shape[op.axis] = (shape[op.axis] - op.size) / op.step + 1;
+        shape.push(op.size);
+        view.strides[op.axis] = stride * op.step as isize;
+        view.strides.push(stride);
+        Some(Layout { shape: shape.into(), ..view })
+    },
+    |op, x| match x.get(op.axis) {
+        Some(&n) if (1..=n).contains(&op.size) && op.step > 0 => {
+            let mut shape = x.to_vec();
+            shape[op.axis] = (n - op.size) / op.step + 1;
+            shape.push(op.size);
+            Ok(shape.into())
+        }
+        _ => Err(format!(
+            "windows of {} elements, {} apart, along axis {} of {x}; both must be at least 1, and a window must fit",
+            op.size, op.step, op.axis
+        )),
+    },
+    Backward::Rule(|op, v| vec![Some(op.fold(v.dy(), v.inputs[0].shape()))]),
+    vec![
+        Sample::new(Unfold { axis: 1, size: 2, step: 1 }, vec![x234(1)], Tolerance::Exact),
+        Sample::new(Unfold { axis: 0, size: 3, step: 2 }, vec![Input::uniform([8], 0.0, 1.0, 2)], Tolerance::Exact),
+        Sample::new(
+            Unfold { axis: 0, size: 2, step: 3 },
+            vec![Input::uniform([7, 3], 0.0, 1.0, 3).viewed()],
+            Tolerance::Exact
+        ),
+        Sample::new(Unfold { axis: 1, size: 7, step: 1 }, vec![Input::uniform([5, 7], 0.0, 1.0, 4)], Tolerance::Exact),
+        Sample::new(Unfold { axis: 1, size: 2, step: 1 }, vec![Input::uniform([0, 3], 0.0, 1.0, 5)], Tolerance::Exact),
+    ]
+);
+
+impl Unfold {
+    /// The gradient: windows summed back where they came from, as columns of images that are one pixel wide windows tall.
+    fn fold(&self, dy: &Tensor, x: &Shape) -> Tensor {
+        let (before, after): (usize, usize) = (x[..self.axis].iter().product(), x[self.axis + 1..].iter().product());
+        let count = dy.shape()[self.axis];
+        let columns = dy.reshape([before, count, after, self.size]).permute(&[0, 3, 1, 2]);
+        let window = Window { kernel: [self.size, 1], stride: [self.step, 1], padding: [0; 4], dilation: [1, 1] };
+        if x.elements() == 0 {
+            return Tensor::zeros(dy.device(), x);
+        }
+        let op = Col2im { window, size: [x[self.axis], after] };
+        Tensor::apply(op, &[&columns.reshape([before, self.size, count * after])]).reshape(x)
+    }
+}
+
+view_op!(
     Detach,
     "view_detach",
     |op, layout| {
@@ -352,6 +419,8 @@ impl Op for Embed {
             embed(&[3, 5, 7, 2], &[0, 1, 0, 0], &[1, 2, 1, 1], Input::uniform([3, 2, 7, 2], -1.0, 1.0, 3).viewed()),
             embed(&[4], &[0], &[1], Input::floats([0], &[])),
             embed(&[1, 1], &[0, 0], &[1, 1], Input::floats([1, 1], &[3.0])),
+            embed(&[9], &[0], &[4], Input::below([3], 9, 4)),
+            embed(&[9], &[0], &[4], Input::below([3], 9, 5).of(DType::I32)),
         ]
     }
 }
@@ -375,8 +444,8 @@ impl Tensor {
 
     /// All axes from `first` on merged into one: `[n, c, h, w].flatten(1)` is `[n, c h w]`.
     #[track_caller]
-    pub fn flatten(&self, first: usize) -> Tensor {
-        assert!(first < self.rank(), "flatten: axis {first} of a tensor of shape {}", self.shape());
+    pub fn flatten(&self, first: impl Axis) -> Tensor {
+        let first = fit(resolve_axis("flatten", first.signed(), self.rank()));
         let mut shape = self.shape()[..first].to_vec();
         shape.push(self.shape()[first..].iter().product());
         self.reshape(shape)
@@ -388,13 +457,13 @@ impl Tensor {
         Tensor::apply(Permute { axes: axes.to_vec() }, &[self])
     }
 
-    /// Two axes swapped; a view.
+    /// Two axes swapped; a view. Negative axes count from the end, here and below.
     #[track_caller]
-    pub fn transpose(&self, a: usize, b: usize) -> Tensor {
+    pub fn transpose(&self, a: impl Axis, b: impl Axis) -> Tensor {
         let rank = self.rank();
-        assert!(a < rank && b < rank, "transpose: axes {a} and {b} of a tensor of shape {}", self.shape());
+        let (a, b) = (resolve_axis("transpose", a.signed(), rank), resolve_axis("transpose", b.signed(), rank));
         let mut axes: Vec<usize> = (0..rank).collect();
-        axes.swap(a, b);
+        axes.swap(fit(a), fit(b));
         self.permute(&axes)
     }
 
@@ -425,9 +494,9 @@ impl Tensor {
 
     /// `len` neighbours of one axis, from `start`; a view.
     #[track_caller]
-    pub fn narrow(&self, axis: usize, start: usize, len: usize) -> Tensor {
+    pub fn narrow(&self, axis: impl Axis, start: usize, len: usize) -> Tensor {
         let rank = self.rank();
-        assert!(axis < rank, "narrow: axis {axis} of a tensor of shape {}", self.shape());
+        let axis = fit(resolve_axis("narrow", axis.signed(), rank));
         let (mut starts, mut extents) = (vec![0; rank], self.shape().to_vec());
         (starts[axis], extents[axis]) = (start, len);
         self.slice(&starts, &extents, &vec![1; rank])
@@ -435,28 +504,39 @@ impl Tensor {
 
     /// One axis backwards; a view.
     #[track_caller]
-    pub fn flip(&self, axis: usize) -> Tensor {
+    pub fn flip(&self, axis: impl Axis) -> Tensor {
         let rank = self.rank();
-        assert!(axis < rank, "flip: axis {axis} of a tensor of shape {}", self.shape());
+        let axis = fit(resolve_axis("flip", axis.signed(), rank));
         let (mut starts, mut steps) = (vec![0; rank], vec![1; rank]);
         (starts[axis], steps[axis]) = (self.shape()[axis].saturating_sub(1), -1);
         self.slice(&starts, self.shape(), &steps)
     }
 
-    /// A new axis of extent 1 before axis `axis`.
+    /// Windows of `size` elements that slide along an axis, `step` elements apart: the axis becomes their number, and
+    /// what is in them a new last axis. `[2, 7].unfold(1, 3, 2)` is `[2, 3, 3]`. A view.
+    ///
+    /// # Panics
+    /// If the axis does not exist, or no window fits.
     #[track_caller]
-    pub fn unsqueeze(&self, axis: usize) -> Tensor {
+    pub fn unfold(&self, axis: impl Axis, size: usize, step: usize) -> Tensor {
+        let axis = fit(resolve_axis("unfold", axis.signed(), self.rank()));
+        Tensor::apply(Unfold { axis, size, step }, &[self])
+    }
+
+    /// A new axis of extent 1 before axis `axis`, or behind the last with -1.
+    #[track_caller]
+    pub fn unsqueeze(&self, axis: impl Axis) -> Tensor {
         let mut shape = self.shape().to_vec();
-        assert!(axis <= shape.len(), "unsqueeze: axis {axis} of a tensor of shape {}", self.shape());
-        shape.insert(axis, 1);
+        shape.insert(fit(resolve_axis("unsqueeze", axis.signed(), self.rank() + 1)), 1);
         self.reshape(shape)
     }
 
     /// Without axis `axis`, whose extent must be 1.
     #[track_caller]
-    pub fn squeeze(&self, axis: usize) -> Tensor {
+    pub fn squeeze(&self, axis: impl Axis) -> Tensor {
         let mut shape = self.shape().to_vec();
-        assert!(shape.get(axis) == Some(&1), "squeeze: axis {axis} of shape {} is not 1", self.shape());
+        let axis = fit(resolve_axis("squeeze", axis.signed(), self.rank()));
+        assert!(shape[axis] == 1, "squeeze: axis {axis} of shape {} is not 1", self.shape());
         shape.remove(axis);
         self.reshape(shape)
     }

@@ -16,6 +16,7 @@ pub mod elementwise;
 pub mod gather;
 pub mod gru;
 pub mod im2col;
+pub mod iota;
 pub mod lstm;
 pub mod matmul;
 pub mod norm;

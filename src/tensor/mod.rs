@@ -20,5 +20,5 @@ pub use op::{
     AnyLowering, AnyOp, Backward, BlockFn, Entry, Lowering, Meta, NoGrad, Op, Scalar, ScalarOf, ViewMap, Vjp,
 };
 pub use sample::{Input, Sample, Tolerance};
-pub use shape::{Layout, Shape};
+pub use shape::{Axis, Layout, Shape};
 pub use storage::{Storage, Value};

@@ -96,6 +96,28 @@ impl From<usize> for Shape {
     }
 }
 
+/// A number of an axis: from 0 on, or from the end where negative.
+pub trait Axis: Copy {
+    /// The number with its sign.
+    fn signed(self) -> isize;
+}
+
+impl Axis for usize {
+    fn signed(self) -> isize {
+        self as isize
+    }
+}
+impl Axis for isize {
+    fn signed(self) -> isize {
+        self
+    }
+}
+impl Axis for i32 {
+    fn signed(self) -> isize {
+        self as isize
+    }
+}
+
 /// Where the elements of a view lie in the buffer below it: element `i` is at `offset + sum(i[a] * strides[a])`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Layout {
