@@ -33,6 +33,8 @@ fn run(case: &Case) -> Vec<Tensor> {
         "index_add" => x.index_add(axis(), &index(), other(), 0.5),
         "index_copy" => x.index_copy(axis(), &index(), other()),
         "index_fill" => x.index_fill(axis(), &index(), -3.0f32),
+        "embedding" => x.embedding(&index(), Some(0)),
+        "embedding_by_frequency" => x.embedding_by_frequency(&index(), None),
         "take" => x.take(&index()),
         "take_along_dim" => x.take_along_dim(&index(), axis()),
         "gather_nd" => x.gather_nd(&index(), case.size("batch")),

@@ -31,6 +31,7 @@ fn run(case: &Case) -> Vec<Tensor> {
         "max" => both(x.max_with_index(axis())),
         "min" => both(x.min_with_index(axis())),
         "median" => both(x.median(axis())),
+        "mode" => both(x.mode(axis())),
         "cummax" => both(x.cummax(axis())),
         "cummin" => both(x.cummin(axis())),
         "kthvalue" => both(x.kthvalue(case.size("k"), axis())),
@@ -68,6 +69,19 @@ fn kept_axes_and_whole_numbers() -> Result<()> {
     let (values, positions) = whole.min_with_index(1);
     assert_eq!((values.to_vec::<i32>()?, positions.to_vec::<u32>()?), (vec![-7, 2], vec![1, 0]));
     assert_eq!(whole.cumprod(1).to_vec::<i32>()?, [3, -21, 2, 4]);
+    Ok(())
+}
+
+#[test]
+fn truth_values_and_numbers_without_axes() -> Result<()> {
+    let device = Device::cpu();
+    let truth = Tensor::from_slice(&device, &[1u32, 0, 1, 1], [2, 2])?.cast(wgrad::DType::Bool);
+    assert_eq!(truth.sum(&[1]).to_vec::<u32>()?, [1, 2]);
+    assert_eq!((truth.min(&[1]).dtype(), truth.min(&[1]).to_vec::<u32>()?), (wgrad::DType::Bool, vec![0, 1]));
+    assert_eq!(truth.prod(&[1]).to_vec::<u32>()?, [0, 1]);
+    let one = Tensor::from_slice(&device, &[3f32], [])?;
+    assert_eq!((one.sum(&[0]).item()?, one.mean(&[-1]).item()?, one.norm(&[0], 2.0).item()?), (3., 3., 3.));
+    assert_eq!((one.cumsum(0).item()?, one.max_with_index(-1).0.item()?, one.median(0).0.item()?), (3., 3., 3.));
     Ok(())
 }
 

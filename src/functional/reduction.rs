@@ -61,6 +61,8 @@ pairs! {
 /// The reduced axes, counted from 0, each once.
 #[track_caller]
 fn resolved(x: &Tensor, axes: &[isize]) -> Vec<usize> {
+    // A number of rank 0 may be reduced over its only axis, as in PyTorch, though it has none.
+    let axes = if x.rank() == 0 && matches!(axes, [0 | -1]) { &[] } else { axes };
     let mut all: Vec<usize> = axes.iter().map(|&a| fit(resolve_axis("reduce", a, x.rank()))).collect();
     all.sort_unstable();
     assert!(
@@ -273,6 +275,31 @@ impl Tensor {
             let (largest, first) = self.max_with_index(axis);
             at = Tensor::select(&largest.isnan(), &first, &at);
         }
+        (self.chosen(axis, &at), at)
+    }
+
+    /// The most frequent element along `axis`, of several the smallest, and the position of its last occurrence; the axis is
+    /// gone. NaN is not equal to itself, so it occurs once at most.
+    ///
+    /// # Panics
+    /// If the axis does not exist or has no elements.
+    #[track_caller]
+    pub fn mode(&self, axis: isize) -> (Tensor, Tensor) {
+        let order = self.argsort(axis, false);
+        if self.rank() == 0 {
+            return (self.clone(), order);
+        }
+        let along = fit(resolve_axis("mode", axis, self.rank()));
+        let n = self.shape()[along];
+        assert!(n > 0, "mode: axis {along} of shape {} has no elements", self.shape());
+        let sorted = self.in_order(axis, &order);
+        // How far each element is from the start of its run of equal ones: its place, less that of the last new one.
+        let place = Tensor::full(self.device(), self.shape(), 1u32).cumsum_exclusive(axis);
+        let is_new = sorted.narrow(along, 1, n - 1).equal(&sorted.narrow(along, 0, n - 1)).logical_not();
+        let is_new = before(&is_new, along, 1, 1.0);
+        let start = Tensor::select(&is_new, &place, &Tensor::scalar(self.device(), 0u32)).cummax(axis).0;
+        let longest = place.sub(&start).argmax(&[axis]);
+        let at = order.chosen(axis, &longest);
         (self.chosen(axis, &at), at)
     }
 

@@ -266,4 +266,23 @@ impl Tensor {
         let is_padding = index.equal(&row).reshape(shape);
         Tensor::select(&is_padding, &rows.detach(), &rows)
     }
+
+    /// [`Tensor::embedding`] whose gradient is divided, row by row, by how often the row was read: PyTorch's
+    /// `scale_grad_by_freq`.
+    ///
+    /// # Panics
+    /// If the table has no axes or the indices are no whole numbers.
+    #[track_caller]
+    pub fn embedding_by_frequency(&self, index: &Tensor, padding: Option<u32>) -> Tensor {
+        let rows = self.embedding(index, padding);
+        let (zeros, ones) = (Tensor::full(self.device(), self.shape()[0], 0u32), Tensor::full(self.device(), 1, 1u32));
+        let flat = index.reshape(index.elements());
+        let add = Scatter { axis: 0, kind: ScatterKind::Add };
+        let count = Tensor::apply(add, &[&zeros, &flat, &ones.broadcast_to(flat.shape())]).index_select(0, index);
+        let mut shape = index.shape().to_vec();
+        shape.resize(rows.rank(), 1);
+        // The second term is 0, and carries the slope.
+        let still = rows.detach();
+        &still + &(&(&rows - &still) / &count.cast(DType::F32).reshape(shape))
+    }
 }

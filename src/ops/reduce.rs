@@ -439,7 +439,8 @@ macro_rules! reductions {
 }
 
 reductions! {
-    /// The sum over `axes`, which disappear: `[n, c, h, w].sum(&[0, 2, 3])` is `[c]`. The sum of nothing is 0.
+    /// The sum over `axes`, which disappear: `[n, c, h, w].sum(&[0, 2, 3])` is `[c]`. The sum of nothing is 0,
+    /// whole numbers wrap, and truth values are counted as `u32`.
     sum sum_keep Sum;
     /// The largest element over `axes`, which disappear; NaN if one is NaN. Equal ones share the gradient.
     max max_keep Max;
@@ -454,6 +455,11 @@ impl Tensor {
     /// If an axis does not exist or is named twice, if the type does not fit, or if there is no largest of no elements.
     #[track_caller]
     pub fn try_reduce(&self, kind: ReduceKind, axes: &[isize], keep: bool) -> Result<Tensor, ShapeError> {
+        if self.dtype() == DType::Bool {
+            // Truth values are counted; the largest of them is whether any holds.
+            let y = self.cast(DType::U32).try_reduce(kind, axes, keep)?;
+            return Ok(if kind == ReduceKind::Sum { y } else { y.cast(DType::Bool) });
+        }
         let axes = self.resolve_axes("reduce", axes)?;
         Ok(Tensor::try_apply(Reduce { kind, axes, keep }, &[self])?.swap_remove(0))
     }
@@ -514,12 +520,17 @@ impl Tensor {
 
     /// What each element contributes to a mean over `axes`, which exist.
     fn share(&self, axes: &[isize]) -> f32 {
+        if self.rank() == 0 {
+            return 1.0;
+        }
         let extent = |a: isize| self.shape()[a.rem_euclid(self.rank() as isize) as usize];
         (1.0 / axes.iter().map(|&a| extent(a)).product::<usize>() as f64) as f32
     }
 
     /// The axes, rising, counted from 0.
     fn resolve_axes(&self, op: &str, axes: &[isize]) -> Result<Vec<usize>, ShapeError> {
+        // A number of rank 0 may be reduced over its only axis, as in PyTorch, though it has none.
+        let axes = if self.rank() == 0 && matches!(axes, [0 | -1]) { &[] } else { axes };
         let mut resolved = axes.iter().map(|&a| resolve_axis(op, a, self.rank())).collect::<Result<Vec<_>, _>>()?;
         resolved.sort_unstable();
         Ok(resolved)
