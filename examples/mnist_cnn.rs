@@ -11,7 +11,7 @@ use clap::Parser;
 use common::{OptimizerOptions, Session};
 use wgrad::data::{Images, mnist};
 use wgrad::nn::{
-    Conv2d, Dropout, Flatten, Init, Linear, MaxPool2d, Module, Parameters, Pass, Relu, Scheme, Sequential,
+    Conv2d, Dropout, Flatten, Init, Linear, MaxPool2d, Module, Normalize, Parameters, Pass, Relu, Sequential,
 };
 use wgrad::ops::{Conv2dOptions, Padding, Pool2dOptions};
 use wgrad::train::picture::Picture;
@@ -33,9 +33,9 @@ struct Options {
     common: common::Options,
     #[command(flatten)]
     optimizer: OptimizerOptions,
-    /// Where the weights start: pytorch (uniform, by fan-in) or tutorial (normal with deviation 0.1, biases 0.1)
-    #[arg(long, default_value = "pytorch")]
-    init: String,
+    /// Bring the pixels to mean 0 and deviation 1 over the training set: the first layer learns faster
+    #[arg(long)]
+    standardize: bool,
     /// Test every so many steps
     #[arg(long)]
     test_every: Option<u64>,
@@ -48,14 +48,6 @@ struct Options {
 }
 
 // ---------------------------------------------------------------------------------------------------- the networks
-
-fn scheme(name: &str) -> Result<Scheme> {
-    match name {
-        "pytorch" => Ok(Scheme::FanIn),
-        "tutorial" => Ok(Scheme::TruncatedNormal { deviation: 0.1, bias: 0.1 }),
-        _ => Err(Error::argument(format!("unknown initialisation {name:?}"), "use pytorch or tutorial")),
-    }
-}
 
 /// A network that maps images `[n, 1, 28, 28]` to logits `[n, 10]`.
 fn network(name: &str, init: &mut Init) -> Result<Sequential> {
@@ -85,12 +77,15 @@ fn run(options: &Options) -> Result<()> {
     let common = &options.common;
     let device = Device::named(&common.device)?;
     let (steps, batch) = (common.steps.unwrap_or(500), common.batch.unwrap_or(50));
-    let mut init = Init::new(&device, common.seed).scheme(scheme(&options.init)?);
-    let model = network(&options.model, &mut init)?;
+    let mut model = network(&options.model, &mut Init::new(&device, common.seed))?;
     let optimizer = options.optimizer.build(common.lr)?;
     let mut session = Session::start(&format!("{} on handwritten digits", options.model), common)?;
     let mut csv = common::csv(options.log.as_deref())?;
     let data = mnist::auto(common.data.as_deref())?;
+    if options.standardize {
+        let (mean, deviation) = data.train.channel_statistics();
+        model = Sequential::new().then(Normalize::new(&device, &mean, &deviation)?).then(model);
+    }
     println!("{} with {} parameters on {device}\n{}", options.model, model.count_parameters(), data.source);
 
     let task = Supervised::classifier(model, optimizer, &device, &data.train, batch, common.seed)?;

@@ -289,3 +289,50 @@ fn dropout_drops_in_training_only_and_keeps_the_mean() {
         assert!(panic_of(|| Dropout::new(p)).contains("probability"));
     }
 }
+
+#[test]
+fn weights_start_where_the_scheme_says() {
+    use wgrad::nn::Scheme;
+    let device = Device::cpu();
+    let deviation = |scheme: Scheme| {
+        let mut init = Init::new(&device, 5).scheme(scheme);
+        let layer = wgrad::nn::Conv2d::new(&mut init, 16, 64, [5, 5], Default::default()).unwrap();
+        let w: Vec<f32> = layer.named_parameters()[0].1.get().to_vec().unwrap();
+        let b: Vec<f32> = layer.named_parameters()[1].1.get().to_vec().unwrap();
+        let mean = w.iter().sum::<f32>() / w.len() as f32;
+        let variance = w.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / w.len() as f32;
+        let largest = w.iter().fold(0f32, |m, x| m.max(x.abs()));
+        (mean, variance.sqrt(), largest, b)
+    };
+    // fan_in is 16 * 25 = 400, fan_out 64 * 25 = 1600; the deviation of a uniform number is its bound / sqrt(3).
+    let (mean, d, largest, _) = deviation(Scheme::FanIn);
+    assert!(mean.abs() < 1e-3 && (d - 0.05 / 3f32.sqrt()).abs() < 3e-4 && largest <= 0.05, "{mean} {d} {largest}");
+    let (_, d, _, bias) = deviation(Scheme::KaimingNormal);
+    assert!((d - (2.0f32 / 400.0).sqrt()).abs() < 1e-3 && bias.iter().all(|&b| b == 0.0), "{d}");
+    let (_, d, _, _) = deviation(Scheme::XavierUniform);
+    assert!((d - (2.0f32 / 2000.0).sqrt()).abs() < 5e-4, "{d}");
+    // Cut at two deviations a normal variable keeps 0.8796 of its own.
+    let (_, d, largest, bias) = deviation(Scheme::TruncatedNormal { deviation: 0.1, bias: 0.1 });
+    assert!((d - 0.08796).abs() < 1e-3 && largest <= 0.2 && bias.iter().all(|&b| b == 0.1), "{d} {largest}");
+}
+
+#[test]
+fn normalize_centres_each_channel() {
+    use wgrad::nn::Normalize;
+    let device = Device::cpu();
+    let set = wgrad::data::Images {
+        pixels: vec![1., 3., 5., 5., 5., 7., 5., 5.],
+        labels: vec![0, 1],
+        shape: [2, 1, 2],
+        classes: 2,
+    };
+    let (mean, deviation) = set.channel_statistics();
+    assert_eq!((mean[0], mean[1], deviation[1]), (4.0, 5.0, 0.0));
+    assert!((deviation[0] - 5f32.sqrt()).abs() < 1e-6);
+    let x = Tensor::from_slice(&device, &set.pixels, [2, 2, 1, 2]).unwrap();
+    let y = Normalize::new(&device, &mean, &deviation).unwrap().forward(&x, &mut Pass::eval()).to_vec::<f32>().unwrap();
+    let s = 5f32.sqrt();
+    for (got, want) in y.iter().zip([-3. / s, -1. / s, 0., 0., 1. / s, 3. / s, 0., 0.]) {
+        assert!((got - want).abs() < 1e-6, "{y:?}");
+    }
+}

@@ -72,6 +72,21 @@ impl Images {
         (pixels, labels)
     }
 
+    /// Mean and standard deviation of the pixels of each channel, over all pictures.
+    pub fn channel_statistics(&self) -> (Vec<f32>, Vec<f32>) {
+        let plane = (self.shape[1] * self.shape[2]).max(1);
+        let count = (self.len() * plane).max(1) as f64;
+        let (mut sums, mut squares) = (vec![0f64; self.shape[0]], vec![0f64; self.shape[0]]);
+        for (i, plane) in self.pixels.chunks(plane).enumerate() {
+            let c = i % self.shape[0];
+            sums[c] += plane.iter().map(|&x| x as f64).sum::<f64>();
+            squares[c] += plane.iter().map(|&x| x as f64 * x as f64).sum::<f64>();
+        }
+        let deviation = |(sum, square): (&f64, f64)| (square / count - (sum / count).powi(2)).max(0.0).sqrt() as f32;
+        let deviations = sums.iter().zip(squares).map(deviation).collect();
+        (sums.iter().map(|s| (s / count) as f32).collect(), deviations)
+    }
+
     /// An endless supply of shuffled batches of `batch` indices; see [`Batches`].
     ///
     /// # Errors

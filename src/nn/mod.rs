@@ -44,6 +44,7 @@ mod gradcheck;
 mod init;
 mod linear;
 mod norm;
+mod normalize;
 mod param;
 mod pool;
 mod recurrent;
@@ -65,6 +66,7 @@ pub use gradcheck::gradcheck;
 pub use init::{Init, Scheme};
 pub use linear::Linear;
 pub use norm::{GroupNorm, InstanceNorm1d, InstanceNorm2d, LayerNorm, LocalResponseNorm, RmsNorm};
+pub use normalize::Normalize;
 pub use param::{Param, Parameters};
 pub use pool::{
     AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, AvgPool3d,
