@@ -10,6 +10,9 @@
 const HYPER = 12u;
 const BLOCK = 64u;
 
+// Neighbours that one invocation updates: where loads are dear, the numbers of the rule are loaded once for several.
+override EACH: u32 = 1u;
+
 struct Params {
     n: u32,
 }
@@ -25,26 +28,41 @@ var<immediate> p: Params;
 @group(0) @binding(6) var<storage, read_write> b: array<f32>;
 @group(0) @binding(7) var<storage, read_write> c: array<f32>;
 
-struct Element {
-    live: bool,
-    i: u32,
-    h: u32,      // where the numbers of its rule start, behind the two decays
-    kept: f32,   // the parameter, decayed
-    g: f32,      // its gradient, scaled, with the L2 penalty's
+// What one invocation updates: elements of one block.
+struct Span {
+    first: u32,
+    end: u32,
+    scale: f32,
+    l2: f32,
+    beside: f32,
+    h: array<f32, 10>,  // the numbers of the rule behind the two decays
 }
 
-fn element(group: vec3<u32>, groups: vec3<u32>, local: u32) -> Element {
-    var e: Element;
-    e.i = flat_index(group, groups, local);
-    e.live = e.i < p.n;
-    if (e.live) {
-        let row = group_of[e.i / BLOCK] * HYPER;
-        let old = parameter[e.i];
-        e.h = row + 2u;
-        e.g = scale[0] * gradient[e.i] + hyper[row] * old;
-        e.kept = old - hyper[row + 1u] * old;
+fn span(group: vec3<u32>, groups: vec3<u32>, local: u32) -> Span {
+    var s: Span;
+    s.first = flat_index(group, groups, local) * EACH;
+    s.end = min(s.first + EACH, p.n);
+    if (s.first < p.n) {
+        let row = group_of[s.first / BLOCK] * HYPER;
+        s.scale = scale[0];
+        s.l2 = hyper[row];
+        s.beside = hyper[row + 1u];
+        s.h = array(
+            hyper[row + 2u], hyper[row + 3u], hyper[row + 4u], hyper[row + 5u], hyper[row + 6u],
+            hyper[row + 7u], hyper[row + 8u], hyper[row + 9u], hyper[row + 10u], hyper[row + 11u],
+        );
     }
-    return e;
+    return s;
+}
+
+struct Element {
+    kept: f32,  // the parameter, decayed
+    g: f32,     // its gradient, scaled, with the L2 penalty's
+}
+
+fn element(s: Span, i: u32) -> Element {
+    let old = parameter[i];
+    return Element(old - s.beside * old, s.scale * gradient[i] + s.l2 * old);
 }
 
 @compute @workgroup_size(WG)
@@ -53,11 +71,11 @@ fn sgd(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let e = element(group, groups, local);
-    if (!e.live) {
-        return;
+    let s = span(group, groups, local);
+    for (var i = s.first; i < s.end; i++) {
+        let e = element(s, i);
+        parameter[i] = e.kept - s.h[0] * e.g;
     }
-    parameter[e.i] = e.kept - hyper[e.h] * e.g;
 }
 
 @compute @workgroup_size(WG)
@@ -66,13 +84,13 @@ fn momentum(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let e = element(group, groups, local);
-    if (!e.live) {
-        return;
+    let s = span(group, groups, local);
+    for (var i = s.first; i < s.end; i++) {
+        let e = element(s, i);
+        let buffer = s.h[1] * a[i] + s.h[2] * e.g;
+        a[i] = buffer;
+        parameter[i] = e.kept - s.h[0] * (s.h[3] * e.g + s.h[4] * buffer);
     }
-    let buffer = hyper[e.h + 1u] * a[e.i] + hyper[e.h + 2u] * e.g;
-    a[e.i] = buffer;
-    parameter[e.i] = e.kept - hyper[e.h] * (hyper[e.h + 3u] * e.g + hyper[e.h + 4u] * buffer);
 }
 
 @compute @workgroup_size(WG)
@@ -81,13 +99,13 @@ fn adagrad(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let e = element(group, groups, local);
-    if (!e.live) {
-        return;
+    let s = span(group, groups, local);
+    for (var i = s.first; i < s.end; i++) {
+        let e = element(s, i);
+        let sum = a[i] + e.g * e.g;
+        a[i] = sum;
+        parameter[i] = e.kept - s.h[0] * e.g / (sqrt(sum) + s.h[1]);
     }
-    let sum = a[e.i] + e.g * e.g;
-    a[e.i] = sum;
-    parameter[e.i] = e.kept - hyper[e.h] * e.g / (sqrt(sum) + hyper[e.h + 1u]);
 }
 
 @compute @workgroup_size(WG)
@@ -96,31 +114,31 @@ fn adadelta(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let e = element(group, groups, local);
-    if (!e.live) {
-        return;
+    let s = span(group, groups, local);
+    for (var i = s.first; i < s.end; i++) {
+        let e = element(s, i);
+        let rho = s.h[1];
+        let rest = s.h[2];
+        let epsilon = s.h[3];
+        let square = rho * a[i] + rest * e.g * e.g;
+        let moved = b[i];
+        let delta = sqrt(moved + epsilon) / sqrt(square + epsilon) * e.g;
+        a[i] = square;
+        b[i] = rho * moved + rest * delta * delta;
+        parameter[i] = e.kept - s.h[0] * delta;
     }
-    let rho = hyper[e.h + 1u];
-    let rest = hyper[e.h + 2u];
-    let epsilon = hyper[e.h + 3u];
-    let square = rho * a[e.i] + rest * e.g * e.g;
-    let moved = b[e.i];
-    let delta = sqrt(moved + epsilon) / sqrt(square + epsilon) * e.g;
-    a[e.i] = square;
-    b[e.i] = rho * moved + rest * delta * delta;
-    parameter[e.i] = e.kept - hyper[e.h] * delta;
 }
 
 // The running mean of the squared gradient, kept in a.
-fn mean_square(e: Element) -> f32 {
-    let square = hyper[e.h + 1u] * a[e.i] + hyper[e.h + 2u] * e.g * e.g;
-    a[e.i] = square;
+fn mean_square(s: Span, i: u32, g: f32) -> f32 {
+    let square = s.h[1] * a[i] + s.h[2] * g * g;
+    a[i] = square;
     return square;
 }
 
 // The gradient over the root of that, which is less the square of `mean` in a group that is centered.
-fn normed(e: Element, square: f32, mean: f32) -> f32 {
-    return e.g / (sqrt(square - hyper[e.h + 5u] * mean * mean) + hyper[e.h + 3u]);
+fn normed(s: Span, g: f32, square: f32, mean: f32) -> f32 {
+    return g / (sqrt(square - s.h[5] * mean * mean) + s.h[3]);
 }
 
 @compute @workgroup_size(WG)
@@ -129,11 +147,11 @@ fn rmsprop(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let e = element(group, groups, local);
-    if (!e.live) {
-        return;
+    let s = span(group, groups, local);
+    for (var i = s.first; i < s.end; i++) {
+        let e = element(s, i);
+        parameter[i] = e.kept - s.h[0] * normed(s, e.g, mean_square(s, i, e.g), 0.0);
     }
-    parameter[e.i] = e.kept - hyper[e.h] * normed(e, mean_square(e), 0.0);
 }
 
 @compute @workgroup_size(WG)
@@ -142,13 +160,13 @@ fn rmsprop_momentum(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let e = element(group, groups, local);
-    if (!e.live) {
-        return;
+    let s = span(group, groups, local);
+    for (var i = s.first; i < s.end; i++) {
+        let e = element(s, i);
+        let buffer = s.h[4] * b[i] + normed(s, e.g, mean_square(s, i, e.g), 0.0);
+        b[i] = buffer;
+        parameter[i] = e.kept - s.h[0] * buffer;
     }
-    let buffer = hyper[e.h + 4u] * b[e.i] + normed(e, mean_square(e), 0.0);
-    b[e.i] = buffer;
-    parameter[e.i] = e.kept - hyper[e.h] * buffer;
 }
 
 @compute @workgroup_size(WG)
@@ -157,13 +175,13 @@ fn rmsprop_centered(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let e = element(group, groups, local);
-    if (!e.live) {
-        return;
+    let s = span(group, groups, local);
+    for (var i = s.first; i < s.end; i++) {
+        let e = element(s, i);
+        let mean = s.h[1] * b[i] + s.h[2] * e.g;
+        b[i] = mean;
+        parameter[i] = e.kept - s.h[0] * normed(s, e.g, mean_square(s, i, e.g), mean);
     }
-    let mean = hyper[e.h + 1u] * b[e.i] + hyper[e.h + 2u] * e.g;
-    b[e.i] = mean;
-    parameter[e.i] = e.kept - hyper[e.h] * normed(e, mean_square(e), mean);
 }
 
 @compute @workgroup_size(WG)
@@ -172,28 +190,28 @@ fn rmsprop_centered_momentum(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let e = element(group, groups, local);
-    if (!e.live) {
-        return;
+    let s = span(group, groups, local);
+    for (var i = s.first; i < s.end; i++) {
+        let e = element(s, i);
+        let mean = s.h[1] * b[i] + s.h[2] * e.g;
+        b[i] = mean;
+        let buffer = s.h[4] * c[i] + normed(s, e.g, mean_square(s, i, e.g), mean);
+        c[i] = buffer;
+        parameter[i] = e.kept - s.h[0] * buffer;
     }
-    let mean = hyper[e.h + 1u] * b[e.i] + hyper[e.h + 2u] * e.g;
-    b[e.i] = mean;
-    let buffer = hyper[e.h + 4u] * c[e.i] + normed(e, mean_square(e), mean);
-    c[e.i] = buffer;
-    parameter[e.i] = e.kept - hyper[e.h] * buffer;
 }
 
 // The two moments of Adam, kept in a and b.
-fn moments(e: Element) -> vec2<f32> {
-    let m = hyper[e.h + 1u] * a[e.i] + hyper[e.h + 2u] * e.g;
-    let v = hyper[e.h + 3u] * b[e.i] + hyper[e.h + 4u] * e.g * e.g;
-    a[e.i] = m;
-    b[e.i] = v;
+fn moments(s: Span, i: u32, g: f32) -> vec2<f32> {
+    let m = s.h[1] * a[i] + s.h[2] * g;
+    let v = s.h[3] * b[i] + s.h[4] * g * g;
+    a[i] = m;
+    b[i] = v;
     return vec2(m, v);
 }
 
-fn adam_step(e: Element, m: f32, v: f32) -> f32 {
-    return (hyper[e.h] * m + hyper[e.h + 7u] * e.g) / (sqrt(v) * hyper[e.h + 5u] + hyper[e.h + 6u]);
+fn adam_step(s: Span, g: f32, m: f32, v: f32) -> f32 {
+    return (s.h[0] * m + s.h[7] * g) / (sqrt(v) * s.h[5] + s.h[6]);
 }
 
 @compute @workgroup_size(WG)
@@ -202,12 +220,12 @@ fn adam(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let e = element(group, groups, local);
-    if (!e.live) {
-        return;
+    let s = span(group, groups, local);
+    for (var i = s.first; i < s.end; i++) {
+        let e = element(s, i);
+        let moment = moments(s, i, e.g);
+        parameter[i] = e.kept - adam_step(s, e.g, moment.x, moment.y);
     }
-    let moment = moments(e);
-    parameter[e.i] = e.kept - adam_step(e, moment.x, moment.y);
 }
 
 @compute @workgroup_size(WG)
@@ -216,14 +234,14 @@ fn amsgrad(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let e = element(group, groups, local);
-    if (!e.live) {
-        return;
+    let s = span(group, groups, local);
+    for (var i = s.first; i < s.end; i++) {
+        let e = element(s, i);
+        let moment = moments(s, i, e.g);
+        let largest = max(c[i], moment.y);
+        c[i] = largest;
+        parameter[i] = e.kept - adam_step(s, e.g, moment.x, select(moment.y, largest, s.h[8] != 0.0));
     }
-    let moment = moments(e);
-    let largest = max(c[e.i], moment.y);
-    c[e.i] = largest;
-    parameter[e.i] = e.kept - adam_step(e, moment.x, select(moment.y, largest, hyper[e.h + 8u] != 0.0));
 }
 
 @compute @workgroup_size(WG)
@@ -232,15 +250,15 @@ fn adamax(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let e = element(group, groups, local);
-    if (!e.live) {
-        return;
+    let s = span(group, groups, local);
+    for (var i = s.first; i < s.end; i++) {
+        let e = element(s, i);
+        let m = s.h[1] * a[i] + s.h[2] * e.g;
+        let largest = max(s.h[3] * b[i], abs(e.g) + s.h[4]);
+        a[i] = m;
+        b[i] = largest;
+        parameter[i] = e.kept - s.h[0] * m / largest;
     }
-    let m = hyper[e.h + 1u] * a[e.i] + hyper[e.h + 2u] * e.g;
-    let largest = max(hyper[e.h + 3u] * b[e.i], abs(e.g) + hyper[e.h + 4u]);
-    a[e.i] = m;
-    b[e.i] = largest;
-    parameter[e.i] = e.kept - hyper[e.h] * m / largest;
 }
 
 @compute @workgroup_size(WG)
@@ -249,14 +267,14 @@ fn asgd(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let e = element(group, groups, local);
-    if (!e.live) {
-        return;
+    let s = span(group, groups, local);
+    for (var i = s.first; i < s.end; i++) {
+        let e = element(s, i);
+        let moved = e.kept - s.h[0] * e.g;
+        let mean = a[i];
+        a[i] = mean + s.h[1] * (moved - mean);
+        parameter[i] = moved;
     }
-    let moved = e.kept - hyper[e.h] * e.g;
-    let mean = a[e.i];
-    a[e.i] = mean + hyper[e.h + 1u] * (moved - mean);
-    parameter[e.i] = moved;
 }
 
 @compute @workgroup_size(WG)
@@ -265,15 +283,15 @@ fn rprop(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let e = element(group, groups, local);
-    if (!e.live) {
-        return;
+    let s = span(group, groups, local);
+    for (var i = s.first; i < s.end; i++) {
+        let e = element(s, i);
+        let turn = e.g * a[i];
+        let factor = select(select(1.0, s.h[1], turn > 0.0), s.h[0], turn < 0.0);
+        let size = clamp(b[i] * factor, s.h[2], s.h[3]);
+        let g = select(e.g, 0.0, turn < 0.0);
+        a[i] = g;
+        b[i] = size;
+        parameter[i] = e.kept - sign(g) * size;
     }
-    let turn = e.g * a[e.i];
-    let factor = select(select(1.0, hyper[e.h + 1u], turn > 0.0), hyper[e.h], turn < 0.0);
-    let size = clamp(b[e.i] * factor, hyper[e.h + 2u], hyper[e.h + 3u]);
-    let g = select(e.g, 0.0, turn < 0.0);
-    a[e.i] = g;
-    b[e.i] = size;
-    parameter[e.i] = e.kept - sign(g) * size;
 }

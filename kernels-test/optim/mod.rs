@@ -4,7 +4,8 @@ mod schedule;
 mod trajectory;
 
 use wgrad::nn::{Init, Linear, Module, Param, Parameters, Pass, Sequential, Tanh};
-use wgrad::optim::{Adagrad, Adam, Optimizer, OptimizerState, ReduceOnPlateau, RmsProp, Rprop, Sgd};
+use wgrad::optim::Sequential as Sequence;
+use wgrad::optim::{Adagrad, Adam, LinearFactor, Optimizer, OptimizerState, ReduceOnPlateau, RmsProp, Rprop, Sgd};
 use wgrad::{Device, Tensor};
 
 use crate::registry::software;
@@ -119,12 +120,13 @@ fn a_state_that_does_not_fit_is_refused() {
 fn a_plateau_is_part_of_the_state() {
     let device = Device::cpu();
     let plateau = ReduceOnPlateau::new(0.1).patience(0);
-    let (mut net, mut sgd) = (net(&device), Sgd::scheduled(plateau.clone()));
+    let warm = || Sequence::new(LinearFactor::warm_up(0.1, 1));
+    let (mut net, mut sgd) = (net(&device), Sgd::scheduled(warm().then(1, plateau.clone())));
     train(&mut net, &mut sgd, 0..1);
     [1.0, 1.0].iter().for_each(|&metric| plateau.observe(metric));
     assert!((sgd.rate() - 0.01).abs() < 1e-12);
     let state = sgd.state().unwrap();
-    let mut fresh = Sgd::scheduled(ReduceOnPlateau::new(0.1).patience(0));
+    let mut fresh = Sgd::scheduled(warm().then(1, ReduceOnPlateau::new(0.1).patience(0)));
     fresh.load_state(&mut net, &state).unwrap();
     assert_eq!((fresh.rate(), fresh.steps()), (sgd.rate(), 1));
 }

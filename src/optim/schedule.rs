@@ -442,6 +442,10 @@ impl Sequential {
         self
     }
 
+    fn parts(&self) -> impl Iterator<Item = &dyn Schedule> {
+        std::iter::once(&*self.first).chain(self.rest.iter().map(|(_, schedule)| &**schedule))
+    }
+
     fn at(&self, step: u64) -> (&dyn Schedule, u64) {
         let found = self.rest.iter().rev().find(|(milestone, _)| *milestone <= step);
         found.map_or((&*self.first, step), |(milestone, schedule)| (&**schedule, step - milestone))
@@ -456,6 +460,12 @@ impl Schedule for Sequential {
     fn momentum(&self, step: u64) -> Option<f64> {
         let (schedule, step) = self.at(step);
         schedule.momentum(step)
+    }
+    fn state(&self) -> Vec<(String, f64)> {
+        state_of(self.parts())
+    }
+    fn load_state(&self, state: &[(String, f64)]) {
+        load_into(self.parts(), state);
     }
 }
 
@@ -481,6 +491,28 @@ impl Chained {
 impl Schedule for Chained {
     fn rate(&self, step: u64) -> f64 {
         self.factors.iter().fold(self.initial, |rate, factor| rate * factor.rate(step))
+    }
+    fn state(&self) -> Vec<(String, f64)> {
+        state_of(self.factors.iter().map(|factor| &**factor))
+    }
+    fn load_state(&self, state: &[(String, f64)]) {
+        load_into(self.factors.iter().map(|factor| &**factor), state);
+    }
+}
+
+/// The states of parts, by their number.
+fn state_of<'a>(parts: impl Iterator<Item = &'a dyn Schedule>) -> Vec<(String, f64)> {
+    let named = |(i, part): (usize, &dyn Schedule)| {
+        part.state().into_iter().map(|(name, x)| (format!("{i}.{name}"), x)).collect::<Vec<_>>()
+    };
+    parts.enumerate().flat_map(named).collect()
+}
+
+fn load_into<'a>(parts: impl Iterator<Item = &'a dyn Schedule>, state: &[(String, f64)]) {
+    for (i, part) in parts.enumerate() {
+        let prefix = format!("{i}.");
+        let mine = state.iter().filter_map(|(name, x)| Some((name.strip_prefix(&prefix)?.to_string(), *x)));
+        part.load_state(&mine.collect::<Vec<_>>());
     }
 }
 
