@@ -69,6 +69,7 @@ fn call(name: &str, options: &Json, inputs: &[Tensor]) -> Tensor {
         "margin_ranking_loss" => x.margin_ranking_loss(y, &inputs[2], get("margin", 0.0), r),
         "soft_margin_loss" => x.soft_margin_loss(y, r),
         "multi_margin_loss" => x.multi_margin_loss(y, get("p", 1.0), get("margin", 1.0), third, r),
+        "multilabel_margin_loss" => x.multilabel_margin_loss(y, r),
         "multilabel_soft_margin_loss" => x.multilabel_soft_margin_loss(y, third, r),
         "cosine_embedding_loss" => x.cosine_embedding_loss(y, &inputs[2], get("margin", 0.0), r),
         "cosine_similarity" => x.cosine_similarity(y, get("axis", 1.0) as isize, 1e-8),

@@ -361,6 +361,29 @@ impl Tensor {
         })
     }
 
+    /// `sum max(0, 1 - x[j] + x[i]) / classes` over the classes `j` that a row of labels names and all `i` that it does not,
+    /// of `[n, classes]` or `[classes]`: PyTorch's `multilabel_margin_loss`. Labels are `i32` of the shape of the scores; a
+    /// row's end at the first that is below 0.
+    ///
+    /// # Panics
+    /// If the shapes or types do not fit.
+    #[track_caller]
+    pub fn multilabel_margin_loss(&self, labels: &Tensor, reduction: Reduction) -> Tensor {
+        let axis = class_axis(self);
+        let classes = self.shape()[axis];
+        let zero = Tensor::scalar(labels.device(), 0i32);
+        let ended = labels.less(&zero).cast(DType::F32).cumsum(axis as isize).gt(0f32);
+        let named = 1.0 - &ended.cast(DType::F32);
+        let labels = Tensor::select(&ended, &zero, labels);
+        // Along the last two axes: what is named, and all classes.
+        let hits = labels.one_hot(classes).cast(DType::F32);
+        let others = 1.0 - &(&hits * &named.unsqueeze(axis + 1)).max_keep(&[axis as isize]);
+        let chosen = self.gather(axis as isize, &labels).unsqueeze(axis + 1);
+        let over = (1.0 - &(&chosen - &self.unsqueeze(axis))).clamp_min(0.0);
+        let counted = &(&over * &named.unsqueeze(axis + 1)) * &others;
+        reduction.of(&(&counted.sum(&[axis as isize, axis as isize + 1]) * (1.0 / classes as f32)))
+    }
+
     /// The mean over the classes, the last axis, of `-(t ln s(x) + (1 - t) ln(1 - s(x)))` with the classes' weights:
     /// PyTorch's `multilabel_soft_margin_loss`.
     #[track_caller]
