@@ -336,3 +336,20 @@ fn normalize_centres_each_channel() {
         assert!((got - want).abs() < 1e-6, "{y:?}");
     }
 }
+
+#[test]
+fn activations_hold_pytorchs_numbers() -> wgrad::Result<()> {
+    use wgrad::nn::{Elu, Glu, Hardtanh, LeakyRelu, Prelu, Softmax, Threshold};
+    let device = Device::cpu();
+    let x = Tensor::from_slice(&device, &[-2f32, 0.5], [1, 2])?;
+    let of = |layer: &dyn Module| layer.forward(&x, &mut Pass::eval()).to_vec::<f32>();
+    assert_eq!(of(&LeakyRelu::default())?, [-0.02, 0.5]);
+    assert_eq!(of(&Elu(2.0))?, [2.0 * ((-2f64).exp_m1() as f32), 0.5]);
+    assert_eq!(of(&Hardtanh::default())?, [-1.0, 0.5]);
+    assert_eq!(of(&Threshold(1.0, 7.0))?, [7.0, 7.0]);
+    assert_eq!(of(&Glu::default())?, x.glu(1).to_vec::<f32>()?);
+    assert_eq!(of(&Softmax(0))?, [1.0, 1.0]);
+    let prelu = Prelu::new(&mut Init::new(&device, 0), 2)?;
+    assert_eq!((of(&prelu)?, prelu.count_parameters()), (vec![-0.5, 0.5], 2));
+    Ok(())
+}

@@ -142,6 +142,33 @@ fn values_and_slopes_are_pytorchs() {
 }
 
 #[test]
+fn gamma_and_its_logarithmic_slope() {
+    let fixture: Value = serde_json::from_str(include_str!("../fixtures/functional.json")).unwrap();
+    let at = numbers(&fixture["g"]);
+    for device in [software(), Device::cpu()] {
+        for (name, f) in [("lgamma", Tensor::lgamma as fn(&Tensor) -> Tensor), ("digamma", Tensor::digamma)] {
+            let x = Tensor::from_slice(&device, &at, at.len()).unwrap().into_leaf(true).unwrap();
+            let y = f(&x);
+            let near = |what: &str, want: &Value, got: Vec<f32>| {
+                for ((x, w), g) in at.iter().zip(numbers(want)).zip(got) {
+                    assert!(
+                        (w - g).abs() <= 1e-5 * w.abs().max(1.0),
+                        "{what} of {x} on {device} is {g}, should be {w}"
+                    );
+                }
+            };
+            near(name, &fixture["gamma"][name]["y"], y.to_vec().unwrap());
+            let slope = grad(&y.sum_all(), &[&x]).swap_remove(0);
+            near(&format!("the slope of {name}"), &fixture["gamma"][name]["d"][0], slope.to_vec().unwrap());
+        }
+        let edges = Tensor::from_slice(&device, &[0.0, -0.0, -1.0, f32::INFINITY], 4).unwrap();
+        assert_eq!(edges.lgamma().to_vec::<f32>().unwrap(), [f32::INFINITY; 4], "on {device}");
+        let slopes = edges.digamma().to_vec::<f32>().unwrap();
+        assert!(slopes[0] == f32::NEG_INFINITY && slopes[1] == f32::INFINITY && slopes[2].is_nan(), "{slopes:?}");
+    }
+}
+
+#[test]
 fn a_line_is_exact_at_both_ends() {
     for d in [software(), Device::cpu()] {
         let t = |v: &[f32]| Tensor::from_slice(&d, v, v.len()).unwrap().into_leaf(true).unwrap();

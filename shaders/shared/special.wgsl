@@ -445,6 +445,17 @@ fn floor_div(a: f32, b: f32) -> f32 {
     return select(select(whole, whole + 1.0, quotient - whole > 0.5), with_sign(0.0, a * b), quotient == 0.0);
 }
 
+// A float toward 0, at most the largest and at least the smallest number there is; NaN is 0.
+fn whole_i32(x: f32) -> i32 {
+    let value = select(i32(clamp(x, -2147483648.0, 2147483520.0)), 2147483647, x >= 2147483648.0);
+    return select(value, 0, is_nan(x));
+}
+
+fn whole_u32(x: f32) -> u32 {
+    let value = select(u32(clamp(x, 0.0, 4294967040.0)), 4294967295u, x >= 4294967296.0);
+    return select(value, 0u, is_nan(x));
+}
+
 fn floor_div_i32(a: i32, b: i32) -> i32 {
     let quotient = a / b;
     return select(quotient, quotient - 1, b != 0 && a % b != 0 && (a < 0) != (b < 0));

@@ -1,6 +1,11 @@
 //! Arithmetic made of smaller steps.
 
-use crate::tensor::{DType, Tensor};
+use crate::error::fit;
+use crate::ops::reduce::resolve_axis;
+use crate::tensor::{Axis, DType, Tensor};
+
+/// From here on Stirling's series for Gamma has all digits of a float.
+const SHIFT: usize = 6;
 
 impl Tensor {
     /// x^exponent, as IEEE 754 has it; whole numbers take a whole exponent. Small powers are products and roots.
@@ -106,6 +111,74 @@ impl Tensor {
     pub fn logaddexp2(&self, other: &Tensor) -> Tensor {
         let natural = (self * std::f32::consts::LN_2).logaddexp(&(other * std::f32::consts::LN_2));
         natural * std::f32::consts::LOG2_E
+    }
+
+    /// x 2^exponent
+    #[track_caller]
+    pub fn ldexp(&self, exponent: &Tensor) -> Tensor {
+        self * &exponent.cast(DType::F32).exp2()
+    }
+
+    /// The differences of neighbours along an axis, `n` times over.
+    #[track_caller]
+    pub fn diff(&self, n: usize, axis: impl Axis) -> Tensor {
+        let axis = fit(resolve_axis("diff", axis.signed(), self.rank()));
+        (0..n).fold(self.clone(), |x, _| {
+            let len = x.shape()[axis].saturating_sub(1);
+            let (low, high) = (x.narrow(axis, 0, len), x.narrow(axis, x.shape()[axis] - len, len));
+            if x.dtype() == DType::Bool { high.not_equal(&low) } else { high - low }
+        })
+    }
+
+    /// log |Gamma(x)|
+    #[track_caller]
+    pub fn lgamma(&self) -> Tensor {
+        // Below 1/2 by reflection: Gamma(x) Gamma(1 - x) = pi / sin(pi x).
+        let (low, x) = self.reflected();
+        let (short, far) = (x.lt(SHIFT as f32), x.clone());
+        // x (x + 1) .. is what Gamma grows by from x to where Stirling's series is good.
+        let near = far.masked_fill(&short.bitwise_not(), 1.0);
+        let grown = (1..SHIFT).fold(near.clone(), |product, k| &product * &(&near + k as f32));
+        let z = Tensor::select(&short, &(&x + SHIFT as f32), &x);
+        let r = z.reciprocal();
+        let s = r.square();
+        let series = &r * &(&(&(&s * (1.0 / 1260.0) - 1.0 / 360.0) * &s) + 1.0 / 12.0);
+        let stirling = &(&(&z - 0.5) * &(z.ln() - 1.0)) + &(series + 0.418_938_54);
+        let value = Tensor::select(&short, &(&stirling - &grown.ln()), &stirling);
+        let turned = (&self.distance_to_whole() * std::f32::consts::PI).sin().abs();
+        let value = Tensor::select(&low, &(std::f32::consts::PI / &turned).ln().sub(&value), &value);
+        value.masked_fill(&self.isinf(), f32::INFINITY)
+    }
+
+    /// The slope of [`Tensor::lgamma`].
+    #[track_caller]
+    pub fn digamma(&self) -> Tensor {
+        let (low, x) = self.reflected();
+        let short = x.lt(SHIFT as f32);
+        let near = x.masked_fill(&short.bitwise_not(), 1.0);
+        let grown = (1..SHIFT).fold(near.reciprocal(), |sum, k| &sum + &(&near + k as f32).reciprocal());
+        let z = Tensor::select(&short, &(&x + SHIFT as f32), &x);
+        let s = z.square().reciprocal();
+        let series = &s * &(&(&(&s * (1.0 / 252.0) - 1.0 / 120.0) * &s) + 1.0 / 12.0);
+        let far = &(&z.ln() - &(&z.reciprocal() * 0.5)) - &series;
+        let value = Tensor::select(&short, &(&far - &grown), &far);
+        let turned = (&self.distance_to_whole() * std::f32::consts::PI).tan();
+        let value = Tensor::select(&low, &(&value - &(std::f32::consts::PI / &turned)), &value);
+        // No slope has a limit at the negative whole numbers; at 0 it has one from each side.
+        let value = value.masked_fill(&low.bitwise_and(&turned.eq(0.0)), f32::NAN);
+        Tensor::select(&self.eq(0.0), &self.reciprocal().neg(), &value)
+    }
+
+    /// Whether x is below 1/2, and the one of x and 1 - x that is not.
+    fn reflected(&self) -> (Tensor, Tensor) {
+        let low = self.lt(0.5);
+        let x = Tensor::select(&low, &(1.0 - self), self);
+        (low, x)
+    }
+
+    /// x - round(x), and 1/2 where x is not below 1/2.
+    fn distance_to_whole(&self) -> Tensor {
+        (self - &self.round()).masked_fill(&self.ge(0.5), 0.5)
     }
 
     /// 0 below 0, 1 above, `values` at 0; 0 for NaN.

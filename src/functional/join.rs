@@ -3,7 +3,8 @@
 use super::shape::refuse;
 use crate::error::fit;
 use crate::ops::reduce::resolve_axis;
-use crate::tensor::{Axis, Tensor};
+use crate::ops::view::Embed;
+use crate::tensor::{Axis, DType, Tensor};
 
 fn concat(tensors: &[Tensor], axis: isize) -> Tensor {
     Tensor::concat(&tensors.iter().collect::<Vec<_>>(), axis)
@@ -132,5 +133,46 @@ impl Tensor {
             if xy && shape.len() > 1 { grid.transpose(0, 1) } else { grid }
         };
         rows.iter().enumerate().map(axis).collect()
+    }
+
+    /// This tensor with `src` at every `steps[a]`-th place of each axis from `starts[a]` on.
+    #[track_caller]
+    fn overwritten(&self, src: &Tensor, starts: Vec<usize>, steps: Vec<isize>) -> Tensor {
+        let op = Embed { shape: self.shape().clone(), starts, steps };
+        let taken = Tensor::apply(op.clone(), &[&src.detach().ones_like()]).cast(DType::Bool);
+        Tensor::select(&taken, &Tensor::apply(op, &[src]), self)
+    }
+
+    /// This tensor with `src` in place of what [`Tensor::slice_axis`] would take out.
+    #[track_caller]
+    pub fn slice_scatter(
+        &self,
+        src: &Tensor,
+        axis: impl Axis,
+        start: Option<isize>,
+        end: Option<isize>,
+        step: usize,
+    ) -> Tensor {
+        let axis = fit(resolve_axis("slice_scatter", axis.signed(), self.rank()));
+        let part = self.slice_axis(axis, start, end, step as isize);
+        if part.shape() != src.shape() {
+            refuse("slice_scatter", format!("{} in place of {}; they must be equal", src.shape(), part.shape()));
+        }
+        if part.elements() == 0 {
+            return self.clone();
+        }
+        let n = self.shape()[axis] as isize;
+        let first = start.map_or(0, |i| if i < 0 { i.saturating_add(n) } else { i }).clamp(0, n);
+        let (mut starts, mut steps) = (vec![0; self.rank()], vec![1; self.rank()]);
+        (starts[axis], steps[axis]) = (first as usize, step as isize);
+        self.overwritten(src, starts, steps)
+    }
+
+    /// This tensor with `src` in place of entry `index` of an axis.
+    #[track_caller]
+    pub fn select_scatter(&self, src: &Tensor, axis: impl Axis, index: isize) -> Tensor {
+        let axis = fit(resolve_axis("select_scatter", axis.signed(), self.rank()));
+        let end = if index == -1 { None } else { Some(index + 1) };
+        self.slice_scatter(&src.unsqueeze(axis), axis, Some(index), end, 1)
     }
 }

@@ -324,4 +324,10 @@ impl Tensor {
         let ends = places.iter().map(|&p| Some(p)).chain(std::iter::once(None));
         starts.zip(ends).map(|(start, end)| self.slice_axis(axis, start, end, 1)).collect()
     }
+
+    /// The elements as one row.
+    #[track_caller]
+    pub fn ravel(&self) -> Tensor {
+        self.reshape([self.elements()])
+    }
 }

@@ -51,7 +51,11 @@ mod recurrent;
 mod recurrent_cell;
 mod sequential;
 
-pub use activation::{Relu, Sigmoid, Tanh};
+pub use activation::{
+    Celu, Elu, Gelu, GeluTanh, Glu, Hardshrink, Hardsigmoid, Hardswish, Hardtanh, LeakyRelu, LogSigmoid, LogSoftmax,
+    Mish, Prelu, Relu, Relu6, Selu, Sigmoid, Silu, Softmax, Softplus, Softshrink, Softsign, Tanh, Tanhshrink,
+    Threshold,
+};
 pub use attention::{MultiheadAttention, TransformerEncoderLayer};
 pub use batch_norm::{BatchNorm1d, BatchNorm2d, BatchNorm3d};
 pub use buffer::Buffer;
