@@ -15,6 +15,7 @@ mod nn;
 mod ops;
 mod optim;
 mod plan;
+mod profile;
 mod registry;
 mod rooms;
 mod shaders;

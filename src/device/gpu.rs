@@ -65,7 +65,7 @@ impl Gpu {
             wanted |= wgpu::Features::IMMEDIATES;
         }
         if !options.portable {
-            wanted |= wgpu::Features::SUBGROUP;
+            wanted |= wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
         }
         let features = chosen.features() & wanted;
         let limits = if options.portable { wgpu::Limits::default() } else { chosen.limits() };
@@ -146,6 +146,11 @@ impl Gpu {
     /// Whether kernel parameters travel as immediates.
     pub fn has_immediates(&self) -> bool {
         self.features.contains(wgpu::Features::IMMEDIATES)
+    }
+
+    /// Whether it can say how long a pass took.
+    pub fn has_timestamps(&self) -> bool {
+        self.features.contains(wgpu::Features::TIMESTAMP_QUERY)
     }
 
     /// The counters.

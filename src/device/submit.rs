@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::counters::Tally;
 use super::{ALIGN, Buffer, Gpu, Pipeline};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A range of a buffer, bound to a kernel.
 #[derive(Debug, Clone)]
@@ -56,10 +56,67 @@ impl Gpu {
     /// A fault of the device.
     pub fn submit(&self, launches: &[Encoded]) -> Result<()> {
         self.check()?;
-        let ring = if self.has_immediates() { None } else { self.upload_params(launches)? };
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        self.encode(&mut encoder, launches, None)?;
+        self.queue.submit([encoder.finish()]);
+        self.check()
+    }
+
+    /// Runs the launches in order, waits for them, and says how many seconds they took: by the clock of the device where
+    /// it has one, else by that of the host, submission and all.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub fn submit_timed(&self, launches: &[Encoded]) -> Result<f64> {
+        self.wait()?;
+        let start = std::time::Instant::now();
+        if !self.has_timestamps() {
+            self.submit(launches)?;
+            self.wait()?;
+            return Ok(start.elapsed().as_secs_f64());
+        }
+        let clock = self.device.create_query_set(&wgpu::QuerySetDescriptor {
+            label: None,
+            ty: wgpu::QueryType::Timestamp,
+            count: 2,
+        });
+        let buffer = |usage| {
+            let (label, mapped_at_creation) = (None, false);
+            self.device.create_buffer(&wgpu::BufferDescriptor { label, size: 16, usage, mapped_at_creation })
+        };
+        let resolved = buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC);
+        let staging = buffer(wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        self.encode(&mut encoder, launches, Some(&clock))?;
+        encoder.resolve_query_set(&clock, 0..2, &resolved, 0);
+        encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, 16);
+        self.queue.submit([encoder.finish()]);
+        staging.map_async(wgpu::MapMode::Read, .., |_| {});
+        self.wait()?;
+        let host = start.elapsed().as_secs_f64();
+        let range = staging.get_mapped_range(..).map_err(|e| Error::Gpu(e.to_string()))?;
+        let ticks: [u64; 2] = bytemuck::pod_read_unaligned(&range[..16]);
+        let seconds = ticks[1].wrapping_sub(ticks[0]) as f64 * self.queue.get_timestamp_period() as f64 * 1e-9;
+        // A clock that stands still or runs backwards is none.
+        Ok(if seconds > 0.0 && seconds <= host { seconds } else { host })
+    }
+
+    fn encode(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        launches: &[Encoded],
+        clock: Option<&wgpu::QuerySet>,
+    ) -> Result<()> {
+        let ring = if self.has_immediates() { None } else { self.upload_params(launches)? };
         {
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                label: None,
+                timestamp_writes: clock.map(|query_set| wgpu::ComputePassTimestampWrites {
+                    query_set,
+                    beginning_of_pass_write_index: Some(0),
+                    end_of_pass_write_index: Some(1),
+                }),
+            });
             let mut bytes = 0;
             let mut at = 0;
             for launch in launches {
@@ -85,8 +142,7 @@ impl Gpu {
         }
         Tally::add(&self.tally().dispatches, launches.len() as u64);
         Tally::add(&self.tally().submissions, 1);
-        self.queue.submit([encoder.finish()]);
-        self.check()
+        Ok(())
     }
 
     /// Fills a buffer with zeros.

@@ -25,6 +25,8 @@ pub(super) trait Backend {
     fn words(&mut self, base: Base) -> Result<Vec<u32>>;
     /// Runs a step.
     fn run(&mut self, step: usize) -> Result<()>;
+    /// Runs a step to its end, and says how many seconds it took.
+    fn time(&mut self, step: usize) -> Result<f64>;
     /// The kernels of a step.
     fn shaders(&self, step: usize) -> Vec<Shader>;
 }

@@ -7,10 +7,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Instant;
 
 use rayon::prelude::*;
 
-use super::check::{Backend, Inspect};
+use super::check::Backend;
 use super::fuse::{Base, Fused, Instruction, Limits, Operand, Program, Step, fuse};
 use super::trace::Graph;
 use super::walk::Walk;
@@ -62,15 +63,17 @@ impl CpuPlan {
         run.results()
     }
 
-    /// The same, each step compared with double precision.
-    pub fn run_checked(
+    /// The same, with every step in the hands of `walk`.
+    pub fn run_stepwise(
         &self,
+        graph: &Graph,
         storages: Vec<Storage>,
         scalars: &[u32],
-        inspect: &Inspect,
+        tally: &Tally,
+        walk: impl FnOnce(&Program, &mut dyn Backend) -> Result<()>,
     ) -> Result<Vec<(usize, Vec<Value>)>> {
-        let mut run = self.begin(inspect.graph, storages, scalars, inspect.device.tally());
-        inspect.run(&self.program, scalars, &mut run)?;
+        let mut run = self.begin(graph, storages, scalars, tally);
+        walk(&self.program, &mut run)?;
         Ok(run.results())
     }
 
@@ -147,6 +150,12 @@ impl Backend for Run<'_> {
     fn run(&mut self, step: usize) -> Result<()> {
         self.step(step);
         Ok(())
+    }
+
+    fn time(&mut self, step: usize) -> Result<f64> {
+        let start = Instant::now();
+        self.step(step);
+        Ok(start.elapsed().as_secs_f64())
     }
 
     fn shaders(&self, _: usize) -> Vec<Shader> {

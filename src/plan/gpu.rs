@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::check::{Backend, Inspect};
+use super::check::Backend;
 use super::fuse::{Base, Fused, Instruction, Limits, Operand, Program, Step, fuse};
 use super::memory::{self, Memory};
 use super::trace::{Graph, LeafKind};
@@ -126,20 +126,20 @@ impl GpuPlan {
 
     pub fn run(&self, gpu: &Gpu, storages: &[Storage], scalars: &[u32]) -> Result<Vec<(usize, Vec<Value>)>> {
         let buffers = self.buffers(gpu, storages, scalars)?;
-        self.submit(gpu, &buffers, scalars, &self.launches)?;
+        self.submit(&buffers, scalars, &self.launches, |encoded| gpu.submit(encoded))?;
         Ok(self.results(&buffers))
     }
 
-    /// The same, one step at a time, each compared with the CPU.
-    pub fn run_checked(
+    /// The same, with every step in the hands of `walk`.
+    pub fn run_stepwise(
         &self,
         gpu: &Gpu,
         storages: &[Storage],
         scalars: &[u32],
-        inspect: &Inspect,
+        walk: impl FnOnce(&Program, &mut dyn Backend) -> Result<()>,
     ) -> Result<Vec<(usize, Vec<Value>)>> {
         let buffers = self.buffers(gpu, storages, scalars)?;
-        inspect.run(&self.program, scalars, &mut Stepwise { plan: self, gpu, buffers: &buffers, scalars })?;
+        walk(&self.program, &mut Stepwise { plan: self, gpu, buffers: &buffers, scalars })?;
         Ok(self.results(&buffers))
     }
 
@@ -166,7 +166,14 @@ impl GpuPlan {
             .collect()
     }
 
-    fn submit(&self, gpu: &Gpu, buffers: &[Option<Arc<Buffer>>], scalars: &[u32], launches: &[Ready]) -> Result<()> {
+    /// Hands the launches, complete with memory and numbers, to `run`.
+    fn submit<R: Default>(
+        &self,
+        buffers: &[Option<Arc<Buffer>>],
+        scalars: &[u32],
+        launches: &[Ready],
+        run: impl FnOnce(&[Encoded]) -> Result<R>,
+    ) -> Result<R> {
         let mut bindings = Vec::with_capacity(launches.iter().map(|l| l.bindings.len()).sum());
         let mut params = Vec::new();
         for launch in launches {
@@ -194,7 +201,7 @@ impl GpuPlan {
                 Encoded { pipeline: &launch.pipeline, bindings: mine, params, groups: launch.groups }
             })
             .collect();
-        if encoded.is_empty() { Ok(()) } else { gpu.submit(&encoded) }
+        if encoded.is_empty() { Ok(R::default()) } else { run(&encoded) }
     }
 
     fn results(&self, buffers: &[Option<Arc<Buffer>>]) -> Vec<(usize, Vec<Value>)> {
@@ -238,7 +245,11 @@ impl Backend for Stepwise<'_> {
     }
 
     fn run(&mut self, step: usize) -> Result<()> {
-        self.plan.submit(self.gpu, self.buffers, self.scalars, self.launches(step))
+        self.plan.submit(self.buffers, self.scalars, self.launches(step), |encoded| self.gpu.submit(encoded))
+    }
+
+    fn time(&mut self, step: usize) -> Result<f64> {
+        self.plan.submit(self.buffers, self.scalars, self.launches(step), |encoded| self.gpu.submit_timed(encoded))
     }
 
     fn shaders(&self, step: usize) -> Vec<Shader> {

@@ -11,6 +11,7 @@ mod fuse;
 mod gpu;
 mod memory;
 mod oracle;
+pub mod profile;
 mod trace;
 mod value;
 mod walk;
@@ -29,7 +30,10 @@ use trace::{Graph, Traced, trace};
 
 /// The plans of a device.
 #[derive(Default)]
-struct Plans(Mutex<HashMap<u64, Vec<Arc<Plan>>>>);
+struct Plans {
+    kept: Mutex<HashMap<u64, Vec<Arc<Plan>>>>,
+    profiler: profile::Profiler,
+}
 
 struct Plan {
     graph: Graph,
@@ -66,11 +70,15 @@ pub(crate) fn eval_donating(tensors: &[&Tensor], donors: &[&Tensor]) -> Result<(
     let plan = plan_of(&device, &traced)?;
     let Traced { nodes, storages, scalars, given, .. } = traced;
     let inspect = check::Inspect { device: &device, graph: &plan.graph, sites: &nodes, check: device.check()? };
+    let profiler = &device.attached(Plans::default).profiler;
+    let stepwise = inspect.check != Check::Off || profiler.is_on();
+    let walk = |program: &fuse::Program, backend: &mut dyn check::Backend| match inspect.check {
+        Check::Off => profiler.run(program, &plan.graph, &nodes, backend),
+        _ => inspect.run(program, &scalars, backend),
+    };
     let results = match (&plan.body, device.kind()) {
-        (Body::Gpu(body), Kind::Gpu(gpu)) if inspect.check != Check::Off => {
-            body.run_checked(gpu, &storages, &scalars, &inspect)?
-        }
-        (Body::Cpu(body), _) if inspect.check != Check::Off => body.run_checked(storages, &scalars, &inspect)?,
+        (Body::Gpu(body), Kind::Gpu(gpu)) if stepwise => body.run_stepwise(gpu, &storages, &scalars, walk)?,
+        (Body::Cpu(body), _) if stepwise => body.run_stepwise(&plan.graph, storages, &scalars, device.tally(), walk)?,
         (Body::Gpu(body), Kind::Gpu(gpu)) => body.run(gpu, &storages, &scalars)?,
         (Body::Cpu(body), _) => body.run(&plan.graph, storages, &scalars, device.tally()),
         (Body::Oracle, _) => oracle::run(&plan.graph, &storages, &scalars),
@@ -108,7 +116,7 @@ fn plan_of(device: &Device, traced: &Traced) -> Result<Arc<Plan>> {
     let found = |plans: &HashMap<u64, Vec<Arc<Plan>>>| {
         plans.get(&key).and_then(|same| same.iter().find(|p| p.graph == traced.graph).cloned())
     };
-    if let Some(plan) = found(&plans.0.lock().unwrap_or_else(|e| e.into_inner())) {
+    if let Some(plan) = found(&plans.kept.lock().unwrap_or_else(|e| e.into_inner())) {
         return Ok(plan);
     }
     // The graph of the trace goes into the plan; the caller only needs what varies.
@@ -120,7 +128,7 @@ fn plan_of(device: &Device, traced: &Traced) -> Result<Arc<Plan>> {
     };
     Tally::add(&device.tally().plans, 1);
     let plan = Arc::new(Plan { graph, body });
-    let mut kept = plans.0.lock().unwrap_or_else(|e| e.into_inner());
+    let mut kept = plans.kept.lock().unwrap_or_else(|e| e.into_inner());
     if kept.len() >= MOST_PLANS {
         kept.clear();
     }
