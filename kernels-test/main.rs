@@ -7,6 +7,8 @@ mod buffers;
 mod check;
 mod cli;
 mod data;
+mod dqn;
+mod env;
 mod functional;
 mod fuzz;
 mod launches;

@@ -22,6 +22,7 @@
 pub mod autodiff;
 pub mod data;
 pub mod device;
+pub mod env;
 pub mod error;
 pub mod functional;
 pub mod nn;

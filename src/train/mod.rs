@@ -23,10 +23,14 @@
 //! # Ok::<(), wgrad::Error>(())
 //! ```
 
+pub mod bandits;
+pub mod dqn;
 mod log;
+pub mod planning;
 mod run;
 mod state;
 mod supervised;
+pub mod tabular;
 mod window;
 
 #[cfg(feature = "checkpoint")]

@@ -83,6 +83,13 @@ impl Goal {
         };
         better.then_some(value)
     }
+
+    fn met(&self, figures: &[(String, f64)], enough: f64) -> bool {
+        match self {
+            Goal::Least(name) => find(figures, name).is_some_and(|value| value <= enough),
+            Goal::Most(name) => find(figures, name).is_some_and(|value| value >= enough),
+        }
+    }
 }
 
 /// How a run ended.
@@ -100,6 +107,8 @@ pub struct Outcome {
     pub stopped: bool,
     /// Whether the validation had not improved for too long.
     pub stale: bool,
+    /// Whether a validation was as good as was asked for.
+    pub met: bool,
     /// Wall time in seconds.
     pub seconds: f64,
 }
@@ -128,6 +137,7 @@ pub struct Loop<'a, T: Task> {
     log_every: u64,
     validate_every: Option<u64>,
     goal: Goal,
+    enough: Option<f64>,
     patience: Option<u64>,
     stop: Arc<AtomicBool>,
     settings: Vec<(String, String)>,
@@ -154,6 +164,7 @@ impl<'a, T: Task> Loop<'a, T> {
             log_every: 100,
             validate_every: None,
             goal: Goal::Least("loss".into()),
+            enough: None,
             patience: None,
             stop: Arc::default(),
             settings: Vec::new(),
@@ -179,6 +190,12 @@ impl<'a, T: Task> Loop<'a, T> {
     /// Which validation is the best: that of the least loss, unless told otherwise.
     pub fn goal(mut self, goal: Goal) -> Self {
         self.goal = goal;
+        self
+    }
+
+    /// Ends the run when a validation is as good as this.
+    pub fn enough(mut self, value: f64) -> Self {
+        self.enough = Some(value);
         self
     }
 
@@ -230,7 +247,7 @@ impl<'a, T: Task> Loop<'a, T> {
         let (begun, first) = (Instant::now(), at.step);
         let mut window = Window::new();
         let mut saved = at.step;
-        while at.step < self.steps && !outcome.stopped && !outcome.stale {
+        while at.step < self.steps && !outcome.stopped && !outcome.stale && !outcome.met {
             window.add(at.step + 1, 1.0, &task.step()?)?;
             at.step += 1;
             let per_second = (at.step - first) as f64 / begun.elapsed().as_secs_f64();
@@ -254,8 +271,9 @@ impl<'a, T: Task> Loop<'a, T> {
                     self.save_best(&at, task)?;
                 }
                 outcome.stale = self.patience.is_some_and(|patience| at.stale >= patience);
+                outcome.met = self.enough.is_some_and(|enough| self.goal.met(&outcome.validation, enough));
             }
-            if self.save_due(at.step, last || outcome.stale) && saved != at.step {
+            if self.save_due(at.step, last || outcome.stale || outcome.met) && saved != at.step {
                 self.save(&at, &progress, task)?;
                 saved = at.step;
             }

@@ -1,0 +1,280 @@
+//! Deep Q-learning: a cart-pole held up by a network 4-60-2, or a game like Pong learned from its pixels.
+//!
+//! With no option it solves `CartPole-v1` (a mean return of at least 475 of 500 over 100 greedy episodes) in about half a minute on one
+//! CPU core; `--limit 200` is `CartPole-v0`. `--task pong` beats the scripted opponent. Every weight that a run prints a figure for
+//! is the one that did best in a validation, and the figure is of episodes that no validation saw.
+
+mod common;
+
+use clap::Parser;
+use common::Session;
+use wgrad::env::pong::{PongOptions, SIZE};
+use wgrad::env::{CartPole, Env, Pong, cartpole, draw::Canvas, observation_shape};
+use wgrad::nn::{Init, Parameters, Sequential};
+use wgrad::optim::Adam;
+use wgrad::train::dqn::{
+    Agent, AgentOptions, Cost, Dqn, DqnOptions, Epsilon, Keep, Replay, Scale, Size, conv, evaluate, mlp,
+};
+use wgrad::train::picture::{Picture, save_gif};
+use wgrad::train::{Goal, Loop, Outcome};
+use wgrad::{Device, Error, Result, Shape, Tensor};
+
+#[derive(Parser)]
+#[command(about = "Learns to act by deep Q-learning", args_override_self = true)]
+struct Options {
+    #[command(flatten)]
+    common: common::Options,
+    /// cartpole or pong
+    #[arg(long, default_value = "cartpole")]
+    task: String,
+    /// Steps after which an episode of the cart-pole ends: 200 is v0, 500 is v1
+    #[arg(long, default_value_t = 500)]
+    limit: usize,
+    /// The network for pong: small, or full (that of Mnih et al., 2015)
+    #[arg(long, default_value = "small")]
+    network: String,
+    /// Let the slow network choose the next action as well, as the first DQN did
+    #[arg(long)]
+    single: bool,
+    /// Learn the value of a state and the advantages of its actions apart
+    #[arg(long)]
+    dueling: bool,
+    /// The cost of an error: squared or huber; without it squared for the cart-pole, huber for pong
+    #[arg(long)]
+    cost: Option<String>,
+    /// What a reward is worth a step later
+    #[arg(long, default_value_t = 0.99)]
+    discount: f32,
+    /// Environments played side by side
+    #[arg(long)]
+    lanes: Option<usize>,
+    /// Frames to remember
+    #[arg(long)]
+    memory: Option<usize>,
+    /// Steps of learning between two copies to the slow network
+    #[arg(long)]
+    target_every: Option<u64>,
+    /// Steps played over which the chance of a random action falls from 1 to 0.05
+    #[arg(long)]
+    explore: Option<u64>,
+    /// Validate every so many steps; the run ends when a validation is good enough
+    #[arg(long)]
+    test_every: Option<u64>,
+    /// Episodes of the final test
+    #[arg(long)]
+    tests: Option<usize>,
+    /// How fast pong's opponent moves, in pixels per frame; the agent moves 2
+    #[arg(long, default_value_t = 1.1)]
+    opponent: f64,
+    /// Fail unless the mean return of the final test reaches this
+    #[arg(long)]
+    expect: Option<f32>,
+}
+
+/// What the tasks differ in.
+struct Setup<E> {
+    make: Box<dyn Fn(u64) -> E>,
+    stack: usize,
+    keep: Keep,
+    cost: Cost,
+    steps: u64,
+    batch: usize,
+    rate: f64,
+    lanes: usize,
+    memory: usize,
+    warmup: u64,
+    target_every: u64,
+    explore: u64,
+    ahead: usize,
+    test_every: u64,
+    validations: usize,
+    tests: usize,
+    enough: f64,
+}
+
+fn main() -> std::process::ExitCode {
+    let options = Options::parse();
+    common::exit(match &*options.task {
+        "cartpole" => cart_pole(&options),
+        "pong" => pong(&options),
+        name => Err(Error::argument(format!("unknown task {name:?}"), "use cartpole or pong")),
+    })
+}
+
+fn cart_pole(options: &Options) -> Result<()> {
+    let limit = options.limit;
+    if limit == 0 {
+        return Err(Error::argument("--limit 0", "use 200 (v0) or 500 (v1)"));
+    }
+    let setup = Setup {
+        make: Box::new(move |seed| CartPole::new(limit, seed)),
+        stack: 1,
+        keep: Keep::Floats,
+        cost: Cost::Squared,
+        steps: 20_000,
+        batch: 64,
+        rate: 1e-3,
+        lanes: 4,
+        memory: 50_000,
+        warmup: 1000,
+        target_every: 250,
+        explore: 10_000,
+        ahead: 1,
+        test_every: 250,
+        validations: 30,
+        tests: 100,
+        enough: 0.99 * limit as f64,
+    };
+    let dueling = options.dueling;
+    let network = |init: &mut Init| {
+        Ok(Sequential::new().then(Scale::new(init, &cartpole::SCALE)?).then(mlp(init, 4, 60, 2, dueling)?))
+    };
+    let agent = train(options, setup, network)?;
+    println!("\nQ of upright carts at rest in the middle, but for the pole:");
+    println!("{:>8} {:>9} {:>9}   push", "angle", "Q(left)", "Q(right)");
+    for degrees in [-10, -5, -2, 0, 2, 5, 10] {
+        let state = [0.0, 0.0, f64::from(degrees).to_radians() as f32, 0.0];
+        let q = agent.values(&Tensor::from_slice(agent.device(), &state, [1, 4])?).to_vec::<f32>()?;
+        println!("{degrees:>4} deg {:9.2} {:9.2}   {}", q[0], q[1], if q[1] > q[0] { "right" } else { "left" });
+    }
+    Ok(())
+}
+
+fn pong(options: &Options) -> Result<()> {
+    let size = match &*options.network {
+        "small" => Size::Small,
+        "full" => Size::Full,
+        name => return Err(Error::argument(format!("unknown network {name:?}"), "use small or full")),
+    };
+    let game = PongOptions { opponent: options.opponent, ..PongOptions::default() };
+    let setup = Setup {
+        make: Box::new(move |seed| Pong::new(game, seed)),
+        stack: 4,
+        keep: Keep::Bytes,
+        cost: Cost::Huber,
+        steps: 20_000,
+        batch: 32,
+        rate: 5e-4,
+        lanes: 8,
+        memory: 40_000,
+        warmup: 2000,
+        target_every: 500,
+        explore: 40_000,
+        ahead: 3,
+        test_every: 1000,
+        validations: 10,
+        tests: 50,
+        enough: 4.5,
+    };
+    let (shape, dueling) = (Shape::from([4, SIZE, SIZE]), options.dueling);
+    train(options, setup, |init| conv(init, &shape, size, 3, dueling)).map(drop)
+}
+
+// ------------------------------------------------------------------------------------------------------ the training
+
+fn train<E: Env>(
+    options: &Options,
+    setup: Setup<E>,
+    network: impl Fn(&mut Init) -> Result<Sequential>,
+) -> Result<Dqn<Sequential>> {
+    let common = &options.common;
+    let device = Device::named(&common.device)?;
+    let (steps, batch) = (common.steps.unwrap_or(setup.steps), common.batch.unwrap_or(setup.batch));
+    let (lanes, memory) = (options.lanes.unwrap_or(setup.lanes), options.memory.unwrap_or(setup.memory));
+    let tests = options.tests.unwrap_or(setup.tests);
+    for (name, count) in [("batch", batch), ("lanes", lanes), ("tests", tests)] {
+        if count == 0 {
+            return Err(Error::argument(format!("--{name} 0"), "use at least 1"));
+        }
+    }
+    if !(0.0..=1.0).contains(&options.discount) {
+        return Err(Error::argument(format!("--discount {}", options.discount), "use a number from 0 to 1"));
+    }
+    let cost = match options.cost.as_deref() {
+        None => setup.cost,
+        Some("squared") => Cost::Squared,
+        Some("huber") => Cost::Huber,
+        Some(name) => return Err(Error::argument(format!("unknown cost {name:?}"), "use squared or huber")),
+    };
+    let mut session = Session::start(&format!("Deep Q-learning, {}", options.task), common)?;
+
+    let mut init = Init::new(&device, common.seed);
+    let (online, target) = (network(&mut init)?, network(&mut init)?);
+    println!("{} with {} parameters on {device}", options.task, online.count_parameters());
+    let target_every = options.target_every.unwrap_or(setup.target_every);
+    let rules = DqnOptions { double: !options.single, cost, target_every };
+    let dqn = Dqn::new(online, target, Box::new(Adam::new(common.lr.unwrap_or(setup.rate))), rules)?;
+    // Seeds of practice, of validation and of the test never meet.
+    let many =
+        |first: u64, count: usize| (0..count as u64).map(|k| (setup.make)((common.seed << 32) + first + k)).collect();
+    let envs: Vec<E> = many(0, lanes);
+    let shape = observation_shape(&envs[0].frame(), setup.stack);
+    let replay = Replay::new(memory, lanes, &shape, setup.stack, setup.keep, common.seed)?;
+    let habits = AgentOptions {
+        batch,
+        discount: options.discount,
+        ahead: setup.ahead,
+        warmup: setup.warmup,
+        updates: 1,
+        epsilon: Epsilon { from: 1.0, to: 0.05, over: options.explore.unwrap_or(setup.explore) },
+        seed: common.seed,
+    };
+    let agent = Agent::new(dqn, envs, setup.stack, replay, habits);
+    let mut agent = agent.validate_in(|| many(1 << 30, setup.validations));
+    let run = Loop::new(steps).goal(Goal::Most("return".into())).enough(setup.enough);
+    let run = run.validate_every(options.test_every.unwrap_or(setup.test_every));
+    let settings = format!("{rules:?} {habits:?} {lanes} {memory} {} {}", options.limit, options.opponent);
+    let run = run.setting("task", &options.task).setting("options", settings);
+    let outcome = session.equip(run, steps)?.run(&mut agent)?;
+    agent.restore_best()?;
+
+    let returns = evaluate(&agent.dqn, many(1 << 31, tests), setup.stack)?;
+    let mean = returns.iter().sum::<f32>() / returns.len() as f32;
+    let least = returns.iter().copied().fold(f32::INFINITY, f32::min);
+    println!(
+        "mean return {mean:.2} over {tests} greedy episodes (the least {least}), after {} steps played and {} of learning, {:.1} s",
+        agent.steps(),
+        agent.dqn.steps(),
+        outcome.seconds
+    );
+    if let Some(path) = session.path("policy.gif") {
+        save_gif(&path, &film(&agent.dqn, (setup.make)(common.seed), setup.stack)?, 40)?;
+        println!("film: {}", path.display());
+        report(&session, &outcome, &device, mean)?;
+    }
+    match options.expect {
+        Some(expected) if mean < expected => Err(Error::argument(
+            format!("the mean return of {mean:.2} is below the expected {expected:.2}"),
+            "train for more steps, or expect less",
+        )),
+        _ => Ok(agent.dqn),
+    }
+}
+
+fn report(session: &Session, outcome: &Outcome, device: &Device, mean: f32) -> Result<()> {
+    session.save_report(outcome, device, &[("mean return of the test", format!("{mean:.2}"))])
+}
+
+/// One greedy episode, every other picture of it.
+fn film<E: Env>(dqn: &Dqn<Sequential>, env: E, stack: usize) -> Result<Vec<Picture>> {
+    let mut pictures = vec![picture(&env.draw())];
+    let mut lanes = wgrad::env::Lanes::new(vec![env], stack, &mut ());
+    for step in 0..600 {
+        if step % 2 == 0 {
+            pictures.push(picture(&lanes.env(0).draw()));
+        }
+        let action = dqn.act(lanes.observations(), &lanes.shape())?;
+        if !lanes.step(&action, &mut ()).is_empty() {
+            break;
+        }
+    }
+    Ok(pictures)
+}
+
+fn picture(canvas: &Canvas) -> Picture {
+    let mut picture = Picture::new(canvas.width, canvas.height, 3);
+    for (i, colour) in canvas.pixels.chunks(3).enumerate() {
+        picture.set(i % canvas.width, i / canvas.width, colour);
+    }
+    picture
+}

@@ -1,0 +1,220 @@
+//! Deep Q-learning (Mnih et al., 2015): a network that learns what every action is worth, from what happened to it.
+//!
+//! [`Dqn`] is the network, its slow twin and their loss; [`Agent`] plays many copies of an environment, remembers and learns.
+//! What is learned from is drawn from a memory ([`Replay`]), since what happens in a row is too much alike; and the value of
+//! what follows is asked of a copy of the network that stands still for a while, since a goal that moves with every step
+//! is not reached.
+
+mod agent;
+mod network;
+mod replay;
+
+pub use agent::{Agent, AgentOptions, Epsilon, evaluate};
+pub use network::{Dueling, Scale, Size, conv, mlp};
+pub use replay::{Batch, Keep, Replay};
+
+use crate::device::Device;
+use crate::error::Result;
+use crate::nn::{Module, Parameters, Pass};
+use crate::optim::Optimizer;
+use crate::tensor::{Shape, Tensor};
+use crate::train::State;
+
+/// What the error of a value costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cost {
+    /// Its square.
+    Squared,
+    /// Half its square up to 1, then linear, so that no transition pulls harder than 1 (Huber, 1964).
+    Huber,
+}
+
+/// How the values are learned.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DqnOptions {
+    /// Let the learning network choose the next action and the slow one say what it is worth, which removes the bias of taking a
+    /// maximum over noise (van Hasselt et al., 2016).
+    pub double: bool,
+    /// What an error costs.
+    pub cost: Cost,
+    /// Steps of learning between two copies to the slow network.
+    pub target_every: u64,
+}
+
+impl Default for DqnOptions {
+    fn default() -> Self {
+        DqnOptions { double: true, cost: Cost::Huber, target_every: 250 }
+    }
+}
+
+/// A network of action values and its slow twin.
+pub struct Dqn<N> {
+    online: N,
+    target: N,
+    optimizer: Box<dyn Optimizer>,
+    options: DqnOptions,
+    device: Device,
+}
+
+impl<N: Module> Dqn<N> {
+    /// Two networks of one form; the second takes over the weights of the first and is trained no more.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    ///
+    /// # Panics
+    /// If the networks differ in form, or have no parameters.
+    #[track_caller]
+    pub fn new(online: N, mut target: N, optimizer: Box<dyn Optimizer>, options: DqnOptions) -> Result<Dqn<N>> {
+        assert!(online.state() == target.state(), "Dqn: the two networks have parameters of different names or shapes");
+        let device =
+            online.named_parameters().first().expect("Dqn: a network without parameters").1.get().device().clone();
+        let mut frozen = Ok(());
+        target.params_mut(&mut |_, param| {
+            if frozen.is_ok() {
+                frozen = param.freeze(true);
+            }
+        });
+        frozen?;
+        let mut dqn = Dqn { online, target, optimizer, options, device };
+        dqn.copy_to_target()?;
+        Ok(dqn)
+    }
+
+    /// The network that learns.
+    pub fn network(&self) -> &N {
+        &self.online
+    }
+
+    /// The same, to load weights into.
+    pub fn network_mut(&mut self) -> &mut N {
+        &mut self.online
+    }
+
+    /// The device it is on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Steps of learning done.
+    pub fn steps(&self) -> u64 {
+        self.optimizer.steps()
+    }
+
+    /// The value of every action for observations `[n, ..]`: `[n, actions]`.
+    #[track_caller]
+    pub fn values(&self, observations: &Tensor) -> Tensor {
+        self.online.forward(observations, &mut Pass::eval())
+    }
+
+    /// The action of the largest value for each of `n` observations, given as numbers of shape `[n, ..]`.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    ///
+    /// # Panics
+    /// If the numbers do not fill the shape.
+    #[track_caller]
+    pub fn act(&self, observations: &[f32], shape: &Shape) -> Result<Vec<u32>> {
+        let observations = Tensor::from_slice(&self.device, observations, shape)?;
+        self.values(&observations).argmax(&[1]).to_vec()
+    }
+
+    /// How far the values of what was done are from what came of it: the mean cost over a batch.
+    #[track_caller]
+    pub fn loss(&self, batch: &Batch) -> Tensor {
+        let mut pass = Pass::eval();
+        let next = self.target.forward(&batch.next, &mut pass);
+        let best = if self.options.double {
+            pick(&next, &self.online.forward(&batch.next, &mut pass).argmax(&[1]))
+        } else {
+            next.max(&[1])
+        };
+        let goal = &batch.rewards + &(&batch.discounts * &best);
+        let error = &pick(&self.online.forward(&batch.states, &mut pass), &batch.actions) - &goal.detach();
+        match self.options.cost {
+            Cost::Squared => error.square().mean_all(),
+            Cost::Huber => {
+                // Half a square below 1; above it |e| - 1/2: with the clamped c that is c (|e| - c / 2).
+                let size = error.abs();
+                let near = size.minimum(&Tensor::scalar(error.device(), 1f32));
+                (&near * &(&size - &(&near * 0.5))).mean_all()
+            }
+        }
+    }
+
+    /// Learns from a batch. The loss is on the device: read it now and then, not every step.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    #[track_caller]
+    pub fn learn(&mut self, batch: &Batch) -> Result<Tensor> {
+        let loss = self.loss(batch);
+        self.optimizer.step(&mut self.online, &loss)?;
+        if self.steps().is_multiple_of(self.options.target_every.max(1)) {
+            self.copy_to_target()?;
+        }
+        Ok(loss)
+    }
+
+    /// Copies the weights of the learning network to the slow one. Nothing is moved: both hold the same memory until the next
+    /// step of learning, which then writes elsewhere.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub fn copy_to_target(&mut self) -> Result<()> {
+        restore(&mut self.target, &snapshot(&self.online))
+    }
+
+    /// Adds both networks and the optimizer to a checkpoint.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub fn save(&self, state: &mut State) -> Result<()> {
+        state.put_model("model", &self.online)?;
+        state.put_model("target", &self.target)?;
+        state.put_optimizer("optimizer", &*self.optimizer)
+    }
+
+    /// Takes over what [`Dqn::save`] added.
+    ///
+    /// # Errors
+    /// If it is of other networks or another optimizer; a fault of the device.
+    pub fn load(&mut self, state: &State) -> Result<()> {
+        state.model("model", &mut self.online)?;
+        state.model("target", &mut self.target)?;
+        state.optimizer("optimizer", &mut *self.optimizer, &mut self.online)
+    }
+}
+
+/// The weights of a network as they are now. Later steps of learning leave them as they are.
+pub fn snapshot(network: &dyn Parameters) -> Vec<Tensor> {
+    network.named_parameters().into_iter().map(|(_, param)| param.get().clone()).collect()
+}
+
+/// Gives a network the weights of a [`snapshot`].
+///
+/// # Errors
+/// A fault of the device.
+///
+/// # Panics
+/// If there are more or fewer weights than in the network, or of other shapes.
+#[track_caller]
+pub fn restore(network: &mut dyn Parameters, weights: &[Tensor]) -> Result<()> {
+    let count = network.named_parameters().len();
+    assert!(count == weights.len(), "restore: {} weights for a network of {count}", weights.len());
+    let mut weights = weights.iter();
+    let mut result = Ok(());
+    network.params_mut(&mut |_, param| {
+        if let (Ok(()), Some(weight)) = (&result, weights.next()) {
+            result = param.set(weight.clone());
+        }
+    });
+    result
+}
+
+/// The value `[n]` of one action per row of `[n, actions]`.
+#[track_caller]
+fn pick(values: &Tensor, actions: &Tensor) -> Tensor {
+    values.gather(1, &actions.unsqueeze(1)).squeeze(1)
+}
