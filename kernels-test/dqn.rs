@@ -22,8 +22,11 @@ fn step(reward: f32, end: Option<End>) -> Step {
 
 // The memory
 
-/// Every transition that a memory can give, told by the newest number of its state.
-fn drawn(replay: &mut Replay, ahead: usize) -> Vec<(Vec<f32>, u32, f32, Vec<f32>, f32)> {
+/// State, action, reward, next state and what its value counts.
+type Transition = (Vec<f32>, u32, f32, Vec<f32>, f32);
+
+/// Every transition that a memory can give.
+fn drawn(replay: &mut Replay, ahead: usize) -> Vec<Transition> {
     let batch = replay.sample(&cpu(), 400, ahead, 0.5).unwrap();
     let whole = batch.states.elements() / 400;
     let (states, next) = (batch.states.to_vec::<f32>().unwrap(), batch.next.to_vec::<f32>().unwrap());

@@ -13,9 +13,12 @@ use wgrad::{Device, Tensor};
 
 // The cart-pole
 
-/// Trajectories made by `fixtures/cartpole.py`: their start, then action and state after each step.
-fn trajectories() -> Vec<([f64; 4], Vec<(usize, [f64; 4])>)> {
-    let mut all: Vec<([f64; 4], Vec<(usize, [f64; 4])>)> = Vec::new();
+/// A start, then action and state after each step.
+type Trajectory = ([f64; 4], Vec<(usize, [f64; 4])>);
+
+/// Trajectories made by `fixtures/cartpole.py`.
+fn trajectories() -> Vec<Trajectory> {
+    let mut all: Vec<Trajectory> = Vec::new();
     for line in include_str!("fixtures/cartpole.txt").lines() {
         let words: Vec<f64> = line.split(' ').map(|w| w.parse().unwrap()).collect();
         match *words {

@@ -15,6 +15,7 @@ pub use replay::{Batch, Keep, Replay};
 
 use crate::device::Device;
 use crate::error::Result;
+use crate::functional::Reduction;
 use crate::nn::{Module, Parameters, Pass};
 use crate::optim::Optimizer;
 use crate::tensor::{Shape, Tensor};
@@ -131,15 +132,10 @@ impl<N: Module> Dqn<N> {
             next.max(&[1])
         };
         let goal = &batch.rewards + &(&batch.discounts * &best);
-        let error = &pick(&self.online.forward(&batch.states, &mut pass), &batch.actions) - &goal.detach();
+        let values = pick(&self.online.forward(&batch.states, &mut pass), &batch.actions);
         match self.options.cost {
-            Cost::Squared => error.square().mean_all(),
-            Cost::Huber => {
-                // Half a square below 1; above it |e| - 1/2: with the clamped c that is c (|e| - c / 2).
-                let size = error.abs();
-                let near = size.minimum(&Tensor::scalar(error.device(), 1f32));
-                (&near * &(&size - &(&near * 0.5))).mean_all()
-            }
+            Cost::Squared => values.mse_loss(&goal.detach(), Reduction::Mean),
+            Cost::Huber => values.huber_loss(&goal.detach(), 1.0, Reduction::Mean),
         }
     }
 
