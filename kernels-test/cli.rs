@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// The example that `cargo test` builds beside the tests.
-fn example() -> PathBuf {
+pub fn example(name: &str) -> PathBuf {
     let tests = std::env::current_exe().unwrap();
-    let path = tests.parent().and_then(Path::parent).unwrap().join("examples").join("mnist_cnn");
+    let path = tests.parent().and_then(Path::parent).unwrap().join("examples").join(name);
     let path = path.with_extension(std::env::consts::EXE_EXTENSION);
-    assert!(path.exists(), "{} is not built; run all tests, or `cargo build --example mnist_cnn`", path.display());
+    assert!(path.exists(), "{} is not built; run all tests, or `cargo build --example {name}`", path.display());
     path
 }
 
 fn run(arguments: &[&str]) -> Output {
-    let mut command = Command::new(example());
+    let mut command = Command::new(example("mnist_cnn"));
     command.env_remove("WGRAD_DATA").env_remove("WGRAD_DEVICE").env("WGRAD_OFFLINE", "1");
     command.env("XDG_CACHE_HOME", std::env::temp_dir().join("wgrad-no-such-cache"));
     command.args(["--device", "cpu", "--model", "lr", "--steps", "1"]).args(arguments).output().unwrap()

@@ -6,6 +6,7 @@ mod autodiff;
 mod buffers;
 mod check;
 mod cli;
+mod conformance;
 mod data;
 mod dqn;
 mod env;

@@ -126,8 +126,8 @@ impl Tensor {
         self.unsqueeze(2).avg_pool2d(&options.of_rows()).squeeze(2)
     }
 
-    /// The `p`-norm of each window of images `[n, c, h, w]`, as PyTorch has it: `(sum x^p)^(1/p)`, where a sum below 0
-    /// gives 0. Without padding; a window that hangs over the end counts as whole.
+    /// The `p`-norm of each window of images `[n, c, h, w]`, as PyTorch has it: `(sum x^p)^(1/p)`, without bars: take
+    /// `abs` first where p is odd and numbers are below 0. Without padding; a window that hangs over the end counts as whole.
     ///
     /// # Panics
     /// As [`Tensor::avg_pool2d`].
@@ -135,7 +135,7 @@ impl Tensor {
     pub fn lp_pool2d(&self, p: f32, options: &Pool2dOptions) -> Tensor {
         let taps = (options.kernel[0] * options.kernel[1]) as f32;
         let mean = self.powf(p).avg_pool2d(&Pool2dOptions { padding: Padding::Valid, ..*options });
-        (&mean.relu() * taps).powf(1.0 / p)
+        (&mean * taps).powf(1.0 / p)
     }
 
     /// The `p`-norm of each window of sequences `[n, c, length]`; see [`Tensor::lp_pool2d`].
