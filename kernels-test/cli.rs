@@ -64,3 +64,34 @@ fn training_ends_with_an_accuracy() {
 fn an_accuracy_below_what_was_expected_fails() {
     assert!(fault_of(&["--expect", "99.9"]).contains("below the expected"));
 }
+
+#[test]
+fn a_run_is_saved_resumed_and_never_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let out = out.to_str().unwrap();
+    let run_in = |arguments: &[&str]| run(&[&["--out", out], arguments].concat());
+    let text = |output: Output| String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    let first = run_in(&["--steps", "3", "--tensorboard"]);
+    assert!(first.status.success(), "{}", text(first));
+    for name in ["step-000000003.safetensors", "best.safetensors", "log.csv", "log.jsonl", "report.html", "tensorboard"]
+    {
+        assert!(Path::new(out).join(name).exists(), "no {name}");
+    }
+    let report = std::fs::read_to_string(Path::new(out).join("report.html")).unwrap();
+    for part in ["Confusion matrix", "Digits it got wrong", "CPU path", "<svg", "seed"] {
+        assert!(report.contains(part), "no {part:?} in the report");
+    }
+    let again = text(run_in(&["--steps", "3"]));
+    assert!(again.contains("earlier run") && again.contains("--resume"), "{again}");
+    let other = text(run_in(&["--steps", "6", "--resume", "--batch", "9"]));
+    assert!(other.contains("batch 50") && other.contains("batch 9"), "{other}");
+    let other = text(run_in(&["--steps", "6", "--resume", "--model", "cnn_cf"]));
+    assert!(other.contains("lr") && other.contains("cnn_cf"), "{other}");
+    let second = run_in(&["--steps", "6", "--resume"]);
+    assert!(second.status.success(), "{}", text(second));
+    assert!(text(second).contains("after 6 steps"));
+    assert!(fault_of(&["--resume"]).contains("--resume"));
+    assert!(fault_of(&["--resume", "/no/such/checkpoint"]).contains("/no/such/checkpoint"));
+    assert!(fault_of(&["--out", "/proc/nothing"]).contains("/proc/nothing"));
+}

@@ -1,5 +1,7 @@
 //! The workloads: the same shapes, inputs and losses that other libraries are timed on.
 
+mod generative;
+
 use wgrad::autodiff;
 use wgrad::nn::{Conv2d, Flatten, Init, Linear, MaxPool2d, Module, Parameters, Pass, Relu, Sequential};
 use wgrad::ops::{Conv2dOptions, Padding, Pool2dOptions};
@@ -17,6 +19,8 @@ pub const NAMES: &[&str] = &[
     "conv_fwd_bwd",
     "lr_step",
     "cnn_cpcpff_step",
+    "vae_step",
+    "gan_step",
 ];
 
 /// What a step runs, and the results of the last one.
@@ -149,6 +153,8 @@ pub fn make(name: &str, device: &Device) -> Result<Workload> {
             let net = net.then(Linear::new(init, 1024, 10)?);
             Workload::train(net, Adam::new(1e-4), images()?, labels(d, 50, 10, 2)?)
         }
+        "vae_step" => generative::vae(d)?,
+        "gan_step" => generative::gan(d)?,
         _ => return Err(Error::argument(format!("unknown workload {name:?}"), "see --bench train_step -- list")),
     })
 }

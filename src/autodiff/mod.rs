@@ -7,14 +7,14 @@
 mod gradcheck;
 mod second;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 pub use gradcheck::{Gradcheck, gradcheck, gradgradcheck};
 pub(crate) use gradcheck::{compare, gradient, weights_of};
 pub use second::{hessian, hvp, jacobian};
 
-use crate::tensor::{Node, RecordedAt, Tensor, Vjp};
+use crate::tensor::{AnyLowering, Node, RecordedAt, Tensor, Vjp};
 
 /// The gradient of a one-element tensor with respect to each of `wrt`.
 ///
@@ -201,4 +201,24 @@ impl Walk {
     fn is_wrt(&self, node: &Arc<Node>) -> bool {
         self.wrt.contains(&Arc::as_ptr(node))
     }
+}
+
+/// What a backward pass through `y` reads and is dear to compute again: results of kernels of their own, not of formulas
+/// per element and views. Whoever holds them while `y` is evaluated has them stored, and a gradient that is asked for
+/// later starts from them instead of a second forward pass.
+pub fn dear_values(y: &Tensor) -> Vec<Tensor> {
+    let mut seen: HashSet<*const Node> = HashSet::new();
+    let mut stack = vec![Arc::clone(&y.node)];
+    let mut dear = Vec::new();
+    while let Some(node) = stack.pop() {
+        let Some(history) = node.history().filter(|_| node.tracked) else { continue };
+        if !seen.insert(Arc::as_ptr(&node)) {
+            continue;
+        }
+        if !matches!(history.op.lower(), AnyLowering::View(_) | AnyLowering::Elementwise(_)) {
+            dear.push(Tensor { node: Arc::clone(&node), output: 0 });
+        }
+        stack.extend(history.inputs.into_iter().map(|input| input.node));
+    }
+    dear
 }

@@ -50,6 +50,7 @@ mod pool;
 mod recurrent;
 mod recurrent_cell;
 mod sequential;
+mod unflatten;
 
 pub use activation::{
     Celu, Elu, Gelu, GeluTanh, Glu, Hardshrink, Hardsigmoid, Hardswish, Hardtanh, LeakyRelu, LogSigmoid, LogSoftmax,
@@ -80,6 +81,7 @@ pub use pool::{
 pub use recurrent::{Gru, Lstm, RecurrentOptions, Rnn};
 pub use recurrent_cell::{GruCell, LstmCell, RnnCell};
 pub use sequential::Sequential;
+pub use unflatten::Unflatten;
 
 use crate::ops::Rng;
 use crate::tensor::Tensor;

@@ -8,6 +8,7 @@
 //! A file is written beside its place, made durable, and then renamed into it: whenever the machine stops, what was there
 //! before or the new file is there, whole.
 
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -52,7 +53,8 @@ pub fn save(path: impl AsRef<Path>, state: &State) -> Result<()> {
     write(path.as_ref(), state, true)
 }
 
-/// Reads a checkpoint or a file of weights. Half and double precision floats become single, 64-bit integers 32-bit.
+/// Reads a checkpoint or a file of weights. Half and double precision floats become single; 64-bit integers become `u32`,
+/// or `i32` if one is negative.
 ///
 /// # Errors
 /// If it cannot be read, is torn, or is no safetensors file.
@@ -104,9 +106,14 @@ fn decode(view: &TensorView) -> Option<Saved> {
         ),
         Dtype::I64 => {
             let values = bytemuck::pod_collect_to_vec::<u8, i64>(bytes);
-            let narrow: Option<Vec<u32>> =
-                values.into_iter().map(|v| i32::try_from(v).ok().map(|v| v as u32)).collect();
-            (DType::I32, narrow?)
+            let counts: Option<Vec<u32>> = values.iter().map(|&v| u32::try_from(v).ok()).collect();
+            match counts {
+                Some(counts) => (DType::U32, counts),
+                None => {
+                    let narrow: Option<Vec<i32>> = values.iter().map(|&v| i32::try_from(v).ok()).collect();
+                    (DType::I32, bytemuck::cast_vec(narrow?))
+                }
+            }
         }
         _ => return None,
     };
@@ -126,14 +133,22 @@ fn half(bits: u16) -> f32 {
 }
 
 fn write(path: &Path, state: &State, notes: bool) -> Result<()> {
-    let views = state.tensors.iter().map(|(name, saved)| {
-        let dtype = match saved.meta.dtype {
-            DType::F32 => Dtype::F32,
-            DType::I32 => Dtype::I32,
-            DType::U32 | DType::Bool => Dtype::U32,
-        };
-        (name, TensorView::new(dtype, saved.meta.shape.to_vec(), bytemuck::cast_slice(&saved.words)))
-    });
+    // PyTorch counts in 64 bits, and its truth values are bytes.
+    let bytes: Vec<(Dtype, Cow<[u8]>)> = state
+        .tensors
+        .values()
+        .map(|saved| match saved.meta.dtype {
+            DType::F32 => (Dtype::F32, Cow::from(bytemuck::cast_slice(&saved.words))),
+            DType::I32 => (Dtype::I32, Cow::from(bytemuck::cast_slice(&saved.words))),
+            DType::U32 => (Dtype::I64, saved.words.iter().flat_map(|&w| i64::from(w).to_le_bytes()).collect()),
+            DType::Bool => (Dtype::BOOL, saved.words.iter().map(|&w| w as u8).collect()),
+        })
+        .collect();
+    let views = state
+        .tensors
+        .iter()
+        .zip(&bytes)
+        .map(|((name, saved), (dtype, bytes))| (name, TensorView::new(*dtype, saved.meta.shape.to_vec(), bytes)));
     let broken = |e: safetensors::SafeTensorError| Error::file(path, format!("cannot be made: {e}"), "Report this");
     let views = views.map(|(name, view)| Ok((name, view.map_err(broken)?))).collect::<Result<Vec<_>>>()?;
     let metadata = notes.then(|| {

@@ -25,12 +25,15 @@
 
 pub mod bandits;
 pub mod dqn;
+pub mod gan;
 mod log;
 pub mod planning;
+pub mod quality;
 mod run;
 mod state;
 mod supervised;
 pub mod tabular;
+pub mod vae;
 mod window;
 
 #[cfg(feature = "checkpoint")]

@@ -77,13 +77,16 @@ impl State {
         self.origin.as_deref()
     }
 
-    /// Adds the parameters of a model.
+    /// Adds the parameters and buffers of a model.
     ///
     /// # Errors
     /// A fault of the device.
     pub fn put_model(&mut self, name: &str, model: &dyn Parameters) -> Result<()> {
         for (key, param) in model.named_parameters() {
             self.tensors.insert(under(name, &key), Saved::of(param.get())?);
+        }
+        for (key, buffer) in model.named_buffers() {
+            self.tensors.insert(under(name, &key), Saved::of(&buffer.get())?);
         }
         Ok(())
     }
@@ -131,7 +134,7 @@ impl State {
         })
     }
 
-    /// Sets the parameters of a model to those of the same names. All of them must be here, in the same shapes, and none
+    /// Sets the parameters and buffers of a model to those of the same names. All of them must be here, in the same shapes, and none
     /// besides; otherwise the model stays as it was.
     ///
     /// # Errors
@@ -155,32 +158,41 @@ impl State {
         state.fill("", model).map(drop)
     }
 
-    /// Sets those parameters of a model that have their name here, as for transfer learning, and returns the names of the
+    /// Sets those parameters and buffers of a model that have their name here, as for transfer learning, and returns the names of the
     /// others, which stay as they were. Weights that the model has no place for are left alone.
     ///
     /// # Errors
     /// If a shape differs: nothing is changed then. A fault of the device.
     pub fn fill(&self, name: &str, model: &mut dyn Parameters) -> Result<Vec<String>> {
         let state = self.part(name);
-        for (key, shape) in model.state() {
-            if let Some(saved) = state.tensors.get(&key)
-                && (saved.meta.shape != shape || saved.meta.dtype != DType::F32)
-            {
-                let Meta { shape: found, dtype } = &saved.meta;
-                return Err(self.fault(
-                    format!("{key:?} is {dtype} {found} in it and f32 {shape} in the model"),
-                    "Use the model it was saved from, or load only the layers that fit",
-                ));
+        let places = model.named_parameters().into_iter().map(|(key, p)| (key, p.get().meta().clone()));
+        let places = places.chain(model.named_buffers().into_iter().map(|(key, b)| (key, b.get().meta().clone())));
+        for (key, meta) in places {
+            if let Some(saved) = state.tensors.get(&key).filter(|saved| saved.meta != meta) {
+                let (found, wanted) = (&saved.meta, &meta);
+                let problem = format!(
+                    "{key:?} is {} {} in it and {} {} in the model",
+                    found.dtype, found.shape, wanted.dtype, wanted.shape
+                );
+                return Err(self.fault(problem, "Use the model it was saved from, or load only the layers that fit"));
             }
         }
         let mut others = Vec::new();
         let mut result = Ok(());
+        let mut missing = |key: &str| others.push(key.to_string());
         model.params_mut(&mut |key, param| match state.tensors.get(key) {
             Some(saved) if result.is_ok() => {
                 result = saved.on(param.get().device()).and_then(|value| param.set(value));
             }
             Some(_) => {}
-            None => others.push(key.to_string()),
+            None => missing(key),
+        });
+        model.buffers(&mut |key, buffer| match state.tensors.get(key) {
+            Some(saved) if result.is_ok() => {
+                result = saved.on(buffer.get().device()).and_then(|value| buffer.set(value));
+            }
+            Some(_) => {}
+            None => missing(key),
         });
         result.map(|()| others)
     }

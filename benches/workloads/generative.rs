@@ -1,0 +1,40 @@
+//! Steps of models that generate: a VAE and a GAN.
+
+use wgrad::nn::{Init, Parameters, Pass};
+use wgrad::optim::{Adam, Optimizer};
+use wgrad::train::Task;
+use wgrad::train::gan::{Gan, GanOptions, GanTask};
+use wgrad::train::vae::Vae;
+use wgrad::{Device, Result};
+
+use super::{Workload, floats};
+
+/// 784-400-20, batch 100, fresh noise every step.
+pub fn vae(device: &Device) -> Result<Workload> {
+    let x = floats(device, [100, 784], 1, 0.5, 0.5)?;
+    let mut model = Vae::mlp(&mut Init::new(device, 0), 784, 400, 20)?;
+    let mut adam = Adam::new(1e-3);
+    let mut pass = Pass::train(0);
+    let parameters = Some(model.count_parameters());
+    let run = move || {
+        let loss = model.drawn_elbo(&x, &mut pass).loss();
+        adam.step(&mut model, &loss)?;
+        Ok(vec![loss])
+    };
+    Ok(Workload { run: Box::new(run), last: Vec::new(), parameters })
+}
+
+/// A DCGAN, batch 64: one pass of the generator, a step of the discriminator, a step of the generator through it.
+pub fn gan(device: &Device) -> Result<Workload> {
+    let x = floats(device, [64, 1, 28, 28], 1, 1.0, 0.0)?;
+    let gan = Gan::dcgan(&mut Init::new(device, 0))?;
+    let parameters = Some(gan.count_parameters());
+    let adam = || -> Box<dyn Optimizer> { Box::new(Adam::new(2e-4)) };
+    let mut task = GanTask::new(gan, [adam(), adam()], (64, 64, 0), move |_| Ok(x.clone()), GanOptions::default())?;
+    let run = move || {
+        let figures = task.step()?;
+        let losses = figures.into_iter().filter(|(name, _)| ["discriminator", "generator"].contains(name));
+        Ok(losses.map(|(_, loss)| loss).collect())
+    };
+    Ok(Workload { run: Box::new(run), last: Vec::new(), parameters })
+}

@@ -1,0 +1,195 @@
+//! Adversarial networks: the losses by hand, the theory of the discriminator, one pass of the generator for both steps,
+//! and the figures that tell collapse from health.
+
+use wgrad::functional::ConvTranspose2dOptions;
+use wgrad::nn::{
+    BatchNorm2d, Conv2d, ConvTranspose2d, Flatten, Init, LeakyRelu, Linear, Parameters, Relu, Sequential, Tanh,
+    Unflatten,
+};
+use wgrad::ops::{Conv2dOptions, Padding, Rng};
+use wgrad::optim::{Adam, Optimizer};
+use wgrad::train::gan::{Gan, GanOptions, GanTask, Objective, discriminator_loss, generator_loss};
+use wgrad::train::quality::{Moments, histogram, nearest};
+use wgrad::train::{Loop, State, Task};
+use wgrad::{Device, Tensor, autodiff, eval};
+
+use super::{numbers, same_losses};
+
+fn adams(rate: f64) -> [Box<dyn Optimizer>; 2] {
+    [Box::new(Adam::new(rate).betas(0.5, 0.999)), Box::new(Adam::new(rate).betas(0.5, 0.999))]
+}
+
+/// A DCGAN for pictures of 8x8.
+fn small(device: &Device, norm: bool) -> Gan {
+    let init = &mut Init::new(device, 5);
+    let half = || Conv2dOptions { stride: [2, 2], padding: Padding::Explicit([1; 4]), ..Default::default() };
+    let twice = || ConvTranspose2dOptions { stride: [2, 2], padding: Padding::Explicit([1; 4]), ..Default::default() };
+    let generator = Sequential::new().then(Linear::new(init, 6, 2 * 2 * 8).unwrap()).then(Unflatten::new([8, 2, 2]));
+    let generator = generator.then(ConvTranspose2d::new(init, 8, 4, [4, 4], twice()).unwrap());
+    let generator = generator.then(BatchNorm2d::new(init, 4).unwrap()).then(Relu);
+    let generator = generator.then(ConvTranspose2d::new(init, 4, 1, [4, 4], twice()).unwrap()).then(Tanh);
+    let mut discriminator = Sequential::new().then(Conv2d::new(init, 1, 4, [4, 4], half()).unwrap());
+    discriminator = discriminator.then(LeakyRelu(0.2)).then(Conv2d::new(init, 4, 8, [4, 4], half()).unwrap());
+    if norm {
+        discriminator = discriminator.then(BatchNorm2d::new(init, 8).unwrap());
+    }
+    discriminator = discriminator.then(LeakyRelu(0.2)).then(Flatten).then(Linear::new(init, 32, 1).unwrap());
+    Gan { generator, discriminator, noise: 6 }
+}
+
+fn small_task(device: &Device, norm: bool, options: GanOptions) -> GanTask<'static> {
+    let on = device.clone();
+    let fetch = move |indices: &[usize]| {
+        let pixels: Vec<f32> = indices.iter().flat_map(|&i| numbers(64, i as u32, 1.0)).collect();
+        Tensor::from_slice(&on, &pixels, [indices.len(), 1, 8, 8])
+    };
+    GanTask::new(small(device, norm), adams(2e-4), (40, 6, 3), fetch, options).unwrap()
+}
+
+#[test]
+fn losses_are_those_of_the_paper() {
+    let device = Device::cpu();
+    let logits = |v: &[f32]| Tensor::from_slice(&device, v, [v.len(), 1]).unwrap();
+    let (real, fake) = (logits(&[1.0, -2.0]), logits(&[0.5, 3.0]));
+    let value = |t: Tensor| f64::from(t.item().unwrap());
+    let mean = |v: &[f64], f: fn(f64) -> f64| v.iter().map(|&x| f(x)).sum::<f64>() / v.len() as f64;
+    let log_d = |x: f64| -(1.0 + (-x).exp()).ln();
+    let log_not_d = |x: f64| -(1.0 + x.exp()).ln();
+    let expected = -mean(&[1.0, -2.0], log_d) - mean(&[0.5, 3.0], log_not_d);
+    assert!((value(discriminator_loss(&real, &fake, 0.0)) - expected).abs() < 1e-6);
+    let smoothed = expected + 0.1 * mean(&[1.0, -2.0], log_d) - 0.1 * mean(&[1.0, -2.0], log_not_d);
+    assert!((value(discriminator_loss(&real, &fake, 0.1)) - smoothed).abs() < 1e-6);
+    let generator = |objective| value(generator_loss(&fake, objective));
+    assert!((generator(Objective::NonSaturating) + mean(&[0.5, 3.0], log_d)).abs() < 1e-6);
+    assert!((generator(Objective::Saturating) - mean(&[0.5, 3.0], log_not_d)).abs() < 1e-6);
+}
+
+#[test]
+fn the_gpu_plays_as_the_cpu_path_does() {
+    let plain = GanOptions::default();
+    same_losses(20, 1e-4, |device| small_task(device, true, plain));
+    let other = GanOptions { objective: Objective::Saturating, smoothing: 0.1, penalty: 5.0 };
+    same_losses(20, 1e-4, |device| small_task(device, false, other));
+}
+
+/// Goodfellow et al., proposition 1: against a fixed generator the best answer is p_data / (p_data + p_G).
+#[test]
+fn the_best_discriminator_is_that_of_the_theory() {
+    let device = Device::cpu();
+    let (mean, spread) = (1.5f32, 0.8);
+    let draws = Tensor::normal(&device, [20_000], &mut Rng::new(4)).to_vec::<f32>().unwrap();
+    let on = device.clone();
+    let fetch = move |indices: &[usize]| {
+        let chosen: Vec<f32> = indices.iter().map(|&i| mean + spread * draws[i]).collect();
+        Tensor::from_slice(&on, &chosen, [chosen.len(), 1])
+    };
+    // The generator hands on its noise: p_G is the standard normal distribution.
+    let Gan { discriminator, .. } = Gan::line(&mut Init::new(&device, 2), 32).unwrap();
+    let gan = Gan { generator: Sequential::new(), discriminator, noise: 1 };
+    let mut task = GanTask::new(gan, adams(3e-3), (20_000, 256, 1), fetch, GanOptions::default()).unwrap();
+    task.forger = None;
+    let outcome = Loop::new(700).run(&mut task).unwrap();
+    let (mut off, mut total) = (0.0, 0.0);
+    let xs: Vec<f32> = (-30..=40).map(|i| i as f32 * 0.1).collect();
+    let answers = task.gan.verdicts(&Tensor::from_slice(&device, &xs, [xs.len(), 1]).unwrap()).to_vec::<f32>().unwrap();
+    for (x, answer) in xs.iter().zip(answers) {
+        let density = |m: f32, s: f32| f64::from((-0.5 * ((x - m) / s).powi(2)).exp() / s);
+        let (real, fake) = (density(mean, spread), density(0.0, 1.0));
+        off += (real + fake) * (f64::from(answer) - real / (real + fake)).abs();
+        total += real + fake;
+    }
+    assert!(off / total < 0.03, "D(x) is {:.4} from p_data / (p_data + p_G) in the mean", off / total);
+    // 2 log 2 less twice the Jensen-Shannon divergence.
+    let loss = outcome.figure("discriminator").unwrap();
+    assert!(loss < 2.0 * 2f64.ln() - 0.1, "{loss}");
+    assert!(outcome.figure("real").unwrap() > outcome.figure("fake").unwrap());
+}
+
+#[test]
+fn held_values_spare_the_second_forward_pass() {
+    let device = Device::cpu();
+    let weight = |seed| Tensor::from_slice(&device, &numbers(64, seed, 0.5), [8, 8]).unwrap().into_leaf(true).unwrap();
+    let (a, b) = (weight(1), weight(2));
+    let x = Tensor::from_slice(&device, &numbers(24, 3, 1.0), [3, 8]).unwrap();
+    let launches = |hold: bool| {
+        let y = x.matmul(&a).tanh().matmul(&b).tanh();
+        let held = if hold { autodiff::dear_values(&y) } else { Vec::new() };
+        assert_eq!(held.len(), 2 * usize::from(hold), "two products");
+        eval(&[&y.detach().square().sum_all(), &y]).unwrap();
+        let before = device.counters();
+        let slopes = autodiff::grad(&y.sum_all(), &[&a, &b]);
+        eval(&[&slopes[0], &slopes[1]]).unwrap();
+        let made = device.counters().since(&before).dispatches;
+        drop(held);
+        (made, slopes.iter().map(|s| s.to_vec::<f32>().unwrap()).collect::<Vec<_>>())
+    };
+    let (with, without) = (launches(true), launches(false));
+    assert_eq!(with.1, without.1);
+    assert!(with.0 < without.0, "{} launches with held values, {} without", with.0, without.0);
+}
+
+#[test]
+fn a_gan_resumes_bit_for_bit() {
+    let device = Device::cpu();
+    let play = |task: &mut GanTask, steps: usize| -> Vec<u32> {
+        (0..steps).map(|_| task.step().unwrap()[0].1.item().unwrap().to_bits()).collect()
+    };
+    let make = || small_task(&device, true, GanOptions::default());
+    let whole = play(&mut make(), 6);
+    let mut first = make();
+    let begun = play(&mut first, 3);
+    let mut state = State::new();
+    first.save(&mut state).unwrap();
+    let mut second = make();
+    second.load(&state).unwrap();
+    assert_eq!(whole, [begun, play(&mut second, 3)].concat());
+    let names: Vec<&String> = state.tensors.keys().filter(|k| k.contains("running")).collect();
+    assert_eq!(names.len(), 4, "{names:?}");
+}
+
+#[test]
+fn sizes_are_those_other_libraries_are_timed_with() {
+    let device = Device::cpu();
+    let gan = Gan::dcgan(&mut Init::new(&device, 0)).unwrap();
+    let generator = 100 * 6272 + 6272 + 128 * 64 * 16 + 64 + 128 + 64 * 16 + 1;
+    let discriminator = 64 * 16 + 64 + 64 * 128 * 16 + 128 + 256 + 6272 + 1;
+    assert_eq!((gan.generator.count_parameters(), gan.discriminator.count_parameters()), (generator, discriminator));
+    let samples = gan.samples(&device, 2, &mut Rng::new(1));
+    assert_eq!(samples.shape()[..], [2, 1, 28, 28]);
+    assert_eq!(gan.verdicts(&samples).shape()[..], [2]);
+    let mlp = Gan::mlp(&mut Init::new(&device, 0)).unwrap();
+    assert_eq!(mlp.samples(&device, 2, &mut Rng::new(1)).shape()[..], [2, 1, 28, 28]);
+}
+
+// Figures
+
+#[test]
+fn the_frechet_distance_of_normal_distributions_is_the_formula() {
+    // Four points with means (1, 2) and (4, 2); variances 4/3 a^2 along each axis, no covariance.
+    let points =
+        |[mx, my]: [f32; 2], [a, b]: [f32; 2]| [mx - a, my - b, mx - a, my + b, mx + a, my - b, mx + a, my + b];
+    let spread = |a: f64| (4.0 / 3.0f64).sqrt() * a;
+    let (p, q) = (Moments::of(&points([1., 2.], [1., 2.]), 2), Moments::of(&points([4., 2.], [3., 2.]), 2));
+    let expected = 9.0 + (spread(1.0) - spread(3.0)).powi(2);
+    assert!((p.distance(&q) - expected).abs() < 1e-9, "{} for {expected}", p.distance(&q));
+    assert!((q.distance(&p) - expected).abs() < 1e-9);
+    assert!(p.distance(&p) < 1e-9);
+    // Turned by any angle it stays what it was: now with covariances.
+    let turned = |points: [f32; 8]| {
+        let (s, c) = 0.7f32.sin_cos();
+        let all: Vec<f32> = points.chunks(2).flat_map(|v| [c * v[0] - s * v[1], s * v[0] + c * v[1]]).collect();
+        Moments::of(&all, 2)
+    };
+    let (p, q) = (turned(points([1., 2.], [1., 2.])), turned(points([4., 2.], [3., 2.])));
+    assert!((p.distance(&q) - expected).abs() < 1e-5, "{} for {expected}", p.distance(&q));
+    // More features than points: the covariance has no inverse.
+    let wide = Moments::of(&numbers(5 * 16, 1, 1.0), 16);
+    let other = Moments::of(&numbers(5 * 16, 2, 1.0), 16);
+    assert!(wide.distance(&wide) < 1e-6 && wide.distance(&other) > 1.0);
+}
+
+#[test]
+fn histograms_count_and_neighbours_are_nearest() {
+    assert_eq!(histogram(&[0, 2, 2, 9], 10), [1, 0, 2, 0, 0, 0, 0, 0, 0, 1]);
+    assert_eq!(nearest(&[0.9, 0.1, -3.0, 0.0], &[0., 0., 1., 0., -2., 1.], 2), [1, 2]);
+}
