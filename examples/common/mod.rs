@@ -19,6 +19,7 @@ use wgrad::{Device, Error, Result};
 
 /// The options of every example.
 #[derive(clap::Args, Clone)]
+#[group(id = "common")]
 pub struct Options {
     /// auto, gpu, software, cpu or reference
     #[arg(long, default_value = "auto")]
@@ -42,8 +43,8 @@ pub struct Options {
     #[arg(long)]
     pub out: Option<PathBuf>,
     /// Go on from this checkpoint, or from the last one in this folder; without a value, in the folder of --out
-    #[arg(long, num_args = 0..=1, default_missing_value = "")]
-    pub resume: Option<PathBuf>,
+    #[arg(long)]
+    pub resume: Option<Option<PathBuf>>,
     /// Save every so many steps, not only at the end
     #[arg(long)]
     pub save_every: Option<u64>,
@@ -51,8 +52,8 @@ pub struct Options {
     #[arg(long)]
     pub log_every: Option<u64>,
     /// Write events for TensorBoard into this folder; without a value, into OUT/tensorboard
-    #[arg(long, num_args = 0..=1, default_missing_value = "")]
-    pub tensorboard: Option<PathBuf>,
+    #[arg(long)]
+    pub tensorboard: Option<Option<PathBuf>>,
 }
 
 /// The optimizer of a classifier.
@@ -110,11 +111,10 @@ impl Session {
     pub fn start(title: &str, options: &Options) -> Result<Session> {
         let resumed = match (&options.resume, &options.out) {
             (None, _) => None,
-            (Some(path), Some(out)) if path.as_os_str().is_empty() => Some(latest(out)?),
-            (Some(path), None) if path.as_os_str().is_empty() => {
+            (Some(Some(path)), _) | (Some(None), Some(path)) => Some(latest(path)?),
+            (Some(None), None) => {
                 return Err(Error::argument("--resume names no checkpoint", "name one, or its folder with --out"));
             }
-            (Some(path), _) => Some(latest(path)?),
         };
         if let Some(out) = &options.out {
             Checkpoints::new(out)?;
@@ -124,11 +124,12 @@ impl Session {
             }
         }
         let folder = match (&options.tensorboard, &options.out) {
-            (Some(folder), Some(out)) if folder.as_os_str().is_empty() => Some(out.join("tensorboard")),
-            (Some(folder), None) if folder.as_os_str().is_empty() => {
+            (None, _) => None,
+            (Some(Some(folder)), _) => Some(folder.clone()),
+            (Some(None), Some(out)) => Some(out.join("tensorboard")),
+            (Some(None), None) => {
                 return Err(Error::argument("--tensorboard names no folder", "name one, or give --out"));
             }
-            (folder, _) => folder.clone(),
         };
         let summary = folder.map(Summary::create).transpose()?.map(|s| Rc::new(RefCell::new(s)));
         let report = Rc::new(RefCell::new(Report::new(title)));
