@@ -99,17 +99,19 @@ impl Walk {
         Walk { outputs: product(&kept), n: product(&reduced), kept, reduced, offset: x.offset }
     }
 
-    /// The position of the first element of each output that no other beats; `start` beats none.
+    /// The position of the first element of each output that no other beats.
     fn first_best<E>(&self, x: &[E], start: E, beats: impl Fn(E, E) -> bool + Sync) -> Vec<u32>
     where
         E: Copy + Send + Sync,
     {
-        let pick = |a: (E, u32), b: (E, u32)| {
-            let b_wins = beats(b.0, a.0) || (!beats(a.0, b.0) && b.1 < a.1);
+        const NONE: u32 = u32::MAX;
+        // Within a piece positions rise, so of equal elements the one that is held is the first.
+        let step = |a: (E, u32), x: E, k: usize| if a.1 == NONE || beats(x, a.0) { (x, k as u32) } else { a };
+        let merge = |a: (E, u32), b: (E, u32)| {
+            let b_wins = b.1 != NONE && (a.1 == NONE || beats(b.0, a.0) || (!beats(a.0, b.0) && b.1 < a.1));
             if b_wins { b } else { a }
         };
-        let best = self.fold(x, (start, u32::MAX), |a, x, k| pick(a, (x, k as u32)), pick);
-        best.into_iter().map(|(_, k)| k).collect()
+        self.fold(x, (start, NONE), step, merge).into_iter().map(|(_, k)| k).collect()
     }
 
     /// Folds the elements of each output with `step`, which is told the element's row-major position among the

@@ -53,6 +53,14 @@ where
 {
     let mut out = vec![O::default(); x.len()];
     let block = |(o, out): (usize, &mut [O])| {
+        if cut.inner == 1 {
+            let mut state = start;
+            for (k, (o, &x)) in out.iter_mut().zip(&x[o * cut.n..]).enumerate() {
+                state = step(state, x, k);
+                *o = show(&state);
+            }
+            return;
+        }
         // Lines that lie side by side are gone along together.
         let mut states = vec![start; cut.inner];
         let x = &x[o * cut.block()..];

@@ -29,18 +29,18 @@ pub fn scatter<T: Real>(x: &View<T>, index: &View<T>, src: &View<T>, axis: usize
     let to = Places { cut, k: index.shape[axis], at: &at, shared };
     let data = match x.data {
         Data::Float(_) => {
-            let (x, src) = (x.floats(), src.floats());
+            let (x, src) = (x.floats().into_owned(), src.floats());
             let wide = |x: T| x.f64();
-            let extreme = |largest: bool| {
+            let extreme = |x: Vec<T>, largest: bool| {
                 let pick =
                     move |a: T, b: T| if a.is_nan() || (a > b) == largest && a != b && !b.is_nan() { a } else { b };
-                to.collect(&x, &src, |x| x, pick, |a| a)
+                to.collect(x, &src, |x| x, pick, |a| a)
             };
             Data::Float(match combine {
-                Combine::Add => to.collect(&x, &src, wide, |a, b| a + b.f64(), T::of),
-                Combine::Mul => to.collect(&x, &src, wide, |a, b| a * b.f64(), T::of),
-                Combine::Max => extreme(true),
-                Combine::Min => extreme(false),
+                Combine::Add => to.collect(x, &src, wide, |a, b| a + b.f64(), T::of),
+                Combine::Mul => to.collect(x, &src, wide, |a, b| a * b.f64(), T::of),
+                Combine::Max => extreme(x, true),
+                Combine::Min => extreme(x, false),
             })
         }
         Data::Int(_) => {
@@ -50,7 +50,7 @@ pub fn scatter<T: Real>(x: &View<T>, index: &View<T>, src: &View<T>, axis: usize
                 Combine::Max => i32::max,
                 Combine::Min => i32::min,
             };
-            Data::Int(to.collect(&x.ints(), &src.ints(), |x| x, f, |a| a))
+            Data::Int(to.collect(x.ints().into_owned(), &src.ints(), |x| x, f, |a| a))
         }
         Data::Uint(_) => {
             let f = match combine {
@@ -59,7 +59,7 @@ pub fn scatter<T: Real>(x: &View<T>, index: &View<T>, src: &View<T>, axis: usize
                 Combine::Max => u32::max,
                 Combine::Min => u32::min,
             };
-            Data::Uint(to.collect(&x.uints(), &src.uints(), |x| x, f, |a| a))
+            Data::Uint(to.collect(x.uints().into_owned(), &src.uints(), |x| x, f, |a| a))
         }
     };
     Array::new(x.shape, data)
@@ -84,6 +84,9 @@ pub fn last<T: Real>(index: &View<T>, axis: usize, shape: &[usize]) -> Array<T> 
     Array::uints(shape, out)
 }
 
+/// Sources per line among which those of one place are looked for, and not listed.
+const FEW: usize = 8;
+
 /// Where each source goes.
 struct Places<'a> {
     cut: Axis,
@@ -95,7 +98,7 @@ struct Places<'a> {
 impl Places<'_> {
     fn collect<E, A>(
         &self,
-        x: &[E],
+        mut out: Vec<E>,
         src: &[E],
         start: impl Fn(E) -> A + Sync,
         step: impl Fn(A, E) -> A + Sync,
@@ -106,8 +109,24 @@ impl Places<'_> {
         A: Copy + Send,
     {
         let (Axis { outer, n, inner }, k) = (self.cut, self.k);
-        let mut out = x.to_vec();
         if out.is_empty() || k == 0 {
+            return out;
+        }
+        if !self.shared && k <= FEW {
+            // Few sources: the first of each place looks for the others.
+            let block = |(o, out): (usize, &mut [E])| {
+                let source = |j: usize, i: usize| (o * k + j) * inner + i;
+                for (j, i) in (0..k).flat_map(|j| (0..inner).map(move |i| (j, i))) {
+                    let place = self.at[source(j, i)];
+                    let same = |&j: &usize| self.at[source(j, i)] == place;
+                    if place < n && !(0..j).any(|j| same(&j)) {
+                        let out = &mut out[place * inner + i];
+                        *out = end((j..k).filter(same).fold(start(*out), |sum, j| step(sum, src[source(j, i)])));
+                    }
+                }
+            };
+            let least = super::gather::lines_at_a_time(k * inner);
+            out.par_chunks_mut(n * inner).with_min_len(least).enumerate().for_each(block);
             return out;
         }
         if !self.shared {
@@ -137,20 +156,22 @@ impl Places<'_> {
                 sources[next[place]] = j;
                 next[place] += 1;
             }
-            let places = |(v, out): (usize, &mut [E])| {
+            let places = |sums: &mut Vec<A>, (v, out): (usize, &mut [E])| {
                 let mine = &sources[begin[v]..begin[v + 1]];
                 if mine.is_empty() {
                     return;
                 }
-                let mut sums: Vec<A> = out.iter().map(|&x| start(x)).collect();
+                sums.clear();
+                sums.extend(out.iter().map(|&x| start(x)));
                 for j in mine {
                     let line = &src[(o * k + j) * inner..][..inner];
                     sums.iter_mut().zip(line).for_each(|(sum, &x)| *sum = step(*sum, x));
                 }
-                out.iter_mut().zip(sums).for_each(|(o, sum)| *o = end(sum));
+                out.iter_mut().zip(sums).for_each(|(o, &mut sum)| *o = end(sum));
             };
             let least = super::gather::lines_at_a_time(inner);
-            out[o * n * inner..][..n * inner].par_chunks_mut(inner).with_min_len(least).enumerate().for_each(places);
+            let lines = out[o * n * inner..][..n * inner].par_chunks_mut(inner).with_min_len(least);
+            lines.enumerate().for_each_init(Vec::new, places);
         }
         out
     }
