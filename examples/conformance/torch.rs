@@ -145,7 +145,7 @@ impl Module<'_> {
         let params = |name: &str| self.named.get(name).map(|&k| self.inputs[k].clone());
         if let Some(layer) = recurrent::layer(op) {
             let call = Call::bind(self.device, self.inputs, self.hosts, layer.signature, ctor, ctor_keywords)?;
-            let forward = Call::bind(self.device, self.inputs, self.hosts, "input hx", positional, keywords)?;
+            let forward = Call::bind(self.device, self.inputs, self.hosts, layer.forward, positional, keywords)?;
             let (outputs, params) = recurrent::run(&layer, &call, &forward, &params)?;
             return match call.ignored().or(forward.ignored()) {
                 Some(name) => Err(Unsupported(format!("argument {name}"))),

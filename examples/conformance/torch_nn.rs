@@ -227,6 +227,14 @@ pub const ROWS: &[Row] = &[
         let (weight, bias) = (a.opt("weight")?, a.opt("bias")?);
         one(a.ft("input")?.layer_norm(tail_axes(a)?, weight.as_ref(), bias.as_ref(), a.f("eps", 1e-5)? as f32))
     }),
+    ("native_layer_norm", "input normalized_shape weight bias eps", |a| {
+        // PyTorch lets no gradient into the statistics.
+        let (x, weight, bias) = (a.ft("input")?, a.opt("weight")?, a.opt("bias")?);
+        let (tail, eps) = (tail_axes(a)?, a.f("eps", 1e-5)? as f32);
+        let axes: Vec<isize> = (x.rank() as isize - tail as isize..x.rank() as isize).collect();
+        let spread = (&x.var_keep(&axes, 0.0) + eps).rsqrt().detach();
+        Ok(vec![x.layer_norm(tail, weight.as_ref(), bias.as_ref(), eps), x.mean_keep(&axes).detach(), spread])
+    }),
     ("nn.functional.rms_norm", "input normalized_shape weight eps", |a| {
         let eps = a.f("eps", f32::EPSILON as f64)? as f32;
         one(a.ft("input")?.rms_norm(tail_axes(a)?, a.opt("weight")?.as_ref(), eps))

@@ -161,6 +161,18 @@ fn pick(x: &Tensor, axis: usize, index: i64) -> Tensor {
     x.narrow(axis, i, 1).squeeze(axis)
 }
 
+/// `x` with `src` in the place of what `part` cuts out of it.
+fn put(x: &Tensor, src: &Tensor, part: impl Fn(&Tensor) -> Tensor) -> Outputs {
+    let n = x.elements();
+    let fault = |e: wgrad::Error| Unsupported(e.to_string());
+    let places: Vec<u32> = (0..n as u32).collect();
+    let places = Tensor::from_slice(x.device(), &places, x.shape()).map_err(fault)?;
+    let places = part(&places);
+    let src = src.cast(x.dtype()).broadcast_to(places.shape());
+    let count = places.elements();
+    one(x.reshape([n]).scatter(0, &places.reshape([count]), &src.reshape([count])).reshape(x.shape()))
+}
+
 /// `x[index]` with numbers, slices, `...` and `None`.
 fn item(a: &Call) -> Outputs {
     let mut x = a.t("input")?;
@@ -419,6 +431,57 @@ pub const ROWS: &[Row] = &[
         one(sliced(&x, at(&x, a.axis("dim")?.unwrap_or(0)), start, end, a.i("step", 1)?))
     }),
     ("__getitem__", "input index", item),
+    ("select_scatter", "input src dim index", |a| {
+        let x = a.t("input")?;
+        let (axis, index) = (at(&x, a.axis("dim")?.unwrap_or(0)), a.i("index", 0)?);
+        put(&x, &a.t("src")?, |t| pick(t, axis, index))
+    }),
+    ("slice_scatter", "input src dim start end step", |a| {
+        let x = a.t("input")?;
+        let (start, end) = (a.num("start")?.map(|v| v as i64), a.num("end")?.map(|v| v as i64));
+        let (axis, step) = (at(&x, a.axis("dim")?.unwrap_or(0)), a.i("step", 1)?);
+        put(&x, &a.t("src")?, |t| sliced(t, axis, start, end, step))
+    }),
+    ("diagonal_scatter", "input src offset dim1 dim2", |a| {
+        let (i, j) = (a.axis("dim1")?.unwrap_or(0), a.axis("dim2")?.unwrap_or(1));
+        let offset = a.i("offset", 0)? as isize;
+        put(&a.t("input")?, &a.t("src")?, |t| t.diagonal(offset, i, j))
+    }),
+    // The number of results depends on the mask, so it is read off the file.
+    ("masked_select", "input mask", |a| {
+        let (x, mask) = (a.t("input")?, a.t("mask")?);
+        let Some(host) = a.host("mask") else { return unsupported("a computed mask") };
+        let shape = x.shape().broadcast(mask.shape(), "masked_select").map_err(|e| Unsupported(e.to_string()))?;
+        let wide =
+            Tensor::from_slice(x.device(), &host.ints().iter().map(|&v| v as u32).collect::<Vec<_>>(), mask.shape());
+        let wide = wide.and_then(|m| m.broadcast_to(&shape).to_vec::<u32>()).map_err(|e| Unsupported(e.to_string()))?;
+        let places: Vec<u32> = wide.iter().enumerate().filter(|(_, m)| **m != 0).map(|(i, _)| i as u32).collect();
+        let places = Tensor::from_slice(x.device(), &places, places.len()).map_err(|e| Unsupported(e.to_string()))?;
+        one(x.broadcast_to(&shape).take(&places))
+    }),
+    ("block_diag", "*tensors", |a| {
+        let all: Vec<Tensor> = a.list("tensors")?.iter().map(|x| atleast(x, 2)).collect();
+        let width: usize = all.iter().map(|x| x.shape()[1]).sum();
+        let mut left = 0;
+        let rows: Vec<Tensor> = all
+            .iter()
+            .map(|x| {
+                left += x.shape()[1];
+                x.pad(&[(0, 0), (left - x.shape()[1], width - left)], 0.0)
+            })
+            .collect();
+        one(Tensor::concat(&rows.iter().collect::<Vec<_>>(), 0))
+    }),
+    ("trapezoid trapz", "y x dim dx", |a| {
+        let y = a.ft("y")?;
+        let axis = at(&y, a.axis("dim")?.unwrap_or(-1));
+        let n = y.shape()[axis];
+        if n < 2 || a.has("x") {
+            return unsupported("x, or too few points");
+        }
+        let sums = part(&y, axis, 0, n - 1).add(&part(&y, axis, 1, n)).sum(&[axis as isize]);
+        one(&sums * (0.5 * a.f("dx", 1.0)?) as f32)
+    }),
     ("tril", "input diagonal", |a| band(a, Tensor::tril)),
     ("triu", "input diagonal", |a| band(a, Tensor::triu)),
     ("diagonal diagonal_copy", "input offset dim1 dim2", |a| {

@@ -5,7 +5,7 @@
 
 use crate::error::{ShapeError, fit};
 use crate::ops::reduce::resolve_axis;
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 
 impl Tensor {
     /// A number of the host beside this tensor.
@@ -141,8 +141,8 @@ impl Tensor {
     /// x, and 0 between `-lambda` and `lambda`. PyTorch's default is 0.5.
     #[track_caller]
     pub fn hardshrink(&self, lambda: f32) -> Tensor {
-        let small = self.ge(-lambda).bitwise_and(&self.le(lambda));
-        self.where_or_zero(&small.bitwise_not())
+        // A factor, not a choice: NaN stays and has no slope, as in PyTorch.
+        self * &self.abs().gt(lambda).cast(DType::F32)
     }
 
     /// x nearer to 0 by `lambda`, and 0 between `-lambda` and `lambda`. PyTorch's default is 0.5.

@@ -143,13 +143,23 @@ impl Tensor {
         blend(self, &a.tensordot(b, &[0, 2], &[0, 1]), beta, alpha)
     }
 
-    /// The sum of products over pairs of axes, one of each tensor; the others follow each other.
+    /// The sum of products over pairs of axes, one of each tensor; the others follow each other. An extent of 1 stretches.
     ///
     /// # Panics
     /// If an axis does not exist or is named twice, or a pair has two extents.
     #[track_caller]
     pub fn tensordot(&self, other: &Tensor, axes: &[isize], other_axes: &[isize]) -> Tensor {
         let (a, b) = (Summed::of(self, axes), Summed::of(other, other_axes));
+        // What stretches to meet an extent has one factor for all of it: the other side is summed first.
+        let stretched = |t: &Tensor, own: &[usize], u: &Tensor, others: &[usize]| -> Tensor {
+            let stretches = |&(&i, &j): &(&usize, &usize)| t.shape()[i] != 1 && u.shape()[j] == 1;
+            let long: Vec<isize> = own.iter().zip(others).filter(stretches).map(|(&i, _)| i as isize).collect();
+            if long.is_empty() { t.clone() } else { t.sum_keep(&long) }
+        };
+        let (x, y) = (stretched(self, &a.summed, other, &b.summed), stretched(other, &b.summed, self, &a.summed));
+        if x.shape() != self.shape() || y.shape() != other.shape() {
+            return x.tensordot(&y, axes, other_axes);
+        }
         assert!(
             a.summed.len() == b.summed.len()
                 && a.summed.iter().zip(&b.summed).all(|(&i, &j)| self.shape()[i] == other.shape()[j]),
