@@ -3,7 +3,9 @@
 mod generative;
 
 use wgrad::autodiff;
-use wgrad::nn::{Conv2d, Flatten, Init, Linear, MaxPool2d, Module, Parameters, Pass, Relu, Sequential};
+use wgrad::nn::{
+    Conv2d, Flatten, Init, Linear, Lstm, MaxPool2d, Module, Parameters, Pass, RecurrentOptions, Relu, Rnn, Sequential,
+};
 use wgrad::ops::{Conv2dOptions, Padding, Pool2dOptions};
 use wgrad::optim::{Adam, Optimizer, Sgd};
 use wgrad::{Device, Error, Result, Tensor, eval};
@@ -21,6 +23,10 @@ pub const NAMES: &[&str] = &[
     "cnn_cpcpff_step",
     "vae_step",
     "gan_step",
+    "rnn_step_b1",
+    "rnn_step_b50",
+    "lstm_step",
+    "lstm2_step",
 ];
 
 /// What a step runs, and the results of the last one.
@@ -67,7 +73,10 @@ impl Workload {
         let parameters = Some(model.count_parameters());
         let mut pass = Pass::train(0);
         let run = move || {
-            let loss = model.forward(&x, &mut pass).cross_entropy(&labels);
+            let scores = model.forward(&x, &mut pass);
+            // One row per label, also where a network scores every step of a sequence.
+            let classes = scores.elements() / labels.elements();
+            let loss = scores.reshape([labels.elements(), classes]).cross_entropy(&labels);
             optimizer.step(&mut model, &loss)?;
             Ok(vec![loss])
         };
@@ -155,6 +164,28 @@ pub fn make(name: &str, device: &Device) -> Result<Workload> {
         }
         "vae_step" => generative::vae(d)?,
         "gan_step" => generative::gan(d)?,
+        "rnn_step_b1" | "rnn_step_b50" | "lstm_step" | "lstm2_step" => {
+            let (vocabulary, steps) = (67, 50);
+            let (batch, hidden, layers) = match name {
+                "rnn_step_b1" => (1, 64, 1),
+                "rnn_step_b50" => (50, 64, 1),
+                "lstm_step" => (50, 256, 1),
+                _ => (64, 512, 2),
+            };
+            let options = RecurrentOptions { layers, batch_first: true, ..Default::default() };
+            let init = &mut Init::new(d, 0);
+            let net = match name.starts_with("rnn") {
+                true => Sequential::new().then(Rnn::new(init, vocabulary, hidden, &options)?),
+                false => Sequential::new().then(Lstm::new(init, vocabulary, hidden, &options)?),
+            };
+            let net = net.then(Linear::new(init, hidden, vocabulary)?);
+            let each = (0..(batch * steps * vocabulary) as u32).map(|i| {
+                let (place, character) = (i / vocabulary as u32, i % vocabulary as u32);
+                (hash(place, 1) % vocabulary as u32 == character) as u32 as f32
+            });
+            let x = Tensor::from_slice(d, &each.collect::<Vec<_>>(), [batch, steps, vocabulary])?;
+            Workload::train(net, Adam::new(1e-3), x, labels(d, batch * steps, vocabulary as u32, 2)?)
+        }
         _ => return Err(Error::argument(format!("unknown workload {name:?}"), "see --bench train_step -- list")),
     })
 }

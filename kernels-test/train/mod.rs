@@ -3,6 +3,7 @@
 mod checkpoint;
 mod gan;
 mod report;
+mod rnn;
 mod run;
 mod summary;
 mod vae;

@@ -26,6 +26,7 @@ pub mod digits;
 pub mod fetch;
 pub mod idx;
 pub mod mnist;
+pub mod text;
 
 use crate::error::{Error, Result};
 use rand::rngs::ChaCha8Rng;

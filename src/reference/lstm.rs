@@ -6,6 +6,7 @@
 //! ```
 
 use super::rnn::{Part, Walk, add_biases, sigmoid, transposed};
+use super::simd::vectorized;
 use super::{Array, Real, View};
 
 /// Inputs x, W, b_ih, b_hh, h_0, c_0. Gives h and c of every step, and the gates after their functions.
@@ -14,7 +15,7 @@ pub fn forward<T: Real>(inputs: &[View<T>], reverse: bool) -> Vec<Array<T>> {
     let (h, all) = (walk.h, walk.t * walk.b * walk.h);
     let [x, w, b_ih, b_hh, h0, c0] = [0, 1, 2, 3, 4, 5].map(|i| inputs[i].floats());
     let w_t = transposed(&w, h);
-    let (mut hs, mut cs, mut gates) = (vec![T::ZERO; all], vec![T::ZERO; all], vec![T::ZERO; 4 * all]);
+    let (mut hs, mut cs, mut gates) = (T::stale(all), T::stale(all), T::stale(4 * all));
     let dealt =
         walk.deal(&mut hs, h).into_iter().zip(walk.deal(&mut cs, h)).zip(walk.deal(&mut gates, 4 * h)).collect();
     walk.run(dealt, |chunk, ((mut hs, mut cs), mut gates): ((Part<T>, Part<T>), Part<T>)| {
@@ -28,24 +29,29 @@ pub fn forward<T: Real>(inputs: &[View<T>], reverse: bool) -> Vec<Array<T>> {
             add_biases(now, &b_ih, &b_hh);
             walk.product([4 * h, h], h_before, &w_t, now, true);
             let states = h_rest[0].chunks_mut(h).zip(c_rest[0].chunks_mut(h)).zip(c_before.chunks(h));
-            for (gates, ((h_now, c_now), c_before)) in now.chunks_mut(4 * h).zip(states) {
-                let (input_forget, g_o) = gates.split_at_mut(2 * h);
-                let (g, o) = g_o.split_at_mut(h);
-                input_forget.iter_mut().for_each(|a| *a = sigmoid(*a));
-                g.iter_mut().for_each(|a| *a = a.tanh());
-                o.iter_mut().for_each(|a| *a = sigmoid(*a));
-                let (i, f) = input_forget.split_at(h);
-                for j in 0..h {
-                    c_now[j] = f[j] * c_before[j] + i[j] * g[j];
-                }
-                for j in 0..h {
-                    h_now[j] = o[j] * c_now[j].tanh();
-                }
+            for (gates, ((h, c), c_before)) in now.chunks_mut(4 * h).zip(states) {
+                vectorized(|| unit_forward(gates, c_before, c, h));
             }
         }
     });
     let shape = [walk.t, walk.b, h];
     vec![Array::floats(shape, hs), Array::floats(shape, cs), Array::floats([walk.t, walk.b, 4 * h], gates)]
+}
+
+/// One row: from what goes into its gates to the gates and the states.
+#[inline(always)]
+fn unit_forward<T: Real>(gates: &mut [T], c_before: &[T], c: &mut [T], h: &mut [T]) {
+    let n = h.len();
+    let (i_f, g_o) = gates.split_at_mut(2 * n);
+    let (g, o) = g_o.split_at_mut(n);
+    i_f.iter_mut().for_each(|a| *a = sigmoid(*a));
+    g.iter_mut().for_each(|a| *a = a.tanh());
+    o.iter_mut().for_each(|a| *a = sigmoid(*a));
+    let (i, f) = i_f.split_at(n);
+    for ((((c, &before), &f), &i), &g) in c.iter_mut().zip(c_before).zip(f).zip(i).zip(&*g) {
+        *c = f * before + i * g;
+    }
+    h.iter_mut().zip(&*o).zip(&*c).for_each(|((h, &o), &c)| *h = o * c.tanh());
 }
 
 /// Back through time; inputs gates, c, c_0, W and the cotangents of h and c. Gives the cotangents of what goes into the
@@ -54,7 +60,7 @@ pub fn backward<T: Real>(inputs: &[View<T>], reverse: bool) -> Vec<Array<T>> {
     let walk = Walk::of(&inputs[1], &inputs[3], reverse);
     let h = walk.h;
     let [gates, cs, c0, w, dhs, dcs] = [0, 1, 2, 3, 4, 5].map(|i| inputs[i].floats());
-    let mut da = vec![T::ZERO; gates.len()];
+    let mut da = T::stale(gates.len());
     let (mut dh0, mut dc0) = (vec![T::ZERO; walk.b * h], vec![T::ZERO; walk.b * h]);
     let states = walk.deal_state(&mut dh0, h).into_iter().zip(walk.deal_state(&mut dc0, h));
     let dealt = walk.deal(&mut da, 4 * h).into_iter().zip(states).collect();
@@ -69,28 +75,34 @@ pub fn backward<T: Real>(inputs: &[View<T>], reverse: bool) -> Vec<Array<T>> {
             let gates = walk.part(&gates, 4 * h, step, chunk);
             for (row, (da, gates)) in now.chunks_mut(4 * h).zip(gates.chunks(4 * h)).enumerate() {
                 let line = row * h..(row + 1) * h;
-                let (c_before, c) = (&c_before[line.clone()], &c[line.clone()]);
-                let (dh_given, dc_given) = (&dh_given[line.clone()], &dc_given[line.clone()]);
-                let (dh, dc) = (&dh[line.clone()], &mut dc[line]);
-                let (di, da) = da.split_at_mut(h);
-                let (df, da) = da.split_at_mut(h);
-                let (dg, d_o) = da.split_at_mut(h);
-                let (i, f, g, o) = (&gates[..h], &gates[h..2 * h], &gates[2 * h..3 * h], &gates[3 * h..]);
-                // tanh of the state, where the gradient of the output gate will be.
-                d_o.iter_mut().zip(c).for_each(|(t, &c)| *t = c.tanh());
-                for j in 0..h {
-                    let (tanh_c, dh) = (d_o[j], dh[j] + dh_given[j]);
-                    let d = dc[j] + dc_given[j] + dh * o[j] * (T::ONE - tanh_c * tanh_c);
-                    di[j] = d * g[j] * (i[j] * (T::ONE - i[j]));
-                    df[j] = d * c_before[j] * (f[j] * (T::ONE - f[j]));
-                    dg[j] = d * i[j] * (T::ONE - g[j] * g[j]);
-                    d_o[j] = dh * tanh_c * (o[j] * (T::ONE - o[j]));
-                    dc[j] = d * f[j];
-                }
+                let states = [c_before, c, dh_given, dc_given, &*dh].map(|x| &x[line.clone()]);
+                vectorized(|| unit_backward(gates, states, &mut dc[line], da));
             }
             walk.product([h, 4 * h], now, &w, dh, false);
         }
     });
     let state = [walk.b, h];
     vec![Array::floats([walk.t, walk.b, 4 * h], da), Array::floats(state, dh0), Array::floats(state, dc0)]
+}
+
+/// One row: the cotangents of what goes into its gates; `dc` is carried from the step after to the step before.
+#[inline(always)]
+fn unit_backward<T: Real>(gates: &[T], states: [&[T]; 5], dc: &mut [T], da: &mut [T]) {
+    let n = dc.len();
+    // Slices of one length, so that the loop needs no other bounds.
+    let [c_before, c, dh_given, dc_given, dh] = states.map(|x| &x[..n]);
+    let [i, f, g, o] = [0, 1, 2, 3].map(|k| &gates[k * n..(k + 1) * n]);
+    let (di, da) = da.split_at_mut(n);
+    let (df, da) = da.split_at_mut(n);
+    let (dg, d_o) = da.split_at_mut(n);
+    let d_o = &mut d_o[..n];
+    for j in 0..n {
+        let (tanh_c, dh) = (c[j].tanh(), dh[j] + dh_given[j]);
+        let d = dc[j] + dc_given[j] + dh * o[j] * (T::ONE - tanh_c * tanh_c);
+        di[j] = d * g[j] * (i[j] * (T::ONE - i[j]));
+        df[j] = d * c_before[j] * (f[j] * (T::ONE - f[j]));
+        dg[j] = d * i[j] * (T::ONE - g[j] * g[j]);
+        d_o[j] = dh * tanh_c * (o[j] * (T::ONE - o[j]));
+        dc[j] = d * f[j];
+    }
 }

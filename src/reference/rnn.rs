@@ -6,10 +6,14 @@
 use rayon::prelude::*;
 
 use super::matmul::{Matrix, Target, gemm};
+use super::simd::vectorized;
 use super::{Array, Real, View};
 
-/// Rows of a chunk, at most. More rows share one trip of the weights through the cache; fewer keep more threads busy.
-const ROWS: usize = 16;
+/// Rows that the matrix product makes at a time: chunks are cut between those.
+const TOGETHER: usize = 6;
+/// There are two chunks for each of so many rows. More would keep more threads busy, but the weights pass through the
+/// cache once for each chunk and step.
+const PAIR: usize = 64;
 /// A step of this many multiplications is worth splitting over threads where the batch is only one chunk.
 const SPLIT_STEP: usize = 1 << 21;
 
@@ -35,21 +39,39 @@ impl Walk {
         Walk { t: x.shape[0], b: x.shape[1], h: weight.shape[1], reverse }
     }
 
-    /// Rows of a chunk: two chunks and not one for each pair of threads, of sizes as equal as can be. It depends on the
-    /// batch alone, so that the same input gives the same bits on every machine.
-    fn rows(&self) -> usize {
-        if self.b < ROWS { self.b.max(1) } else { self.b.div_ceil(2 * self.b.div_ceil(2 * ROWS)) }
+    /// The number of chunks. It depends on the batch alone, so that the same input gives the same bits on every machine.
+    fn chunks(&self) -> usize {
+        match self.b / TOGETHER {
+            0 | 1 => 1,
+            _ => 2 * self.b.div_ceil(PAIR),
+        }
+    }
+
+    /// The first row of a chunk, or the end of the last.
+    fn row(&self, chunk: usize) -> usize {
+        let count = self.chunks();
+        if chunk == count { self.b } else { (self.b / TOGETHER * chunk).div_ceil(count) * TOGETHER }
+    }
+
+    /// `[b, width]` cut into chunks.
+    fn cut<'a, T>(&self, mut buffer: &'a mut [T], width: usize) -> Part<'a, T> {
+        let mut parts = Vec::with_capacity(self.chunks());
+        for chunk in 0..self.chunks() {
+            let (part, rest) = buffer.split_at_mut((self.row(chunk + 1) - self.row(chunk)) * width);
+            parts.push(part);
+            buffer = rest;
+        }
+        parts
     }
 
     /// The part of `[t, b, width]` that belongs to each chunk, step by step in the order of the walk.
     pub fn deal<'a, T>(&self, buffer: &'a mut [T], width: usize) -> Vec<Part<'a, T>> {
-        let rows = self.rows();
-        let mut chunks: Vec<Part<T>> = (0..self.b.div_ceil(rows)).map(|_| Vec::with_capacity(self.t)).collect();
-        if width == 0 {
+        if self.b * width == 0 {
             return Vec::new();
         }
-        for step in buffer.chunks_mut((self.b * width).max(1)) {
-            for (chunk, part) in chunks.iter_mut().zip(step.chunks_mut(rows * width)) {
+        let mut chunks: Vec<Part<T>> = (0..self.chunks()).map(|_| Vec::with_capacity(self.t)).collect();
+        for step in buffer.chunks_mut(self.b * width) {
+            for (chunk, part) in chunks.iter_mut().zip(self.cut(step, width)) {
                 chunk.push(part);
             }
         }
@@ -60,8 +82,8 @@ impl Walk {
     }
 
     /// The part of `[b, width]` that belongs to each chunk.
-    pub fn deal_state<'a, T>(&self, buffer: &'a mut [T], width: usize) -> Vec<&'a mut [T]> {
-        if width == 0 { Vec::new() } else { buffer.chunks_mut(self.rows() * width).collect() }
+    pub fn deal_state<'a, T>(&self, buffer: &'a mut [T], width: usize) -> Part<'a, T> {
+        if self.b * width == 0 { Vec::new() } else { self.cut(buffer, width) }
     }
 
     /// The elements of `[t, b, width]` that chunk `chunk` reads at step `step` of the walk.
@@ -72,8 +94,7 @@ impl Walk {
 
     /// The elements of `[b, width]` that chunk `chunk` reads.
     pub fn state_part<'a, T>(&self, all: &'a [T], width: usize, chunk: usize) -> &'a [T] {
-        let (first, rows) = (chunk * self.rows() * width, self.rows() * width);
-        &all[first..(first + rows).min(all.len())]
+        &all[self.row(chunk) * width..self.row(chunk + 1) * width]
     }
 
     /// Runs `work` with the number of each chunk and what it was dealt.
@@ -122,9 +143,11 @@ pub(super) fn add_biases<T: Real>(rows: &mut [T], first: &[T], second: &[T]) {
     if first.is_empty() {
         return;
     }
-    for row in rows.chunks_mut(first.len()) {
-        row.iter_mut().zip(first).zip(second).for_each(|((x, &a), &b)| *x += a + b);
-    }
+    vectorized(|| {
+        for row in rows.chunks_mut(first.len()) {
+            row.iter_mut().zip(first).zip(second).for_each(|((x, &a), &b)| *x += a + b);
+        }
+    });
 }
 
 /// `h_t = f(x_t + b_ih + h_(t-1) W^T + b_hh)`; inputs x, W, b_ih, b_hh, h_0.
@@ -133,7 +156,7 @@ pub fn forward<T: Real>(inputs: &[View<T>], reverse: bool, relu: bool) -> Vec<Ar
     let h = walk.h;
     let [x, w, b_ih, b_hh, h0] = [0, 1, 2, 3, 4].map(|i| inputs[i].floats());
     let w_t = transposed(&w, h);
-    let mut hs = vec![T::ZERO; walk.t * walk.b * h];
+    let mut hs = T::stale(walk.t * walk.b * h);
     walk.run(walk.deal(&mut hs, h), |chunk, mut hs| {
         for step in 0..walk.t {
             let (done, rest) = hs.split_at_mut(step);
@@ -142,11 +165,11 @@ pub fn forward<T: Real>(inputs: &[View<T>], reverse: bool, relu: bool) -> Vec<Ar
             now.copy_from_slice(walk.part(&x, h, step, chunk));
             add_biases(now, &b_ih, &b_hh);
             walk.product([h, h], before, &w_t, now, true);
-            match relu {
+            vectorized(|| match relu {
                 // NaN stays, as in the elementwise op.
                 true => now.iter_mut().for_each(|a| *a = if *a < T::ZERO { T::ZERO } else { *a }),
                 false => now.iter_mut().for_each(|a| *a = a.tanh()),
-            }
+            });
         }
     });
     vec![Array::floats([walk.t, walk.b, h], hs)]
@@ -157,7 +180,7 @@ pub fn backward<T: Real>(inputs: &[View<T>], reverse: bool, relu: bool) -> Vec<A
     let walk = Walk::of(&inputs[0], &inputs[1], reverse);
     let h = walk.h;
     let [hs, w, dhs] = [0, 1, 2].map(|i| inputs[i].floats());
-    let mut da = vec![T::ZERO; hs.len()];
+    let mut da = T::stale(hs.len());
     let mut dh0 = vec![T::ZERO; walk.b * h];
     let dealt = walk.deal(&mut da, h).into_iter().zip(walk.deal_state(&mut dh0, h)).collect();
     walk.run(dealt, |chunk, (mut da, dh): (Part<T>, &mut [T])| {

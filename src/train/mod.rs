@@ -36,6 +36,8 @@ pub mod tabular;
 pub mod vae;
 mod window;
 
+pub mod rnn;
+
 #[cfg(feature = "checkpoint")]
 pub mod checkpoint;
 #[cfg(feature = "report")]
