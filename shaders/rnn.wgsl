@@ -41,7 +41,7 @@ fn forward(
     if (RELU) {
         out = select(a, 0.0, a < 0.0);
     }
-    y[p.at + i] = select(out, a, is_nan(a));
+    y[p.at + i] = out;
 }
 
 @group(0) @binding(0) var<storage, read> state: array<f32>;

@@ -201,3 +201,22 @@ fn the_forms_pytorch_lacks_are_those_of_their_papers() -> Result<()> {
     close(&x.gru_reset_first(&w, Some(&tensor(&[0.3], &[1, 1])?), false).0, &want);
     Ok(())
 }
+
+/// What a plan costs to make, to keep and to look up does not depend on how long a text is.
+#[test]
+fn a_longer_sequence_makes_no_longer_plan() -> Result<()> {
+    let steps = |t: usize| -> Result<u64> {
+        let device = Device::cpu();
+        let options = RecurrentOptions { layers: 2, bidirectional: true, ..Default::default() };
+        let model = Gru::new(&mut Init::new(&device, 5), 2, 3, &options)?;
+        let x = Tensor::from_slice(&device, &vec![0.5f32; t * 2 * 2], [t, 2, 2])?;
+        let loss = model.forward_from(&x, None, &mut Pass::eval()).0.square().mean_all();
+        let params: Vec<&Tensor> = model.named_parameters().into_iter().map(|(_, p)| p.get()).collect();
+        let slopes = wgrad::autodiff::grad(&loss, &params);
+        let before = device.counters();
+        wgrad::eval(&slopes.iter().collect::<Vec<_>>())?;
+        Ok(device.counters().since(&before).dispatches)
+    };
+    assert_eq!(steps(5)?, steps(60)?);
+    Ok(())
+}

@@ -293,6 +293,12 @@ pub(crate) fn sequence_samples<O>(gates: usize, states: usize, op: impl Fn(bool)
         sample.inputs = sample.inputs.into_iter().map(Input::viewed).collect();
         sample
     };
+    // What is no number spreads through its row of the batch, and stays in it.
+    let mut odd = sample([2, 3, 2], false, 1.0, 71).rough();
+    let row = gates * 2;
+    odd.inputs[0].values[0] = f64::NAN;
+    odd.inputs[0].values[row] = f64::INFINITY;
+    odd.inputs[0].values[row + 1] = f64::NEG_INFINITY;
     vec![
         sample([2, 3, 2], false, 1.0, 1),
         viewed(sample([2, 2, 3], true, 1.0, 11)),
@@ -301,6 +307,7 @@ pub(crate) fn sequence_samples<O>(gates: usize, states: usize, op: impl Fn(bool)
         sample([2, 37, 19], true, 1.0, 41).rough(),
         sample([3, 2, 4], false, 90.0, 51).rough(), // gates that are shut or open
         sample([2, 0, 3], false, 1.0, 61).rough(),
+        odd,
     ]
 }
 

@@ -4,7 +4,9 @@
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
-use crate::nn::{Buffer, Dropout, Gru, Init, Linear, Lstm, Module, Param, Parameters, Pass, RecurrentOptions, Rnn};
+use crate::nn::{
+    Buffer, Dropout, Embedding, Gru, Init, Linear, Lstm, Module, Param, Parameters, Pass, RecurrentOptions, Rnn,
+};
 use crate::tensor::{DType, Tensor};
 
 /// Which recurrent layer.
@@ -88,7 +90,7 @@ impl Parameters for Layers {
 /// A network that reads characters and scores the next.
 #[derive(Debug)]
 pub struct CharModel {
-    embedding: Option<Param>,
+    embedding: Option<Embedding>,
     layers: Layers,
     dropout: Dropout,
     out: Linear,
@@ -108,8 +110,7 @@ impl CharModel {
         let o = options.clone();
         let embedding = match o.embedding {
             0 => None,
-            // PyTorch draws embeddings from a normal distribution; this is uniform with the same deviation.
-            width => Some(init.uniform([characters, width], 3f32.sqrt())?),
+            width => Some(Embedding::new(init, characters, width)?),
         };
         let width = if o.embedding == 0 { characters } else { o.embedding };
         let form = RecurrentOptions { layers: o.layers, dropout: o.dropout, ..Default::default() };
@@ -155,7 +156,7 @@ impl CharModel {
             self.options.kind.states()
         );
         let x = match &self.embedding {
-            Some(weight) => weight.get().embedding(characters, None),
+            Some(table) => table.forward(characters),
             None => characters.unsqueeze(2).equal(&self.each).cast(DType::F32),
         };
         let (y, state) = match &self.layers {
