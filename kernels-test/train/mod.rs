@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod gan;
+mod cnn;
 mod report;
 mod rnn;
 mod run;

@@ -22,7 +22,7 @@ pub enum Interpolation {
 fn step_of(scale: f64) -> Option<(usize, usize)> {
     let nice = (1..=64).find(|&q| (scale * q as f64).fract() == 0.0).unwrap_or(1 << 12);
     let p = (scale * nice as f64).round();
-    (p >= 1.0 && p < 1e9).then_some((nice, p as usize))
+    (1.0..1e9).contains(&p).then_some((nice, p as usize))
 }
 
 fn axis(mode: Interpolation, from: usize, to: usize, scale: Option<f64>) -> Result<Axis, ShapeError> {

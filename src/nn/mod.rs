@@ -96,6 +96,13 @@ pub trait Module: Parameters {
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor;
 }
 
+impl<M: Module + ?Sized> Module for Box<M> {
+    #[track_caller]
+    fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
+        (**self).forward(x, pass)
+    }
+}
+
 /// One way through a model: whether it is training, and the random numbers that training draws.
 ///
 /// Keep one for all steps of a run: its generator moves on, so that every step drops other units.

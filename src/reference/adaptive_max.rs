@@ -15,8 +15,8 @@ pub fn positions<T: Real>(x: &View<T>, size: [usize; 2]) -> Array<T> {
             for ox in 0..size[1] {
                 let all = bin(oy, h, size[0]).flat_map(|y| bin(ox, w, size[1]).map(move |x| y * w + x));
                 let larger = |best: usize, i: usize| {
-                    let wins = pixels[i].is_nan() || pixels[i] > pixels[best];
-                    if wins && !(pixels[best].is_nan() && !pixels[i].is_nan()) { i } else { best }
+                    let larger = pixels[i] > pixels[best] && !pixels[best].is_nan();
+                    if pixels[i].is_nan() || larger { i } else { best }
                 };
                 found.push(all.reduce(larger).expect("a bin holds a pixel") as u32);
             }

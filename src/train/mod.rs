@@ -26,6 +26,7 @@
 pub mod bandits;
 pub mod dqn;
 pub mod gan;
+pub mod cnn;
 mod log;
 pub mod planning;
 pub mod quality;
