@@ -16,8 +16,8 @@ use wgrad::nn::{
 use wgrad::ops::{Conv2dOptions, Padding, Pool2dOptions};
 use wgrad::train::picture::Picture;
 use wgrad::train::report::Report;
-use wgrad::train::{Goal, Loop, Supervised};
-use wgrad::{Device, Error, Result, Tensor};
+use wgrad::train::{Goal, Loop, Supervised, cnn};
+use wgrad::{Device, Result, Tensor};
 
 #[derive(Parser)]
 #[command(about = "Trains a network on handwritten digits", args_override_self = true)]
@@ -25,8 +25,8 @@ use wgrad::{Device, Error, Result, Tensor};
     after_help = "Unless told otherwise: 500 steps of 50 images, at a rate of 1e-3 with adam and 0.1 with the rest."
 )]
 struct Options {
-    /// The network: lr, cnn_cf, cnn_cpcpff, or cnn_cpcpfdf (with dropout). c: convolution 5x5, p: pooling, f: fully
-    /// connected, d: dropout
+    /// The network: lr, cnn_cf, cnn_cpcpff, cnn_cpcpfdf (c: convolution 5x5, p: pooling, f: fully connected, d: dropout), or
+    /// another of `train::cnn`: cnn_cnf, cnn_cpncpnff, cnn_cpncpnfdf (n: normalisation), lenet5, resnet20 ..
     #[arg(long, default_value = "cnn_cpcpff")]
     model: String,
     #[command(flatten)]
@@ -50,7 +50,7 @@ struct Options {
 // ---------------------------------------------------------------------------------------------------- the networks
 
 /// A network that maps images `[n, 1, 28, 28]` to logits `[n, 10]`.
-fn network(name: &str, init: &mut Init) -> Result<Sequential> {
+fn network(name: &str, init: &mut Init) -> Result<Box<dyn Module>> {
     // "Same" padding keeps 28 x 28; each pooling halves it: 14 x 14, 7 x 7.
     let same = || Conv2dOptions { padding: Padding::Same, ..Default::default() };
     let pool = || MaxPool2d(Pool2dOptions::new([2, 2]));
@@ -59,16 +59,17 @@ fn network(name: &str, init: &mut Init) -> Result<Sequential> {
         let net = net.then(Conv2d::new(init, 32, 64, [5, 5], same())?).then(Relu).then(pool());
         Ok(net.then(Flatten).then(Linear::new(init, 7 * 7 * 64, 1024)?).then(Relu))
     };
-    match name {
-        "lr" => Ok(Sequential::new().then(Flatten).then(Linear::new(init, 784, 10)?)),
+    let net = match name {
+        "lr" => Sequential::new().then(Flatten).then(Linear::new(init, 784, 10)?),
         "cnn_cf" => {
             let net = Sequential::new().then(Conv2d::new(init, 1, 64, [5, 5], same())?).then(Relu);
-            Ok(net.then(Flatten).then(Linear::new(init, 28 * 28 * 64, 10)?))
+            net.then(Flatten).then(Linear::new(init, 28 * 28 * 64, 10)?)
         }
-        "cnn_cpcpff" => Ok(features(init)?.then(Linear::new(init, 1024, 10)?)),
-        "cnn_cpcpfdf" => Ok(features(init)?.then(Dropout::new(0.5)).then(Linear::new(init, 1024, 10)?)),
-        _ => Err(Error::argument(format!("unknown model {name:?}"), "use lr, cnn_cf, cnn_cpcpff or cnn_cpcpfdf")),
-    }
+        "cnn_cpcpff" => features(init)?.then(Linear::new(init, 1024, 10)?),
+        "cnn_cpcpfdf" => features(init)?.then(Dropout::new(0.5)).then(Linear::new(init, 1024, 10)?),
+        _ => return cnn::by_name(name, init, [1, 28, 28], 10),
+    };
+    Ok(Box::new(net))
 }
 
 // ------------------------------------------------------------------------------------------------------ the training
@@ -84,7 +85,7 @@ fn run(options: &Options) -> Result<()> {
     let data = mnist::auto(common.data.as_deref())?;
     if options.standardize {
         let (mean, deviation) = data.train.channel_statistics();
-        model = Sequential::new().then(Normalize::new(&device, &mean, &deviation)?).then(model);
+        model = Box::new(Sequential::new().then(Normalize::new(&device, &mean, &deviation)?).then(model));
     }
     println!("{} with {} parameters on {device}\n{}", options.model, model.count_parameters(), data.source);
 
@@ -111,7 +112,7 @@ fn run(options: &Options) -> Result<()> {
 // -------------------------------------------------------------------------------------------------------- the report
 
 /// What the network got right and wrong, and what its first layer looks for.
-fn look_back(report: &mut Report, model: &Sequential, device: &Device, set: &Images) -> Result<()> {
+fn look_back(report: &mut Report, model: &dyn Module, device: &Device, set: &Images) -> Result<()> {
     let [c, h, w] = set.shape;
     let mut counts = vec![vec![0; set.classes]; set.classes];
     let mut wrong = Vec::new();

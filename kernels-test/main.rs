@@ -17,6 +17,7 @@ mod layers;
 mod nn;
 mod ops;
 mod optim;
+mod pictures;
 mod plan;
 mod profile;
 mod registry;

@@ -22,11 +22,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod cifar;
 pub mod digits;
 pub mod fetch;
+mod file;
 pub mod idx;
+pub mod mat;
 pub mod mnist;
 pub mod text;
+pub mod svhn;
 
 use crate::error::{Error, Result};
 use rand::rngs::ChaCha8Rng;
@@ -86,6 +90,40 @@ impl Images {
         let deviation = |(sum, square): (&f64, f64)| (square / count - (sum / count).powi(2)).max(0.0).sqrt() as f32;
         let deviations = sums.iter().zip(squares).map(deviation).collect();
         (sums.iter().map(|s| (s / count) as f32).collect(), deviations)
+    }
+
+    /// How many pictures there are of each class, `[classes]`.
+    pub fn class_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.classes];
+        self.labels.iter().for_each(|&label| counts[label as usize] += 1);
+        counts
+    }
+
+    /// Takes a number off each channel: the means of the training set, off all sets.
+    ///
+    /// # Panics
+    /// If there is not one number for each channel.
+    #[track_caller]
+    pub fn subtract(&mut self, means: &[f32]) {
+        let [c, h, w] = self.shape;
+        assert!(means.len() == c, "subtract: {} means for {c} channels", means.len());
+        for (plane, pixels) in self.pixels.chunks_exact_mut((h * w).max(1)).enumerate() {
+            pixels.iter_mut().for_each(|p| *p -= means[plane % c]);
+        }
+    }
+
+    /// The pictures in two parts, the second of `held_out` pictures drawn by `seed`: to train on and to validate on.
+    ///
+    /// # Panics
+    /// If `held_out` is more than there are.
+    #[track_caller]
+    pub fn split(&self, held_out: usize, seed: u64) -> (Images, Images) {
+        let (train, held) = split(self.len(), held_out, seed);
+        let part = |indices: &[usize]| {
+            let (pixels, labels) = self.gather(indices);
+            Images { pixels, labels, ..*self }
+        };
+        (part(&train), part(&held))
     }
 
     /// An endless supply of shuffled batches of `batch` indices; see [`Batches`].

@@ -35,6 +35,8 @@ pub enum Scheme {
     KaimingNormal,
     /// Weights uniform with variance `2 / (fan_in + fan_out)` (Glorot and Bengio, 2010), biases 0.
     XavierUniform,
+    /// All weights and biases 0, and nothing is drawn: for a model whose weights are loaded next.
+    Zeros,
 }
 
 impl Init {
@@ -60,6 +62,9 @@ impl Init {
     /// A fault of the device, such as out of memory.
     pub fn uniform(&mut self, shape: impl Into<Shape>, bound: f32) -> Result<Param> {
         let shape = shape.into();
+        if self.scheme == Scheme::Zeros {
+            return self.constant(shape, 0.0);
+        }
         // 24 bits are all an f32 in [0, 1) holds; `2u - 1` is exact.
         let unit = |bits: u32| (bits >> 8) as f32 / (1 << 24) as f32;
         let values: Vec<f32> = (0..shape.elements()).map(|_| bound * (2.0 * unit(self.rng.next_u32()) - 1.0)).collect();
@@ -92,6 +97,7 @@ impl Init {
             Scheme::FanIn => self.fan_in(shape, fan_in),
             Scheme::TruncatedNormal { deviation, .. } => self.normal(shape, deviation, 2.0),
             Scheme::KaimingNormal => self.normal(shape, (2.0 / fan_in.max(1) as f64).sqrt() as f32, f64::INFINITY),
+            Scheme::Zeros => self.constant(shape, 0.0),
             Scheme::XavierUniform => self.uniform(shape, (6.0 / (fan_in + fan_out).max(1) as f64).sqrt() as f32),
         }
     }
@@ -104,7 +110,7 @@ impl Init {
         match self.scheme {
             Scheme::FanIn => self.fan_in([outputs], fan_in),
             Scheme::TruncatedNormal { bias, .. } => self.constant([outputs], bias),
-            Scheme::KaimingNormal | Scheme::XavierUniform => self.constant([outputs], 0.0),
+            Scheme::KaimingNormal | Scheme::XavierUniform | Scheme::Zeros => self.constant([outputs], 0.0),
         }
     }
 
@@ -114,6 +120,9 @@ impl Init {
     /// A fault of the device, such as out of memory.
     pub fn normal(&mut self, shape: impl Into<Shape>, deviation: f32, limit: f64) -> Result<Param> {
         let shape = shape.into();
+        if self.scheme == Scheme::Zeros {
+            return self.constant(shape, 0.0);
+        }
         let mut draw = || {
             loop {
                 // Box and Muller; the first number is in (0, 1], so that its logarithm is finite.

@@ -1,0 +1,168 @@
+//! Small colour pictures, CIFAR-10 or SVHN: `--data FOLDER` with the files as they are published, `.bin` or `.mat`.
+//!
+//! The mean of each channel is taken off, part of the training set is kept for validation, and the table at the end counts
+//! what was got right of each class. The default network is the residual one of 20 layers; `--model plain20` and `plain56`
+//! show why the shortcuts are there. With `--weights FILE` it starts from weights saved before, as far as names fit; with
+//! `--freeze` only the layers that were not in the file are trained.
+
+mod common;
+
+use clap::{Parser, ValueEnum};
+use common::{OptimizerOptions, Session};
+use wgrad::data::{Dataset, Images, cifar, svhn};
+use wgrad::nn::{Init, Module, Parameters, Pass};
+use wgrad::train::picture::Picture;
+use wgrad::train::report::Report;
+use wgrad::train::{Goal, Loop, Supervised, checkpoint, cnn};
+use wgrad::{Device, Error, Result, Tensor};
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Set {
+    Cifar,
+    Svhn,
+}
+
+#[derive(Parser)]
+#[command(about = "Trains a network on small colour pictures", args_override_self = true)]
+#[command(
+    after_help = "Unless told otherwise: 1000 steps of 64 pictures, at a rate of 1e-3 with adam and 0.1 with the rest."
+)]
+struct Options {
+    /// The network: resnet20, resnet56, plain20, plain56, resnet18, resnet34, resnet50, lenet5, or one of those for MNIST
+    #[arg(long, default_value = "resnet20")]
+    model: String,
+    /// What lies in the folder of --data; without it, what the name of the folder says
+    #[arg(long)]
+    set: Option<Set>,
+    #[command(flatten)]
+    common: common::Options,
+    #[command(flatten)]
+    optimizer: OptimizerOptions,
+    /// Pictures kept out of the training set for validation; without it a tenth
+    #[arg(long)]
+    validate: Option<usize>,
+    /// Start from the weights of this safetensors file where names fit
+    #[arg(long)]
+    weights: Option<std::path::PathBuf>,
+    /// Take only weights whose names begin so, such as "layer"; the rest starts anew
+    #[arg(long, default_value = "")]
+    prefix: String,
+    /// Keep the weights that were taken as they are
+    #[arg(long)]
+    freeze: bool,
+    /// Fail unless the test accuracy reaches this many percent
+    #[arg(long)]
+    expect: Option<f32>,
+}
+
+/// The pictures, and the names of their classes.
+fn pictures(options: &Options) -> Result<(Dataset, Vec<String>)> {
+    let Some(folder) = &options.common.data else {
+        let remedy = "--data FOLDER with cifar-10-batches-bin or *.bin, or with train_32x32.mat and test_32x32.mat";
+        return Err(Error::argument("no pictures to train on", remedy));
+    };
+    let is_svhn = folder.to_string_lossy().to_lowercase().contains("svhn");
+    match options.set.unwrap_or(if is_svhn { Set::Svhn } else { Set::Cifar }) {
+        Set::Cifar => Ok((cifar::load(folder)?, cifar::CLASSES.map(String::from).to_vec())),
+        Set::Svhn => Ok((svhn::load(folder)?, (0..10).map(|digit| digit.to_string()).collect())),
+    }
+}
+
+/// Takes the weights of `--weights` that have their name in the model.
+fn transfer(options: &Options, model: &mut dyn Module) -> Result<()> {
+    let Some(path) = &options.weights else { return Ok(()) };
+    let saved = checkpoint::read(path)?.only(|name| name.starts_with(&options.prefix));
+    let new = saved.fill("", model)?;
+    let all = model.state().len();
+    println!("{} of {all} tensors from {}; new: {}", all - new.len(), path.display(), new.join(", "));
+    let mut result = Ok(());
+    model.params_mut(&mut |name, param| {
+        if options.freeze && !new.iter().any(|n| n == name) && result.is_ok() {
+            result = param.freeze(true);
+        }
+    });
+    result
+}
+
+fn run(options: &Options) -> Result<()> {
+    let common = &options.common;
+    let device = Device::named(&common.device)?;
+    let (steps, batch) = (common.steps.unwrap_or(1000), common.batch.unwrap_or(64));
+    let (mut data, classes) = pictures(options)?;
+    let means = data.train.channel_statistics().0;
+    data.train.subtract(&means);
+    data.test.subtract(&means);
+    let held_out = options.validate.unwrap_or(data.train.len() / 10);
+    if held_out == 0 || held_out >= data.train.len() {
+        let what = format!("{held_out} of {} pictures for validation", data.train.len());
+        return Err(Error::argument(what, "keep at least one, and at least one to train on"));
+    }
+    let (train, validation) = data.train.split(held_out, common.seed);
+
+    let mut model = cnn::by_name(&options.model, &mut Init::new(&device, common.seed), train.shape, train.classes)?;
+    transfer(options, &mut *model)?;
+    let optimizer = options.optimizer.build(common.lr)?;
+    let mut session = Session::start(&format!("{} on {}", options.model, data.name), common)?;
+    println!("{} with {} parameters on {device}\n{}", options.model, model.count_parameters(), data.source);
+    println!("channel means {means:.4?}; {} pictures for validation; of each class:", validation.len());
+    for ((name, train), validation) in classes.iter().zip(train.class_counts()).zip(validation.class_counts()) {
+        println!("  {name:12} {train:6} to train on, {validation:5} to validate on");
+    }
+
+    let task = Supervised::classifier(model, optimizer, &device, &train, batch, common.seed)?;
+    let mut task = task.validate_on(&device, &validation);
+    let mut run = Loop::new(steps).goal(Goal::Most("accuracy".into())).validate_every((steps / 10).max(1));
+    run = run.setting("model", &options.model).setting("batch", batch).setting("data", &data.name);
+    run = run.setting("optimizer", options.optimizer.describe());
+    let outcome = session.equip(run, steps)?.run(&mut task)?;
+
+    let reached = look_back(&mut session.report.borrow_mut(), &task.model, &device, &data.test, &classes, &means)?;
+    println!("test accuracy: {reached:.2} % of {} pictures, after {} steps", data.test.len(), outcome.steps);
+    session.save_report(&outcome, &device, &[("model", options.model.clone()), ("data", data.source.clone())])?;
+    common::expect(reached, options.expect)
+}
+
+/// What the network got right and wrong of the test set, class by class; the accuracy in percent.
+fn look_back(
+    report: &mut Report,
+    model: &dyn Module,
+    device: &Device,
+    set: &Images,
+    classes: &[String],
+    means: &[f32],
+) -> Result<f32> {
+    let [c, h, w] = set.shape;
+    let mut counts = vec![vec![0u64; set.classes]; set.classes];
+    let mut wrong = Vec::new();
+    for batch in (0..set.len()).collect::<Vec<_>>().chunks(250) {
+        let (pixels, labels) = set.gather(batch);
+        let images = Tensor::from_slice(device, &pixels, [batch.len(), c, h, w])?;
+        let logits = model.forward(&images, &mut Pass::eval());
+        let strange = logits.to_vec::<f32>()?.iter().filter(|v| !v.is_finite()).count();
+        if strange > 0 {
+            let what = format!("{strange} of {} logits are no finite numbers", logits.elements());
+            return Err(Error::argument(what, "lower --lr; WGRAD_CHECK=nan names the first op that made one"));
+        }
+        let guesses = logits.argmax(&[1]).to_vec::<u32>()?;
+        for (&i, (&label, &guess)) in batch.iter().zip(labels.iter().zip(&guesses)) {
+            counts[label as usize][guess as usize] += 1;
+            if label != guess && wrong.len() < 40 {
+                let mut one = Images { pixels: set.gather(&[i]).0, labels: vec![label], ..*set };
+                one.subtract(&means.iter().map(|m| -m).collect::<Vec<_>>());
+                let picture = Picture::grid(&one.pixels, [1, c, h, w], 1);
+                wrong.push((format!("{} taken for {}", classes[label as usize], classes[guess as usize]), picture));
+            }
+        }
+    }
+    println!("right, of the test pictures of each class:");
+    for (k, (name, row)) in classes.iter().zip(&counts).enumerate() {
+        println!("  {name:12} {:5} of {:5}", row[k], row.iter().sum::<u64>());
+    }
+    report.confusion("Confusion matrix", &counts).pictures("Pictures it got wrong", &wrong, 2);
+    let right: u64 = (0..counts.len()).map(|k| counts[k][k]).sum();
+    Ok(100.0 * right as f32 / set.len().max(1) as f32)
+}
+
+fn main() -> std::process::ExitCode {
+    common::exit(run(&Options::parse()))
+}
