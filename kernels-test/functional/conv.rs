@@ -1,13 +1,17 @@
 //! Convolutions of other forms against PyTorch.
 
-use wgrad::functional::{Conv1dOptions, Conv3dOptions, ConvTranspose1dOptions, ConvTranspose2dOptions};
-use wgrad::ops::Padding;
+use wgrad::functional::{Conv1dOptions, Conv3dOptions, ConvTranspose1dOptions, ConvTranspose2dOptions, PadMode};
+use wgrad::nn::{Conv1d, Conv2d, Init, Module, Param, Pass};
+use wgrad::ops::{Conv2dOptions, Padding};
 use wgrad::{Device, Tensor};
 
 use super::torch::{Case, check};
 use crate::registry::software;
 
 fn run(case: &Case) -> Vec<Tensor> {
+    if case.op.starts_with("layer") {
+        return vec![layer(case)];
+    }
     let (x, w, b) = (&case.inputs[0], &case.inputs[1], case.input(2));
     let groups = case.size("groups");
     let triple = |name: &str| [0, 1, 2].map(|i| case.args[name][i].as_u64().expect("three whole numbers") as usize);
@@ -39,6 +43,28 @@ fn run(case: &Case) -> Vec<Tensor> {
         }
         other => panic!("no such op: {other}"),
     }]
+}
+
+/// A layer with padding of another kind.
+fn layer(case: &Case) -> Tensor {
+    let x = &case.inputs[0];
+    let init = &mut Init::new(x.device(), 0);
+    let [w, b] = ["weight", "bias"].map(|name| Param::new(case.tensor(name)).unwrap());
+    let mode = match case.args["mode"].as_str() {
+        Some("reflect") => PadMode::Reflect,
+        Some("replicate") => PadMode::Replicate,
+        _ => PadMode::Circular,
+    };
+    if case.op == "layer1d" {
+        let options = Conv1dOptions { padding: 2.into(), ..Default::default() };
+        let mut layer = Conv1d::new(init, 2, 3, 3, options).unwrap().padded_with(mode);
+        (layer.weight, layer.bias) = (w, Some(b));
+        return layer.forward(x, &mut Pass::eval());
+    }
+    let options = Conv2dOptions { stride: [2, 1], padding: [2, 1].into(), ..Default::default() };
+    let mut layer = Conv2d::new(init, 2, 3, [3, 2], options).unwrap().padded_with(mode);
+    (layer.weight, layer.bias) = (w, Some(b));
+    layer.forward(x, &mut Pass::eval())
 }
 
 #[test]

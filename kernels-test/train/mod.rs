@@ -1,8 +1,8 @@
 //! Training runs: the loop, what is saved and told, and the model families.
 
 mod checkpoint;
-mod gan;
 mod cnn;
+mod gan;
 mod report;
 mod rnn;
 mod run;

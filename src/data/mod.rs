@@ -29,8 +29,8 @@ mod file;
 pub mod idx;
 pub mod mat;
 pub mod mnist;
-pub mod text;
 pub mod svhn;
+pub mod text;
 
 use crate::error::{Error, Result};
 use rand::rngs::ChaCha8Rng;

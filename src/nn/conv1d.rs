@@ -2,7 +2,8 @@
 
 use super::{Init, Module, Param, Pass};
 use crate::error::Result;
-use crate::functional::Conv1dOptions;
+use crate::functional::{Conv1dOptions, PadMode};
+use crate::ops::Padding;
 use crate::tensor::Tensor;
 
 /// Cross-correlation with a bias per channel, `[N, inputs, length]` to `[N, outputs, length']`.
@@ -14,6 +15,8 @@ pub struct Conv1d {
     pub bias: Option<Param>,
     /// Stride, padding, dilation and groups.
     pub options: Conv1dOptions,
+    /// What the padding is made of.
+    pub padding_mode: PadMode,
 }
 
 crate::parameters!(Conv1d { weight, bias });
@@ -42,7 +45,7 @@ impl Conv1d {
         let fan_in = inputs / groups * kernel;
         let weight = init.fan_in([outputs, inputs / groups, kernel], fan_in)?;
         let bias = init.fan_in([outputs], fan_in)?;
-        Ok(Conv1d { weight, bias: Some(bias), options })
+        Ok(Conv1d { weight, bias: Some(bias), options, padding_mode: PadMode::Constant(0.0) })
     }
 
     /// The same layer without its bias.
@@ -50,11 +53,25 @@ impl Conv1d {
         self.bias = None;
         self
     }
+
+    /// The same layer with padding made of this instead of zeros (PyTorch's `padding_mode`).
+    pub fn padded_with(mut self, mode: PadMode) -> Conv1d {
+        self.padding_mode = mode;
+        self
+    }
 }
 
 impl Module for Conv1d {
     #[track_caller]
     fn forward(&self, x: &Tensor, _: &mut Pass) -> Tensor {
-        x.conv1d(self.weight.get(), self.bias.as_ref().map(Param::get), &self.options)
+        let (weight, bias) = (self.weight.get(), self.bias.as_ref().map(Param::get));
+        let Conv1dOptions { stride, padding, dilation, .. } = self.options;
+        if self.padding_mode == PadMode::Constant(0.0) || padding == Padding::Valid || x.rank() != 3 {
+            return x.conv1d(weight, bias, &self.options);
+        }
+        let [_, _, left, right] =
+            padding.resolve([1, x.shape()[2]], [1, weight.shape()[2]], [1, stride], [1, dilation]).map(|n| n as isize);
+        let padded = x.pad_mode(&[left, right], self.padding_mode);
+        padded.conv1d(weight, bias, &Conv1dOptions { padding: Padding::Valid, ..self.options })
     }
 }

@@ -2,7 +2,8 @@
 
 use super::{Init, Module, Param, Pass};
 use crate::error::Result;
-use crate::ops::Conv2dOptions;
+use crate::functional::PadMode;
+use crate::ops::{Conv2dOptions, Padding};
 use crate::tensor::Tensor;
 
 /// Cross-correlation with a bias per channel, `[N, inputs, H, W]` to `[N, outputs, H', W']`.
@@ -14,6 +15,8 @@ pub struct Conv2d {
     pub bias: Option<Param>,
     /// Stride, padding, dilation and groups.
     pub options: Conv2dOptions,
+    /// What the padding is made of.
+    pub padding_mode: PadMode,
 }
 
 crate::parameters!(Conv2d { weight, bias });
@@ -43,7 +46,7 @@ impl Conv2d {
         let fan_in = inputs / groups * kh * kw;
         let weight = init.weight([outputs, inputs / groups, kh, kw])?;
         let bias = init.bias(outputs, fan_in)?;
-        Ok(Conv2d { weight, bias: Some(bias), options })
+        Ok(Conv2d { weight, bias: Some(bias), options, padding_mode: PadMode::Constant(0.0) })
     }
 
     /// The same layer without its bias.
@@ -51,11 +54,26 @@ impl Conv2d {
         self.bias = None;
         self
     }
+
+    /// The same layer with padding made of this instead of zeros (PyTorch's `padding_mode`).
+    pub fn padded_with(mut self, mode: PadMode) -> Conv2d {
+        self.padding_mode = mode;
+        self
+    }
 }
 
 impl Module for Conv2d {
     #[track_caller]
     fn forward(&self, x: &Tensor, _: &mut Pass) -> Tensor {
-        x.conv2d(self.weight.get(), self.bias.as_ref().map(Param::get), &self.options)
+        let (weight, bias) = (self.weight.get(), self.bias.as_ref().map(Param::get));
+        let Conv2dOptions { stride, padding, dilation, .. } = self.options;
+        if self.padding_mode == PadMode::Constant(0.0) || padding == Padding::Valid || x.rank() != 4 {
+            return x.conv2d(weight, bias, &self.options);
+        }
+        let kernel = [weight.shape()[2], weight.shape()[3]];
+        let sides = padding.resolve([x.shape()[2], x.shape()[3]], kernel, stride, dilation);
+        let [top, bottom, left, right] = sides.map(|n| n as isize);
+        let padded = x.pad_mode(&[left, right, top, bottom], self.padding_mode);
+        padded.conv2d(weight, bias, &Conv2dOptions { padding: Padding::Valid, ..self.options })
     }
 }

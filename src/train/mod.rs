@@ -24,9 +24,9 @@
 //! ```
 
 pub mod bandits;
+pub mod cnn;
 pub mod dqn;
 pub mod gan;
-pub mod cnn;
 mod log;
 pub mod planning;
 pub mod quality;

@@ -2,6 +2,7 @@
 //! the plain twins without shortcuts that get worse the deeper they are.
 
 use crate::error::{Error, Result};
+use crate::functional::PadMode;
 use crate::nn::{BatchNorm2d, Conv2d, Init, Linear, Module, Pass, Sequential};
 use crate::ops::{Conv2dOptions, Pool2dOptions};
 use crate::tensor::Tensor;
@@ -22,7 +23,7 @@ fn conv(init: &mut Init, inputs: usize, outputs: usize, k: usize, stride: usize)
     let deviation = (2.0 / (outputs * k * k) as f64).sqrt();
     let weight = init.normal([outputs, inputs, k, k], deviation as f32, f64::INFINITY)?;
     let options = Conv2dOptions { stride: [stride; 2], padding: (k / 2).into(), ..Default::default() };
-    Ok(Conv2d { weight, bias: None, options })
+    Ok(Conv2d { weight, bias: None, options, padding_mode: PadMode::Constant(0.0) })
 }
 
 /// Two convolutions of 3x3, or three of 1x1, 3x3 and 1x1, and a shortcut.
