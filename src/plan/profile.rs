@@ -203,7 +203,7 @@ impl Profiler {
         for (at, step) in program.steps.iter().enumerate() {
             let start = profile.started.elapsed().as_secs_f64();
             let seconds = backend.time(at)?;
-            profile.note(event_of(step, graph, sites, start, seconds));
+            profile.note(event_of(step, program, graph, sites, start, seconds));
         }
         profile.runs += 1;
         // A program that is killed leaves a trace too.
@@ -225,7 +225,7 @@ impl Drop for Profiler {
     }
 }
 
-fn event_of(step: &Step, graph: &Graph, sites: &[Arc<Node>], start: f64, seconds: f64) -> Event {
+fn event_of(step: &Step, program: &Program, graph: &Graph, sites: &[Arc<Node>], start: f64, seconds: f64) -> Event {
     let (node, name, result, elements) = match step {
         Step::Kernel(node) => {
             let GraphNode { op, metas, input_metas, .. } = &graph.nodes[*node];
@@ -233,7 +233,12 @@ fn event_of(step: &Step, graph: &Graph, sites: &[Arc<Node>], start: f64, seconds
             (*node, format!("{op:?}"), format!("{} {}", metas[0].dtype, metas[0].shape), elements)
         }
         Step::Fused(base, fused) => {
-            let Base::Node(node, _) = *base else { unreachable!("a step computes a node") };
+            // A dense copy of a view belongs to the op that reads it.
+            let reads = |n: &usize| program.inputs.get(n).is_some_and(|i| i.iter().any(|(b, _)| b == base));
+            let node = match *base {
+                Base::Node(node, _) => node,
+                _ => (0..graph.nodes.len()).find(reads).unwrap_or(0),
+            };
             let apply = |(i, _): &(Instruction, _)| match i {
                 Instruction::Apply { node, .. } => *node,
                 _ => None,

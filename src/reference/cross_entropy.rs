@@ -4,7 +4,7 @@
 //! probability is ever rounded to 0 before its logarithm is taken. A label that names no class makes its row NaN.
 
 use super::simd::vectorized;
-use super::softmax::{Axis, exp_minus, gather, max, sum_of};
+use super::softmax::{Axis, exp_minus, gather, max, scale, sum_of};
 use super::{Array, Data, Real, View};
 
 /// The axis of the classes.
@@ -41,8 +41,8 @@ pub fn sparse_grad<T: Real>(x: &View<T>, labels: &View<T>, dloss: &View<T>) -> A
         if label >= row.len() {
             return dx.fill(T::of(f64::NAN));
         }
-        let scale = d / exp_minus(row, max(row), dx);
-        dx.iter_mut().for_each(|e| *e *= scale);
+        let sum = exp_minus(row, max(row), dx);
+        scale(dx, d / sum);
         dx[label] += -d;
     })
 }
@@ -53,7 +53,7 @@ pub fn dense_grad<T: Real>(x: &View<T>, targets: &View<T>, dloss: &View<T>) -> A
     slopes(x, Some(targets), |row, t, index, dx| {
         let d = dloss[index];
         let scale = sum_of(t.len(), |j| t[j]) / exp_minus(row, max(row), dx);
-        dx.iter_mut().zip(t).for_each(|(e, &t)| *e = (*e * scale - t) * d);
+        vectorized(|| dx.iter_mut().zip(t).for_each(|(e, &t)| *e = (*e * scale - t) * d));
     })
 }
 
@@ -80,7 +80,7 @@ fn losses<T: Real>(
     cut.blocks(&mut out, cut.inner, |b, out| {
         let mut room = vec![T::ZERO; cut.n];
         for_each_row(cut, b, &x_flat, &t_flat, |i, row, t| {
-            out[i] = vectorized(|| f(row, t, b * cut.inner + i, &mut room));
+            out[i] = f(row, t, b * cut.inner + i, &mut room);
         });
     });
     Array::floats(shape, out)
@@ -93,11 +93,11 @@ fn slopes<T: Real>(x: &View<T>, targets: Option<&View<T>>, f: impl Fn(&[T], &[T]
     let mut out = T::stale(x.len());
     cut.blocks(&mut out, cut.block(), |b, out| {
         if cut.inner == 1 {
-            return for_each_row(cut, b, &x_flat, &t_flat, |_, row, t| vectorized(|| f(row, t, b, out)));
+            return for_each_row(cut, b, &x_flat, &t_flat, |_, row, t| f(row, t, b, out));
         }
         let mut result = vec![T::ZERO; cut.n];
         for_each_row(cut, b, &x_flat, &t_flat, |i, row, t| {
-            vectorized(|| f(row, t, b * cut.inner + i, &mut result));
+            f(row, t, b * cut.inner + i, &mut result);
             result.iter().zip(out.iter_mut().skip(i).step_by(cut.inner)).for_each(|(&r, o)| *o = r);
         });
     });

@@ -53,8 +53,7 @@ pub fn softmax<T: Real>(x: &View<T>, axis: usize) -> Array<T> {
     map_rows(&[x], axis, |row, out| {
         let largest = max(row[0]);
         let sum = exp_minus(row[0], largest, out);
-        let scale = T::ONE / sum;
-        out.iter_mut().for_each(|e| *e *= scale);
+        scale(out, T::ONE / sum);
     })
 }
 
@@ -63,7 +62,7 @@ pub fn log_softmax<T: Real>(x: &View<T>, axis: usize) -> Array<T> {
     map_rows(&[x], axis, |row, out| {
         let largest = max(row[0]);
         let log_sum = exp_minus(row[0], largest, out).ln();
-        out.iter_mut().zip(row[0]).for_each(|(o, &x)| *o = x - largest - log_sum);
+        vectorized(|| out.iter_mut().zip(row[0]).for_each(|(o, &x)| *o = x - largest - log_sum));
     })
 }
 
@@ -71,7 +70,7 @@ pub fn log_softmax<T: Real>(x: &View<T>, axis: usize) -> Array<T> {
 pub fn softmax_grad<T: Real>(y: &View<T>, dy: &View<T>, axis: usize) -> Array<T> {
     map_rows(&[y, dy], axis, |row, out| {
         let sum = sum_of(row[0].len(), |i| row[0][i] * row[1][i]);
-        out.iter_mut().zip(row[0]).zip(row[1]).for_each(|((o, &y), &dy)| *o = y * (dy - sum));
+        vectorized(|| out.iter_mut().zip(row[0]).zip(row[1]).for_each(|((o, &y), &dy)| *o = y * (dy - sum)));
     })
 }
 
@@ -79,7 +78,7 @@ pub fn softmax_grad<T: Real>(y: &View<T>, dy: &View<T>, axis: usize) -> Array<T>
 pub fn log_softmax_grad<T: Real>(y: &View<T>, dy: &View<T>, axis: usize) -> Array<T> {
     map_rows(&[y, dy], axis, |row, out| {
         let sum = sum_of(row[1].len(), |i| row[1][i]);
-        out.iter_mut().zip(row[0]).zip(row[1]).for_each(|((o, &y), &dy)| *o = dy - y.exp() * sum);
+        vectorized(|| out.iter_mut().zip(row[0]).zip(row[1]).for_each(|((o, &y), &dy)| *o = dy - y.exp() * sum));
     })
 }
 
@@ -93,7 +92,7 @@ fn map_rows<T: Real>(inputs: &[&View<T>], axis: usize, f: impl Fn(&[&[T]], &mut 
         let range = b * cut.block()..(b + 1) * cut.block();
         let blocks: Vec<&[T]> = data.iter().map(|d| &d[range.clone()]).collect();
         if cut.inner == 1 {
-            return vectorized(|| f(&blocks, out));
+            return f(&blocks, out);
         }
         let mut rows = vec![vec![T::ZERO; cut.n]; blocks.len() + 1];
         for i in 0..cut.inner {
@@ -102,7 +101,7 @@ fn map_rows<T: Real>(inputs: &[&View<T>], axis: usize, f: impl Fn(&[&[T]], &mut 
             }
             let (result, given) = rows.split_last_mut().expect("there is a row for the result");
             let given: Vec<&[T]> = given.iter().map(|r| r.as_slice()).collect();
-            vectorized(|| f(&given, result));
+            f(&given, result);
             result.iter().zip(out.iter_mut().skip(i).step_by(cut.inner)).for_each(|(&r, o)| *o = r);
         }
     });
@@ -114,33 +113,39 @@ pub(super) fn gather<T: Real>(from: &[T], first: usize, step: usize, into: &mut 
     into.iter_mut().zip(from.iter().skip(first).step_by(step)).for_each(|(o, &x)| *o = x);
 }
 
+/// Multiplies a row by a number.
+pub(super) fn scale<T: Real>(row: &mut [T], by: T) {
+    vectorized(|| row.iter_mut().for_each(|e| *e *= by));
+}
+
 /// The largest number; what it is of a row with NaN does not matter.
-#[inline(always)]
 pub(super) fn max<T: Real>(row: &[T]) -> T {
     let larger = |a: T, b: T| if b > a { b } else { a };
-    let (eights, rest) = row.as_chunks::<8>();
-    let mut lanes = [T::NEG_INFINITY; 8];
-    for eight in eights {
-        lanes.iter_mut().zip(eight).for_each(|(l, &x)| *l = larger(*l, x));
-    }
-    lanes.iter().chain(rest).copied().fold(T::NEG_INFINITY, larger)
+    vectorized(|| {
+        let (eights, rest) = row.as_chunks::<8>();
+        let mut lanes = [T::NEG_INFINITY; 8];
+        for eight in eights {
+            lanes.iter_mut().zip(eight).for_each(|(l, &x)| *l = larger(*l, x));
+        }
+        lanes.iter().chain(rest).copied().fold(T::NEG_INFINITY, larger)
+    })
 }
 
 /// Fills `out` with `e^(x - largest)` and adds it up.
-#[inline(always)]
 pub(super) fn exp_minus<T: Real>(row: &[T], largest: T, out: &mut [T]) -> T {
-    out.iter_mut().zip(row).for_each(|(o, &x)| *o = (x - largest).exp());
+    vectorized(|| out.iter_mut().zip(row).for_each(|(o, &x)| *o = (x - largest).exp()));
     sum_of(out.len(), |i| out[i])
 }
 
 /// Adds up `n` terms in eight interleaved parts: the error grows eight times slower than one by one.
-#[inline(always)]
 pub(super) fn sum_of<T: Real>(n: usize, term: impl Fn(usize) -> T) -> T {
-    let mut lanes = [T::ZERO; 8];
-    for i in (0..n / 8 * 8).step_by(8) {
-        lanes.iter_mut().enumerate().for_each(|(j, l)| *l += term(i + j));
-    }
-    let [a, b, c, d, e, f, g, h] = lanes;
-    let rest = (n / 8 * 8..n).fold(T::ZERO, |s, i| s + term(i));
-    ((a + b) + (c + d)) + ((e + f) + (g + h)) + rest
+    vectorized(|| {
+        let mut lanes = [T::ZERO; 8];
+        for i in (0..n / 8 * 8).step_by(8) {
+            lanes.iter_mut().enumerate().for_each(|(j, l)| *l += term(i + j));
+        }
+        let [a, b, c, d, e, f, g, h] = lanes;
+        let rest = (n / 8 * 8..n).fold(T::ZERO, |s, i| s + term(i));
+        ((a + b) + (c + d)) + ((e + f) + (g + h)) + rest
+    })
 }
