@@ -53,7 +53,15 @@ pub fn dense_grad<T: Real>(x: &View<T>, targets: &View<T>, dloss: &View<T>) -> A
     slopes(x, Some(targets), |row, t, index, dx| {
         let d = dloss[index];
         let scale = sum_of(t.len(), |j| t[j]) / exp_minus(row, max(row), dx);
-        vectorized(|| dx.iter_mut().zip(t).for_each(|(e, &t)| *e = (*e * scale - t) * d));
+        vectorized(
+            #[inline(always)]
+            || {
+                dx.iter_mut().zip(t).for_each(
+                    #[inline(always)]
+                    |(e, &t)| *e = (*e * scale - t) * d,
+                )
+            },
+        );
     })
 }
 

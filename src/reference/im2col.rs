@@ -83,7 +83,10 @@ impl Windows<'_> {
     /// Writes the patches of one image as the rows of `cols`: row `(channel, tap)` holds that tap of every window, `ld`
     /// elements from row to row.
     pub fn gather<T: Real>(&self, x: &[T], cols: &mut [T], ld: usize) {
-        vectorized(|| self.gather_rows(x, cols, ld));
+        vectorized(
+            #[inline(always)]
+            || self.gather_rows(x, cols, ld),
+        );
     }
 
     #[inline(always)]
@@ -119,7 +122,10 @@ impl Windows<'_> {
     /// Adds the rows of `cols` onto the pixels they came from: the transpose of [`Windows::gather`]. Where a tap fell on
     /// the padding, `cols` is overwritten.
     pub fn scatter<T: Real>(&self, cols: &mut [T], ld: usize, x: &mut [T]) {
-        vectorized(|| self.scatter_rows(cols, ld, x));
+        vectorized(
+            #[inline(always)]
+            || self.scatter_rows(cols, ld, x),
+        );
     }
 
     #[inline(always)]

@@ -84,17 +84,20 @@ pub fn max_pool2d<T: Real>(x: &View<T>, pool: &Pool) -> (Array<T>, Array<T>) {
     if count > 0 && h * w > 0 {
         let (x, windows) = (x.floats(), shape[2] * shape[3]);
         y.par_chunks_mut(windows).zip(at.par_chunks_mut(windows)).zip(x.par_chunks(h * w)).for_each(|((y, at), x)| {
-            vectorized(|| {
-                pool.each_tap([h, w], [shape[2], shape[3]], |to, from, step| {
-                    let pixels = x[from..].iter().step_by(step).zip((from as u32..).step_by(step));
-                    for ((y, at), (&v, position)) in y[to.clone()].iter_mut().zip(&mut at[to]).zip(pixels) {
-                        // Without a branch: which pixel wins cannot be predicted.
-                        let wins = (v > *y) | v.is_nan() | (*at == NOWHERE);
-                        *y = std::hint::select_unpredictable(wins, v, *y);
-                        *at = std::hint::select_unpredictable(wins, position, *at);
-                    }
-                })
-            });
+            vectorized(
+                #[inline(always)]
+                || {
+                    pool.each_tap([h, w], [shape[2], shape[3]], |to, from, step| {
+                        let pixels = x[from..].iter().step_by(step).zip((from as u32..).step_by(step));
+                        for ((y, at), (&v, position)) in y[to.clone()].iter_mut().zip(&mut at[to]).zip(pixels) {
+                            // Without a branch: which pixel wins cannot be predicted.
+                            let wins = (v > *y) | v.is_nan() | (*at == NOWHERE);
+                            *y = std::hint::select_unpredictable(wins, v, *y);
+                            *at = std::hint::select_unpredictable(wins, position, *at);
+                        }
+                    })
+                },
+            );
         });
     }
     (Array::floats(shape, y), Array::uints(shape, at))

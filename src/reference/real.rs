@@ -45,6 +45,8 @@ pub trait Real:
     fn exp(self) -> Self;
     /// Natural logarithm.
     fn ln(self) -> Self;
+    /// ln(1 + x), accurate near 0.
+    fn ln_1p(self) -> Self;
     /// Square root.
     fn sqrt(self) -> Self;
     /// Sine of radians.
@@ -84,7 +86,7 @@ pub trait Real:
 }
 
 macro_rules! real {
-    ($t:ident, $exp:path, $ln:path, $tanh:path, $stale:expr) => {
+    ($t:ident, $exp:path, $ln:path, $tanh:path, $ln_1p:path, $stale:expr) => {
         impl Real for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -108,6 +110,10 @@ macro_rules! real {
             #[inline(always)]
             fn ln(self) -> Self {
                 $ln(self)
+            }
+            #[inline(always)]
+            fn ln_1p(self) -> Self {
+                $ln_1p(self)
             }
             #[inline(always)]
             fn sqrt(self) -> Self {
@@ -173,5 +179,5 @@ macro_rules! real {
     };
 }
 
-real!(f32, simd::exp, simd::ln, simd::tanh, recycle::stale);
-real!(f64, f64::exp, f64::ln, f64::tanh, |n| vec![0.0; n]);
+real!(f32, simd::exp, simd::ln, simd::tanh, simd::ln_1p, recycle::stale);
+real!(f64, f64::exp, f64::ln, f64::tanh, f64::ln_1p, |n| vec![0.0; n]);

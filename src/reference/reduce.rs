@@ -169,14 +169,17 @@ impl Walk {
             for row in block * rows_per_piece..rows.min((block + 1) * rows_per_piece) {
                 let at = base + position(outer, row) + from as isize * inner.step;
                 let k = row * inner.len + from;
-                let sum = vectorized(|| {
-                    if inner.step == 1 {
-                        let run = &x[at as usize..at as usize + (to - from)];
-                        fold_run(run.len(), |i| run[i], k, start, step, merge)
-                    } else {
-                        fold_run(to - from, |i| x[(at + i as isize * inner.step) as usize], k, start, step, merge)
-                    }
-                });
+                let sum = vectorized(
+                    #[inline(always)]
+                    || {
+                        if inner.step == 1 {
+                            let run = &x[at as usize..at as usize + (to - from)];
+                            fold_run(run.len(), |i| run[i], k, start, step, merge)
+                        } else {
+                            fold_run(to - from, |i| x[(at + i as isize * inner.step) as usize], k, start, step, merge)
+                        }
+                    },
+                );
                 total = merge(total, sum);
             }
             total

@@ -62,7 +62,15 @@ pub fn log_softmax<T: Real>(x: &View<T>, axis: usize) -> Array<T> {
     map_rows(&[x], axis, |row, out| {
         let largest = max(row[0]);
         let log_sum = exp_minus(row[0], largest, out).ln();
-        vectorized(|| out.iter_mut().zip(row[0]).for_each(|(o, &x)| *o = x - largest - log_sum));
+        vectorized(
+            #[inline(always)]
+            || {
+                out.iter_mut().zip(row[0]).for_each(
+                    #[inline(always)]
+                    |(o, &x)| *o = x - largest - log_sum,
+                )
+            },
+        );
     })
 }
 
@@ -70,7 +78,15 @@ pub fn log_softmax<T: Real>(x: &View<T>, axis: usize) -> Array<T> {
 pub fn softmax_grad<T: Real>(y: &View<T>, dy: &View<T>, axis: usize) -> Array<T> {
     map_rows(&[y, dy], axis, |row, out| {
         let sum = sum_of(row[0].len(), |i| row[0][i] * row[1][i]);
-        vectorized(|| out.iter_mut().zip(row[0]).zip(row[1]).for_each(|((o, &y), &dy)| *o = y * (dy - sum)));
+        vectorized(
+            #[inline(always)]
+            || {
+                out.iter_mut().zip(row[0]).zip(row[1]).for_each(
+                    #[inline(always)]
+                    |((o, &y), &dy)| *o = y * (dy - sum),
+                )
+            },
+        );
     })
 }
 
@@ -78,7 +94,15 @@ pub fn softmax_grad<T: Real>(y: &View<T>, dy: &View<T>, axis: usize) -> Array<T>
 pub fn log_softmax_grad<T: Real>(y: &View<T>, dy: &View<T>, axis: usize) -> Array<T> {
     map_rows(&[y, dy], axis, |row, out| {
         let sum = sum_of(row[1].len(), |i| row[1][i]);
-        vectorized(|| out.iter_mut().zip(row[0]).zip(row[1]).for_each(|((o, &y), &dy)| *o = dy - y.exp() * sum));
+        vectorized(
+            #[inline(always)]
+            || {
+                out.iter_mut().zip(row[0]).zip(row[1]).for_each(
+                    #[inline(always)]
+                    |((o, &y), &dy)| *o = dy - y.exp() * sum,
+                )
+            },
+        );
     })
 }
 
@@ -115,37 +139,59 @@ pub(super) fn gather<T: Real>(from: &[T], first: usize, step: usize, into: &mut 
 
 /// Multiplies a row by a number.
 pub(super) fn scale<T: Real>(row: &mut [T], by: T) {
-    vectorized(|| row.iter_mut().for_each(|e| *e *= by));
+    vectorized(
+        #[inline(always)]
+        || {
+            row.iter_mut().for_each(
+                #[inline(always)]
+                |e| *e *= by,
+            )
+        },
+    );
 }
 
 /// The largest number; what it is of a row with NaN does not matter.
 pub(super) fn max<T: Real>(row: &[T]) -> T {
     let larger = |a: T, b: T| if b > a { b } else { a };
-    vectorized(|| {
-        let (eights, rest) = row.as_chunks::<8>();
-        let mut lanes = [T::NEG_INFINITY; 8];
-        for eight in eights {
-            lanes.iter_mut().zip(eight).for_each(|(l, &x)| *l = larger(*l, x));
-        }
-        lanes.iter().chain(rest).copied().fold(T::NEG_INFINITY, larger)
-    })
+    vectorized(
+        #[inline(always)]
+        || {
+            let (eights, rest) = row.as_chunks::<8>();
+            let mut lanes = [T::NEG_INFINITY; 8];
+            for eight in eights {
+                lanes.iter_mut().zip(eight).for_each(|(l, &x)| *l = larger(*l, x));
+            }
+            lanes.iter().chain(rest).copied().fold(T::NEG_INFINITY, larger)
+        },
+    )
 }
 
 /// Fills `out` with `e^(x - largest)` and adds it up.
 pub(super) fn exp_minus<T: Real>(row: &[T], largest: T, out: &mut [T]) -> T {
-    vectorized(|| out.iter_mut().zip(row).for_each(|(o, &x)| *o = (x - largest).exp()));
+    vectorized(
+        #[inline(always)]
+        || {
+            out.iter_mut().zip(row).for_each(
+                #[inline(always)]
+                |(o, &x)| *o = (x - largest).exp(),
+            )
+        },
+    );
     sum_of(out.len(), |i| out[i])
 }
 
 /// Adds up `n` terms in eight interleaved parts: the error grows eight times slower than one by one.
 pub(super) fn sum_of<T: Real>(n: usize, term: impl Fn(usize) -> T) -> T {
-    vectorized(|| {
-        let mut lanes = [T::ZERO; 8];
-        for i in (0..n / 8 * 8).step_by(8) {
-            lanes.iter_mut().enumerate().for_each(|(j, l)| *l += term(i + j));
-        }
-        let [a, b, c, d, e, f, g, h] = lanes;
-        let rest = (n / 8 * 8..n).fold(T::ZERO, |s, i| s + term(i));
-        ((a + b) + (c + d)) + ((e + f) + (g + h)) + rest
-    })
+    vectorized(
+        #[inline(always)]
+        || {
+            let mut lanes = [T::ZERO; 8];
+            for i in (0..n / 8 * 8).step_by(8) {
+                lanes.iter_mut().enumerate().for_each(|(j, l)| *l += term(i + j));
+            }
+            let [a, b, c, d, e, f, g, h] = lanes;
+            let rest = (n / 8 * 8..n).fold(T::ZERO, |s, i| s + term(i));
+            ((a + b) + (c + d)) + ((e + f) + (g + h)) + rest
+        },
+    )
 }

@@ -66,7 +66,12 @@ pub fn step<T: Real, const N: usize>(
             }
         }
     };
-    tasks.into_par_iter().for_each(|task| vectorized(|| run(task)));
+    tasks.into_par_iter().for_each(|task| {
+        vectorized(
+            #[inline(always)]
+            || run(task),
+        )
+    });
     std::iter::once(p).chain(states).map(|x| Array::floats(inputs[0].shape, x)).collect()
 }
 

@@ -33,11 +33,10 @@ macro_rules! binary {
             }
 
             /// What it is on numbers of a type, if it takes that type.
-            fn scalar(self, dtype: DType) -> Option<Scalar> {
-                type T = f32;
+            fn scalar<T: Real + bytemuck::Pod>(self, dtype: DType) -> Option<Scalar> {
                 let (wgsl, block): (&'static str, BlockFn) = match self {
                     $(Binary::$kind => match dtype {
-                        DType::F32 => ($wgsl, |args, out| zip_words(args, out, |$a: T, $b: T| $value)),
+                        DType::F32 => ($wgsl, |args, out| zip_words(args, out, #[inline(always)] |$a: T, $b: T| $value)),
                         DType::I32 => (binary!(wgsl $int)?, |args, out| zip_words(args, out, |a, b| Binary::$kind.of_int(a, b))),
                         DType::U32 => (binary!(wgsl $uint)?, |args, out| zip_words(args, out, |a, b| Binary::$kind.of_uint(a, b))),
                         DType::Bool => return None,
@@ -181,7 +180,7 @@ impl Op for Binary {
     fn infer(&self, inputs: &[Meta]) -> Result<Vec<Meta>, ShapeError> {
         let (a, b) = (&inputs[0], &inputs[1]);
         same_meta(&format!("{self:?}"), a, b)?;
-        match self.scalar(a.dtype) {
+        match self.scalar::<f32>(a.dtype) {
             Some(_) => Ok(vec![a.clone()]),
             None => Err(ShapeError::new(format!("{self:?}"), format!("does not take {}; cast it to f32", a.dtype))),
         }
@@ -196,7 +195,9 @@ impl Op for Binary {
         })
     }
     fn lower(&self) -> Lowering<Self> {
-        Lowering::Elementwise(|op, metas| op.scalar(metas[0].dtype).expect("infer refuses what it does not take"))
+        Lowering::Elementwise(|op, metas| {
+            op.scalar::<f32>(metas[0].dtype).expect("infer refuses what it does not take")
+        })
     }
     fn reference<T: Real>(&self, inputs: &[View<T>]) -> Vec<Array<T>> {
         vec![reference::zip(
@@ -231,7 +232,7 @@ impl Op for Binary {
             // The powers of 1e30 and 1e-30 lose digits with the size of their logarithm.
             let every_tolerance = if op == Binary::Pow { Tolerance::Relative(1e-4) } else { rounded };
             all.push(Sample::new(op, every, every_tolerance).rough());
-            if op.scalar(DType::I32).is_some() {
+            if op.scalar::<f32>(DType::I32).is_some() {
                 let (a, b) = (Input::below([31], 100, 3), Input::below([31], 7, 4));
                 all.push(Sample::new(op, vec![a.clone(), b.clone()], Tolerance::Exact).rough());
                 let signed = |mut x: Input| {

@@ -39,12 +39,28 @@ pub(crate) fn broadcast_pair(a: &Tensor, b: &Tensor, op: &str) -> Result<(Tensor
 #[inline(always)]
 pub(crate) fn map_words<A: bytemuck::Pod, B: bytemuck::Pod>(args: &[&[u32]], out: &mut [u32], f: impl Fn(A) -> B) {
     let (out, a) = (bytemuck::cast_slice_mut::<u32, B>(out), bytemuck::cast_slice::<u32, A>(args[0]));
-    vectorized(|| out.iter_mut().zip(a).for_each(|(o, &a)| *o = f(a)));
+    vectorized(
+        #[inline(always)]
+        || {
+            out.iter_mut().zip(a).for_each(
+                #[inline(always)]
+                |(o, &a)| *o = f(a),
+            )
+        },
+    );
 }
 
 #[inline(always)]
 pub(crate) fn zip_words<A: bytemuck::Pod, B: bytemuck::Pod>(args: &[&[u32]], out: &mut [u32], f: impl Fn(A, A) -> B) {
     let (a, b) = (bytemuck::cast_slice::<u32, A>(args[0]), bytemuck::cast_slice::<u32, A>(args[1]));
     let out = bytemuck::cast_slice_mut::<u32, B>(out);
-    vectorized(|| out.iter_mut().zip(a).zip(b).for_each(|((o, &a), &b)| *o = f(a, b)));
+    vectorized(
+        #[inline(always)]
+        || {
+            out.iter_mut().zip(a).zip(b).for_each(
+                #[inline(always)]
+                |((o, &a), &b)| *o = f(a, b),
+            )
+        },
+    );
 }

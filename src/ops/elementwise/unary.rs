@@ -25,10 +25,10 @@ macro_rules! unary {
                 match self { $(Unary::$kind => { let $x = x; $value })* }
             }
 
-            fn scalar(self) -> Scalar {
-                type T = f32;
+            /// Generic, so that `x.exp()` is [`Real`]'s and not the C library's, which no loop vectorises.
+            fn scalar<T: Real + bytemuck::Pod>(self) -> Scalar {
                 match self {
-                    $(Unary::$kind => Scalar { wgsl: $wgsl, block: |args, out| map_words(args, out, |$x: T| $value), cheap: $cheap }),*
+                    $(Unary::$kind => Scalar { wgsl: $wgsl, block: |args, out| map_words(args, out, #[inline(always)] |$x: T| $value), cheap: $cheap }),*
                 }
             }
 
@@ -72,7 +72,7 @@ unary! {
     /// Natural logarithm: -inf at 0, NaN below.
     Ln ln "ln({a})" dear, |x| x.ln(), Some(|x, _, dy| dy / x), [0.1, 3.0], NEAR;
     /// ln(1 + x), with all digits near 0.
-    Log1p log1p "log1p_accurate({a})" dear, |x| wide(x, f64::ln_1p), Some(|x, _, dy| dy / &(x + 1.0)), [-0.9, 3.0], NEAR;
+    Log1p log1p "log1p_accurate({a})" dear, |x| x.ln_1p(), Some(|x, _, dy| dy / &(x + 1.0)), [-0.9, 3.0], NEAR;
     /// Logarithm to base 2.
     Log2 log2 "log2_accurate({a})" dear, |x| wide(x, f64::log2), Some(|x, _, dy| &(dy / x) * std::f32::consts::LOG2_E), [0.1, 3.0], NEAR;
     /// Logarithm to base 10.
@@ -200,7 +200,7 @@ impl Op for Unary {
             (DType::I32, Some([(wgsl, block), _])) | (DType::U32, Some([_, (wgsl, block)])) => {
                 Scalar { wgsl, block, cheap: true }
             }
-            _ => op.scalar(),
+            _ => op.scalar::<f32>(),
         })
     }
     fn reference<T: Real>(&self, inputs: &[View<T>]) -> Vec<Array<T>> {
