@@ -73,7 +73,7 @@ impl Node {
 }
 
 impl Drop for Node {
-    /// Takes long chains apart one node at a time: dropping an LSTM's graph by recursion would overflow the stack.
+    /// Gives memory back, and takes long chains apart one node at a time: dropping an LSTM's graph by recursion would overflow the stack.
     fn drop(&mut self) {
         let mut pending = Vec::new();
         take_inputs(self, &mut pending);
@@ -86,11 +86,12 @@ impl Drop for Node {
 }
 
 fn take_inputs(node: &mut Node, into: &mut Vec<Tensor>) {
-    match node.state.get_mut().unwrap_or_else(|e| e.into_inner()) {
-        NodeState::Pending(history) | NodeState::Ready { history: Some(history), .. } => {
-            into.append(&mut history.inputs);
-        }
-        _ => {}
+    let state = node.state.get_mut().unwrap_or_else(|e| e.into_inner());
+    if let NodeState::Ready { values, .. } = state {
+        values.drain(..).for_each(|value| value.storage.give_back());
+    }
+    if let NodeState::Pending(history) | NodeState::Ready { history: Some(history), .. } = state {
+        into.append(&mut history.inputs);
     }
 }
 

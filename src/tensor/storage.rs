@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{DType, Element};
 use crate::device::{Buffer, Device, Kind};
 use crate::error::Result;
-use crate::reference::{Data, Real};
+use crate::reference::{Data, Real, recycle};
 
 /// Memory of a device. Shared: a slab holds the parameters of a whole model.
 #[derive(Debug, Clone)]
@@ -43,6 +43,15 @@ impl Storage {
             Storage::Gpu(b) => Arc::as_ptr(b) as usize,
             Storage::Cpu(d) => Arc::as_ptr(d) as usize,
             Storage::Reference(d) => Arc::as_ptr(d) as usize,
+        }
+    }
+
+    /// Lets go of a handle; the memory of the last one of the CPU path is used again.
+    pub(super) fn give_back(self) {
+        if let Storage::Cpu(data) = self
+            && let Some(Data::Float(array)) = Arc::into_inner(data)
+        {
+            recycle::give_back(array);
         }
     }
 
