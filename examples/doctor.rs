@@ -57,7 +57,10 @@ fn run(options: &Options) -> Result<bool> {
         match Device::named(name) {
             Ok(device) => devices.push(device),
             // Not every machine has all of them; the message says what to install.
-            Err(fault @ Error::NoAdapter { .. }) if options.device.is_none() => println!("missing: {fault}"),
+            Err(fault @ Error::NoAdapter { .. }) if options.device.is_none() => {
+                println!("missing: {fault}");
+                install_line().into_iter().for_each(|line| println!("on this system: {line}"));
+            }
             Err(fault) => return Err(fault),
         }
     }
@@ -75,6 +78,28 @@ fn run(options: &Options) -> Result<bool> {
         break_even(device, &cpu)?;
     }
     Ok(well)
+}
+
+/// What installs Vulkan drivers, llvmpipe among them, on the distribution that this is.
+fn install_line() -> Option<String> {
+    let release = std::fs::read_to_string("/etc/os-release").ok()?;
+    let field = |name: &str| {
+        let line = release.lines().find_map(|l| l.strip_prefix(name))?;
+        Some(line.trim_matches('"').to_string())
+    };
+    let (id, like) = (field("ID=")?, field("ID_LIKE=").unwrap_or_default());
+    let is = |name: &str| id == name || like.split(' ').any(|l| l == name);
+    let line = match () {
+        _ if is("debian") || is("ubuntu") => "apt-get install mesa-vulkan-drivers",
+        _ if is("fedora") || is("rhel") => "dnf install mesa-vulkan-drivers",
+        _ if is("arch") => {
+            "pacman -S vulkan-icd-loader vulkan-swrast (and vulkan-radeon, vulkan-intel or nvidia-utils)"
+        }
+        _ if is("suse") || is("opensuse") => "zypper install Mesa-vulkan-device-select libvulkan_lvp",
+        _ if is("alpine") => "apk add mesa-vulkan-swrast vulkan-loader",
+        _ => return None,
+    };
+    Some(format!("{line}    ({id})"))
 }
 
 fn describe(device: &Device) {

@@ -6,6 +6,7 @@
 //! `WGRAD_FUZZ_SEED` on. A seed that ever failed goes into [`FAILED_ONCE`].
 
 use wgrad::autodiff::try_vjp;
+use wgrad::functional::PadMode;
 use wgrad::ops::{Conv2dOptions, Padding, Pool2dOptions};
 use wgrad::{DType, Device, Tensor};
 
@@ -91,7 +92,7 @@ fn step(dice: &mut Dice, x: &Tensor, pool: &[Tensor], leaves: &mut Vec<Tensor>, 
         t
     };
     let named = |name: &str, y: Tensor| (name.to_string(), y);
-    match dice.below(22) {
+    match dice.below(29) {
         0 => {
             let f: (&str, fn(&Tensor) -> Tensor) = *dice.of(&[
                 ("tanh", Tensor::tanh as fn(&Tensor) -> Tensor),
@@ -196,6 +197,26 @@ fn step(dice: &mut Dice, x: &Tensor, pool: &[Tensor], leaves: &mut Vec<Tensor>, 
         21 if rank == 4 && x.shape()[2] > 1 && x.shape()[3] > 1 => {
             named("avg_pool2d", x.avg_pool2d(&Pool2dOptions::new([2, 2])))
         }
+        22 if rank > 0 => named("cumsum", x.cumsum(axis as isize)),
+        23 if rank > 0 => {
+            let n = x.shape()[axis];
+            let picks: Vec<u32> = (0..1 + dice.below(6)).map(|_| dice.below(n) as u32).collect();
+            let index = Tensor::from_slice(x.device(), &picks, picks.len()).unwrap();
+            named("index_select", x.index_select(axis as isize, &index))
+        }
+        24 if rank > 0 && x.shape()[rank - 1] > 1 => named("layer_norm", x.layer_norm(1, None, None, 0.1)),
+        25 if rank > 0 => {
+            let n = x.shape()[axis];
+            let size = 1 + dice.below(n);
+            named("unfold", x.unfold(axis, size, 1 + dice.below(2)))
+        }
+        26 if rank > 0 => {
+            let mode = *dice.of(&[PadMode::Replicate, PadMode::Circular, PadMode::Constant(0.5)]);
+            let n = x.shape()[rank - 1] as isize;
+            named("pad_mode", x.pad_mode(&[dice.below(2) as isize - (n > 2) as isize, dice.below(2) as isize], mode))
+        }
+        27 if rank > 0 => named("logsumexp", x.logsumexp(&[axis as isize])),
+        28 => named("gelu", x.gelu()),
         _ => named("scale", x * 1.5),
     }
 }

@@ -190,10 +190,10 @@ pub fn noise(n: usize, seed: u64) -> Vec<f64> {
     Input::uniform([n], -1.0, 1.0, seed).values
 }
 
-/// Which inputs of an op are floats, and so may have gradients, in its first sample.
+/// Which inputs of an op are floats, and so may have gradients, in the sample that has the most.
 pub fn float_inputs(entry: &Entry) -> (usize, usize) {
     let samples = (entry.samples)();
-    let inputs = samples.first().map_or(&[][..], |s| &s.inputs);
+    let inputs = samples.iter().map(|s| &s.inputs[..]).max_by_key(|i| i.len()).unwrap_or(&[]);
     (inputs.iter().filter(|i| i.meta.dtype == DType::F32).count(), inputs.len())
 }
 

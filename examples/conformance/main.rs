@@ -12,6 +12,7 @@ mod modules;
 mod onnx;
 mod onnx_nn;
 mod onnx_ops;
+mod onnx_space;
 mod optim;
 mod recurrent;
 mod torch;

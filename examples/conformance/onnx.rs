@@ -91,7 +91,14 @@ impl Node<'_> {
 
     /// Two operands of one type.
     pub fn two(&self) -> std::result::Result<(Tensor, Tensor), Unsupported> {
-        Ok(promote(&self.x(0)?, &self.x(1)?))
+        let (x, mut y) = (self.x(0)?, self.x(1)?);
+        // Before version 7 the second operand lay at an axis of the first, the last ones unless told.
+        let old = self.i("broadcast", 0) != 0;
+        if let (true, Some(axis)) = (old, self.get("axis").and_then(number)) {
+            let behind = (x.rank() as i64 - axis as i64 - y.rank() as i64).max(0) as usize;
+            y = y.reshape([y.shape().to_vec(), vec![1; behind]].concat());
+        }
+        Ok(promote(&x, &y))
     }
 
     /// The numbers of input `k`, which must come from the file: shapes and axes are part of a graph here.
@@ -229,6 +236,7 @@ fn graph(device: &Device, case: &Value, data: &Tensors) -> Outputs {
         }
     }
     let (none, nothing) = (Map::new(), Value::Null);
+    let versions = case.get("opset").and_then(Value::as_object);
     for node in list(case, "nodes") {
         let op = if text(node, "op").is_empty() { text(node, "op_type") } else { text(node, "op") };
         let names = |key: &str| -> Vec<String> {
@@ -241,7 +249,7 @@ fn graph(device: &Device, case: &Value, data: &Tensors) -> Outputs {
         } else {
             let context = Node {
                 device,
-                opset: 99,
+                opset: versions.and_then(|v| v.get("ai.onnx")).and_then(Value::as_i64).unwrap_or(99),
                 attributes,
                 implicit: node.get("implicit").unwrap_or(&nothing),
                 inputs: names("inputs").iter().map(|n| values.get(n).cloned()).collect(),

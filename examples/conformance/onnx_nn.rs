@@ -8,6 +8,7 @@ use wgrad::{DType, Tensor};
 use crate::call::all_axes;
 use crate::judge::Unsupported;
 use crate::onnx::{Node, Outputs, Row, one, pads, unsupported, whole};
+use crate::onnx_space;
 use crate::torch_nn::Batch;
 
 /// The axes of space of the input, which must be one or two, and the input as images.
@@ -49,6 +50,9 @@ fn as_images(weight: Tensor, axes: usize) -> Tensor {
 }
 
 fn conv(n: &Node) -> Outputs {
+    if n.x(0)?.rank() == 5 {
+        return onnx_space::conv(n);
+    }
     let (axes, batch, x) = images(n)?;
     n.ignore("kernel_shape");
     let options = Conv2dOptions {
@@ -61,6 +65,9 @@ fn conv(n: &Node) -> Outputs {
 }
 
 fn conv_transpose(n: &Node) -> Outputs {
+    if n.x(0)?.rank() == 5 {
+        return onnx_space::conv_transpose(n);
+    }
     let (axes, batch, x) = images(n)?;
     n.ignore("kernel_shape output_shape");
     let mut cut = pads(n, axes)?;
@@ -104,6 +111,9 @@ fn padded(x: &Tensor, options: &mut Pool2dOptions, value: f32) -> Tensor {
 }
 
 fn max_pool(n: &Node) -> Outputs {
+    if n.x(0)?.rank() == 5 {
+        return onnx_space::max_pool(n);
+    }
     let kind = n.x(0)?.dtype();
     let (axes, batch, x) = images(n)?;
     let mut options = pool(n, axes)?;
@@ -133,6 +143,10 @@ fn max_pool(n: &Node) -> Outputs {
 }
 
 fn avg_pool(n: &Node) -> Outputs {
+    let dilated = n.ints("dilations").is_some_and(|d| d.iter().any(|&v| v != 1));
+    if n.x(0)?.rank() == 5 || (dilated && n.x(0)?.rank() == 4) {
+        return onnx_space::avg_pool(n);
+    }
     let (axes, batch, x) = images(n)?;
     let mut options = pool(n, axes)?;
     options.count_include_pad = n.i("count_include_pad", 0) != 0;
@@ -409,6 +423,10 @@ pub const ROWS: &[Row] = &[
     ("MaxPool", max_pool),
     ("AveragePool", avg_pool),
     ("LpPool", |n| {
+        let dilated = n.ints("dilations").is_some_and(|d| d.iter().any(|&v| v != 1));
+        if n.x(0)?.rank() == 5 || (dilated && n.x(0)?.rank() == 4) {
+            return onnx_space::lp_pool(n);
+        }
         let (axes, batch, x) = images(n)?;
         let mut options = pool(n, axes)?;
         if options.dilation != [1, 1] {

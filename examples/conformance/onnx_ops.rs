@@ -222,6 +222,9 @@ pub const ROWS: &[Row] = &[
     // ONNX's slopes broadcast to the last axes.
     ("PRelu", |n| {
         let (x, slope) = (n.fx(0)?, n.fx(1)?);
+        if n.opset < 7 {
+            return one(x.prelu(&slope));
+        }
         let zero = Tensor::scalar(n.device, 0f32);
         one(Tensor::select(&x.less(&zero), &x.mul(&slope), &x))
     }),
@@ -263,9 +266,8 @@ pub const ROWS: &[Row] = &[
     ("Div", |n| binary(n, Tensor::div)),
     ("Mod", |n| binary(n, if n.i("fmod", 0) != 0 { Tensor::fmod } else { Tensor::remainder })),
     ("Pow", |n| {
-        let (x, y) = (n.x(0)?, n.x(1)?);
-        let kind = x.dtype();
-        let (a, b) = promote(&x, &y);
+        let kind = n.x(0)?.dtype();
+        let (a, b) = n.two()?;
         let power = a.pow(&b);
         one(if kind == power.dtype() { power } else { power.cast(kind) })
     }),
