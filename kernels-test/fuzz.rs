@@ -6,6 +6,7 @@
 //! `WGRAD_FUZZ_SEED` on. A seed that ever failed goes into [`FAILED_ONCE`].
 
 use wgrad::autodiff::try_vjp;
+use wgrad::device::GpuOptions;
 use wgrad::functional::PadMode;
 use wgrad::ops::{Conv2dOptions, Padding, Pool2dOptions};
 use wgrad::{DType, Device, Tensor};
@@ -277,12 +278,15 @@ fn long() -> Option<(u64, u64)> {
 
 #[test]
 fn random_programs_agree_on_the_gpu_the_cpu_and_in_double_precision() {
-    let (gpu, cpu) = (software(), Device::cpu());
+    let variants = GpuOptions { software: true, gpu_variants: true, ..Default::default() };
+    // Every other program runs the kernels that real GPUs get.
+    let gpus = [software(), Device::gpu(&variants).unwrap_or_else(|e| panic!("{e}"))];
+    let cpu = Device::cpu();
     let (first, count) = long().unwrap_or((0, 5));
     let seeds = FAILED_ONCE.iter().map(|(seed, _)| *seed).chain(first..first + count);
     let (mut faults, mut undecided) = (Vec::new(), 0);
     for seed in seeds {
-        match check(&[&gpu, &cpu], seed) {
+        match check(&[&gpus[(seed % 2) as usize], &cpu], seed) {
             Ok(decided) => undecided += u64::from(!decided),
             Err(fault) => faults.push(fault),
         }
@@ -299,4 +303,16 @@ fn random_programs_agree_on_the_cpu_and_in_double_precision() {
     let faults: Vec<String> = (first..first + count).filter_map(|seed| check(&[&cpu], seed).err()).collect();
     // One comparison in so many is decided otherwise in single precision.
     assert!(faults.len() as u64 <= count / 50, "{} of {count} programs:\n{}", faults.len(), faults.join("\n"));
+}
+
+#[test]
+fn a_number_that_is_off_is_seen() {
+    let right = numbers(&Device::cpu(), 3, &mut Vec::new());
+    assert!(right.len() > 1, "results and gradients");
+    let mut wrong = right.clone();
+    let last = wrong.last_mut().unwrap();
+    last[0] += 1e-3 * last.iter().fold(1e-3f64, |m, x| m.max(x.abs()));
+    assert!(off(&right, &right) == 0.0 && off(&wrong, &right) > 5e-4);
+    wrong.last_mut().unwrap()[0] = f64::NAN;
+    assert!(off(&wrong, &right).is_infinite());
 }
