@@ -193,3 +193,33 @@ fn a_residual_network_learns() {
         assert!((c - g).abs() < 1e-3 * c, "step {step}: {c} on the CPU path, {g} on the software adapter");
     }
 }
+
+/// One kernel each way for each normalisation, statistics included: the launches of a step grow by a fixed number for each
+/// block, and after the first step nothing is made.
+#[test]
+fn a_step_of_a_residual_network_is_one_submission_of_few_launches() {
+    let device = crate::registry::software();
+    let step_of = |depth: usize| {
+        let mut model = ResNet::small(&mut Init::new(&device, 3), depth, Shortcut::Padded, 3, 4).unwrap();
+        let x = Tensor::from_slice(&device, &[0.5f32; 2 * 3 * 8 * 8], [2, 3, 8, 8]).unwrap();
+        let labels = Tensor::from_slice(&device, &[0u32, 1], 2).unwrap();
+        let (mut sgd, mut pass) = (Sgd::new(0.05).momentum(0.9), Pass::train(0));
+        let mut last = device.counters();
+        for step in 0..3 {
+            let before = device.counters();
+            let loss = model.forward(&x, &mut pass).cross_entropy(&labels);
+            sgd.step(&mut model, &loss).unwrap();
+            last = device.counters().since(&before);
+            if step > 0 {
+                assert_eq!(
+                    (last.plans, last.pipelines, last.bind_groups, last.buffers, last.submissions),
+                    (0, 0, 0, 0, 1)
+                );
+            }
+        }
+        last.dispatches
+    };
+    let (eight, fourteen) = (step_of(8), step_of(14));
+    println!("{eight} launches for 8 layers, {fourteen} for 14");
+    assert!(fourteen - eight <= 6 * 10, "{eight} launches for 8 layers, {fourteen} for 14");
+}
