@@ -94,7 +94,7 @@ fn run(options: &Options) -> Result<()> {
     let mut run =
         Loop::new(steps).goal(Goal::Most("accuracy".into())).validate_every(options.test_every.unwrap_or(steps));
     run = run.setting("model", &options.model).setting("batch", batch).setting("data", &data.name);
-    run = run.setting("optimizer", options.optimizer.describe());
+    run = run.setting("optimizer", options.optimizer.describe(common.lr));
     if let Some(csv) = &mut csv {
         run = run.observe(|event, progress, _| csv.record(event, progress));
     }

@@ -87,9 +87,9 @@ impl OptimizerOptions {
         }
     }
 
-    /// Name and decay, for [`Loop::setting`].
-    pub fn describe(&self) -> String {
-        format!("{} decay {}", self.optimizer, self.decay)
+    /// Name, rate and decay, for [`Loop::setting`].
+    pub fn describe(&self, rate: Option<f64>) -> String {
+        format!("{} rate {} decay {}", self.optimizer, rate.map_or("default".into(), |r| r.to_string()), self.decay)
     }
 }
 

@@ -14,6 +14,7 @@ use wgrad::train::{Loop, State, Task};
 use wgrad::{Device, Tensor, autodiff, eval};
 
 use super::{numbers, same_losses};
+use crate::registry::software;
 
 fn adams(rate: f64) -> [Box<dyn Optimizer>; 2] {
     [Box::new(Adam::new(rate).betas(0.5, 0.999)), Box::new(Adam::new(rate).betas(0.5, 0.999))]
@@ -126,6 +127,27 @@ fn held_values_spare_the_second_forward_pass() {
     let (with, without) = (launches(true), launches(false));
     assert_eq!(with.1, without.1);
     assert!(with.0 < without.0, "{} launches with held values, {} without", with.0, without.0);
+}
+
+#[test]
+fn from_the_third_step_on_nothing_is_made() {
+    let device = software();
+    let mut task = small_task(&device, true, GanOptions::default());
+    let mut before = device.counters();
+    for step in 1..=14 {
+        drop(task.step().unwrap());
+        let now = device.counters();
+        let made = now.since(&before);
+        // The second step is the first that finds running statistics of a step before.
+        if step > 2 {
+            assert_eq!((made.plans, made.pipelines, made.buffers), (0, 0, 0), "step {step}");
+            assert_eq!(made.submissions, 2, "one for each network");
+            assert_eq!(now.live_bytes, before.live_bytes, "step {step} grew");
+        }
+        // Values that are held from one submission to the next take turns in a few buffers.
+        assert!(step <= 12 || made.bind_groups == 0, "step {step} made {} bind groups", made.bind_groups);
+        before = now;
+    }
 }
 
 #[test]

@@ -184,6 +184,8 @@ fn the_best_and_the_patience_survive_a_resumption() {
     let state = checkpoint::latest(folder.path()).unwrap();
     let outcome = run(6).resume(state).run(&mut given(&values)).unwrap();
     assert_eq!((outcome.steps, outcome.best, outcome.stale), (5, Some((2, 2.0)), true));
+    let outcome = run(3).resume(checkpoint::latest(folder.path()).unwrap()).run(&mut given(&values)).unwrap();
+    assert_eq!((outcome.steps, outcome.validation("loss")), (3, Some(3.0)), "nothing left to do, but to judge");
 }
 
 #[test]

@@ -278,6 +278,10 @@ impl<'a, T: Task> Loop<'a, T> {
                 saved = at.step;
             }
         }
+        if at.step == first && self.validate_every.is_some() {
+            // Resumed at its end: there was nothing to do, but it may still be judged.
+            outcome.validation = task.validate()?;
+        }
         let seconds = begun.elapsed().as_secs_f64();
         let per_second = (at.step - first) as f64 / seconds.max(1e-9);
         self.tell(Event::End, &Progress { step: at.step, of: self.steps, per_second }, task)?;
