@@ -113,7 +113,7 @@ fn run(options: &Options) -> Result<()> {
     let mut task = task.validate_on(&device, &validation);
     let mut run = Loop::new(steps).goal(Goal::Most("accuracy".into())).validate_every((steps / 10).max(1));
     run = run.setting("model", &options.model).setting("batch", batch).setting("data", &data.name);
-    run = run.setting("optimizer", options.optimizer.describe());
+    run = run.setting("optimizer", options.optimizer.describe(common.lr));
     let outcome = session.equip(run, steps)?.run(&mut task)?;
 
     let reached = look_back(&mut session.report.borrow_mut(), &task.model, &device, &data.test, &classes, &means)?;
