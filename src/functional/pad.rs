@@ -36,6 +36,15 @@ impl Tensor {
             let (cut_before, cut_after) = ((-pair[0]).max(0) as usize, (-pair[1]).max(0) as usize);
             let (before, after) = (pair[0].max(0) as usize, pair[1].max(0) as usize);
             let n = x.shape()[axis];
+            if matches!(mode, PadMode::Replicate | PadMode::Reflect) {
+                // PyTorch counts from the border of the whole axis, so what one side cuts off the other still repeats.
+                let y = x.wrapped(axis, before, after, mode);
+                let Some(left) = y.shape()[axis].checked_sub(cut_before + cut_after) else {
+                    refuse("pad", format!("{pair:?} cuts off more than axis {axis} of {} has", self.shape()))
+                };
+                x = y.narrow(axis, cut_before, left);
+                continue;
+            }
             if cut_before + cut_after > n {
                 refuse("pad", format!("{pair:?} cuts off more than axis {axis} of {} has", self.shape()));
             }
