@@ -15,8 +15,19 @@ const PATIENCE: u64 = 32;
 #[derive(Default)]
 struct Shelf {
     run: u64,
-    /// By length: the run that last took or gave one, and those that lie here.
-    free: HashMap<usize, (u64, Vec<Vec<f32>>)>,
+    free: HashMap<usize, Size>,
+}
+
+/// The arrays of one length.
+#[derive(Default)]
+struct Size {
+    arrays: Vec<Vec<f32>>,
+    /// The last run that wanted one.
+    wanted: u64,
+    /// How many this run has wanted so far, and the most that any run has: no more than that are worth keeping. Many ops
+    /// make their results elsewhere, and those would pile up.
+    count: usize,
+    most: usize,
 }
 
 static SHELF: Mutex<Option<Shelf>> = Mutex::new(None);
@@ -30,11 +41,12 @@ pub fn stale(n: usize) -> Vec<f32> {
     if n >= LEAST {
         let mut shelf = shelf();
         let Shelf { run, free } = shelf.get_or_insert_default();
-        if let Some((used, arrays)) = free.get_mut(&n) {
-            *used = *run;
-            if let Some(array) = arrays.pop() {
-                return array;
-            }
+        let size = free.entry(n).or_default();
+        size.wanted = *run;
+        size.count += 1;
+        size.most = size.most.max(size.count);
+        if let Some(array) = size.arrays.pop() {
+            return array;
         }
     }
     vec![0.0; n]
@@ -42,20 +54,23 @@ pub fn stale(n: usize) -> Vec<f32> {
 
 /// Takes an array that nobody needs.
 pub(crate) fn give_back(array: Vec<f32>) {
-    if array.len() >= LEAST {
-        let mut shelf = shelf();
-        let Shelf { run, free } = shelf.get_or_insert_default();
-        let (used, arrays) = free.entry(array.len()).or_default();
-        *used = *run;
-        arrays.push(array);
+    if array.len() >= LEAST
+        && let Some(shelf) = &mut *shelf()
+        && let Some(size) = shelf.free.get_mut(&array.len())
+        && size.arrays.len() < size.most
+    {
+        size.arrays.push(array);
     }
 }
 
-/// Ends a run of a plan: what no run has used for long is freed.
+/// Ends a run of a plan: what no run has wanted for long is freed.
 pub(crate) fn end_run() {
     if let Some(Shelf { run, free }) = &mut *shelf() {
         *run += 1;
-        free.retain(|_, (used, _)| *used + PATIENCE > *run);
+        free.retain(|_, size| {
+            size.count = 0;
+            size.wanted + PATIENCE > *run
+        });
     }
 }
 
@@ -71,8 +86,12 @@ mod tests {
         assert!(array.iter().all(|&x| x == 0.0));
         array[0] = 7.0;
         give_back(array);
+        end_run();
         assert_eq!(stale(n)[0], 7.0);
-        give_back(vec![1.0; n]);
+        // One was the most that was ever wanted at once, so one is kept.
+        (0..3).for_each(|_| give_back(vec![7.0; n]));
+        end_run();
+        assert_eq!((stale(n)[0], stale(n)[0]), (7.0, 0.0));
         (0..=PATIENCE).for_each(|_| end_run());
         assert_eq!(stale(n)[0], 0.0);
     }
