@@ -108,17 +108,17 @@ impl WordModel {
         p
     }
 
-    /// e to the mean surprise per word: as if each were drawn from so many equally likely ones.
-    pub fn perplexity(&self, words: &[&str]) -> f64 {
-        (self.nats(words) / words.len().max(1) as f64).exp()
+    /// Whether the word was in the text it was counted on.
+    pub fn knows(&self, word: &str) -> bool {
+        self.numbers.contains_key(word)
     }
 
-    /// The surprise of all these words together, in nats. Divided by the characters of their text it can be compared with
-    /// the loss of a network that reads characters.
-    pub fn nats(&self, words: &[&str]) -> f64 {
+    /// e to the mean surprise per word: as if each were drawn from so many equally likely ones. An unknown word costs its
+    /// being unknown, and not its letters, so the figure flatters where many are.
+    pub fn perplexity(&self, words: &[&str]) -> f64 {
         let longest = self.followers.len() - 1;
         let surprise = |i: usize| -self.probability(&words[i.saturating_sub(longest)..i], words[i]).ln();
-        (0..words.len()).map(surprise).sum()
+        ((0..words.len()).map(surprise).sum::<f64>() / words.len().max(1) as f64).exp()
     }
 
     /// Words drawn one after the other, each from what followed the longest history of the last ones that is known.
