@@ -98,6 +98,10 @@ fn run(options: &Options) -> Result<()> {
     if let Some(csv) = &mut csv {
         run = run.observe(|event, progress, _| csv.record(event, progress));
     }
+    run = session.watch(run, |model, summary, step| match filters(model)? {
+        Some(picture) => summary.picture("first filters", step, &picture),
+        None => Ok(()),
+    });
     let outcome = session.equip(run, steps)?.run(&mut task)?;
     let reached = 100.0 * outcome.validation("accuracy").unwrap_or_default() as f32;
     let (images, steps) = (data.test.len(), outcome.steps);
@@ -129,12 +133,19 @@ fn look_back(report: &mut Report, model: &dyn Module, device: &Device, set: &Ima
         }
     }
     report.confusion("Confusion matrix", &counts).pictures("Digits it got wrong", &wrong, 2);
-    if let Some((_, filters)) = model.named_parameters().into_iter().find(|(_, p)| p.get().rank() == 4) {
-        let shape = filters.get().shape();
-        let grid = Picture::stretched_grid(&filters.get().to_vec()?, [shape[0], 1, shape[2], shape[3]], 8);
-        report.pictures("First filters", &[("each from black, its least weight, to white".into(), grid)], 5);
+    if let Some(picture) = filters(model)? {
+        report.pictures("First filters", &[("each from black, its least weight, to white".into(), picture)], 5);
     }
     Ok(())
+}
+
+/// The filters of the first layer, if it is a convolution.
+fn filters(model: &(impl Parameters + ?Sized)) -> Result<Option<Picture>> {
+    let Some((_, filters)) = model.named_parameters().into_iter().find(|(_, p)| p.get().rank() == 4) else {
+        return Ok(None);
+    };
+    let shape = filters.get().shape();
+    Ok(Some(Picture::stretched_grid(&filters.get().to_vec()?, [shape[0], 1, shape[2], shape[3]], 8)))
 }
 
 fn main() -> std::process::ExitCode {

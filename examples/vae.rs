@@ -56,6 +56,10 @@ fn run(options: &mut Options) -> Result<()> {
     let run = Loop::new(steps).log_every(epoch).validate_every(epoch);
     let run = run.setting("model", &options.model).setting("latent", options.latent).setting("batch", batch);
     let run = run.setting("rate", rate).setting("data", &data.name);
+    let run = session.watch(run, |model: &Vae, summary, step| {
+        let samples = model.samples(&device, 64, &mut Rng::new(common.seed)).to_vec()?;
+        summary.picture("samples", step, &Picture::grid(&samples, [64, 1, 28, 28], 8))
+    });
     let outcome = session.equip(run, steps)?.run(&mut task)?;
 
     let figure = |name| outcome.validation(name).unwrap_or(f64::NAN);

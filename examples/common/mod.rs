@@ -10,11 +10,12 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 pub use bar::{Bar, Interrupt};
+use wgrad::nn::Parameters;
 use wgrad::optim::{Adam, Constant, InverseTime, Optimizer, Schedule, Sgd};
 use wgrad::train::checkpoint::{Checkpoints, latest};
 use wgrad::train::report::Report;
 use wgrad::train::summary::Summary;
-use wgrad::train::{CsvLog, Event, JsonLog, Loop, Outcome, State, Task};
+use wgrad::train::{CsvLog, Event, JsonLog, Loop, Outcome, State, Supervised, Task};
 use wgrad::{Device, Error, Result};
 
 /// The options of every example.
@@ -180,6 +181,25 @@ impl Session {
         Ok(match self.resumed.take() {
             Some(state) => run.resume(state),
             None => run,
+        })
+    }
+
+    /// Tells TensorBoard, if events are wanted, how the weights are distributed at each validation, and whatever `more` adds.
+    pub fn watch<'a, M: Parameters + 'a, B: 'a>(
+        &self,
+        run: Loop<'a, Supervised<'a, M, B>>,
+        mut more: impl FnMut(&M, &mut Summary, u64) -> Result<()> + 'a,
+    ) -> Loop<'a, Supervised<'a, M, B>> {
+        let Some(summary) = self.summary.clone() else { return run };
+        run.observe(move |event, progress, task: &mut Supervised<M, B>| {
+            if !matches!(event, Event::Validation(..)) {
+                return Ok(());
+            }
+            let (mut summary, step) = (summary.borrow_mut(), progress.step);
+            for (name, param) in task.model.named_parameters() {
+                summary.histogram(&format!("weights/{name}"), step, param.get())?;
+            }
+            more(&task.model, &mut summary, step)
         })
     }
 
