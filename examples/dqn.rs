@@ -54,6 +54,12 @@ struct Options {
     /// Steps of learning between two copies to the slow network
     #[arg(long)]
     target_every: Option<u64>,
+    /// Steps of which the rewards are taken as they came
+    #[arg(long)]
+    ahead: Option<usize>,
+    /// Steps of learning per step of all environments
+    #[arg(long, default_value_t = 1)]
+    updates: usize,
     /// Steps played over which the chance of a random action falls from 1 to 0.05
     #[arg(long)]
     explore: Option<u64>,
@@ -181,8 +187,9 @@ fn train<E: Env>(
     let device = Device::named(&common.device)?;
     let (steps, batch) = (common.steps.unwrap_or(setup.steps), common.batch.unwrap_or(setup.batch));
     let (lanes, memory) = (options.lanes.unwrap_or(setup.lanes), options.memory.unwrap_or(setup.memory));
-    let tests = options.tests.unwrap_or(setup.tests);
-    for (name, count) in [("batch", batch), ("lanes", lanes), ("tests", tests)] {
+    let (tests, ahead) = (options.tests.unwrap_or(setup.tests), options.ahead.unwrap_or(setup.ahead));
+    let counts = [("batch", batch), ("lanes", lanes), ("tests", tests), ("ahead", ahead), ("updates", options.updates)];
+    for (name, count) in counts {
         if count == 0 {
             return Err(Error::argument(format!("--{name} 0"), "use at least 1"));
         }
@@ -213,9 +220,9 @@ fn train<E: Env>(
     let habits = AgentOptions {
         batch,
         discount: options.discount,
-        ahead: setup.ahead,
+        ahead,
         warmup: setup.warmup,
-        updates: 1,
+        updates: options.updates,
         epsilon: Epsilon { from: 1.0, to: 0.05, over: options.explore.unwrap_or(setup.explore) },
         seed: common.seed,
     };

@@ -2,6 +2,7 @@
 //! shader through every backend's translator, the planner's counters, and known answers from outside.
 
 mod attention;
+mod acting;
 mod autodiff;
 mod buffers;
 mod check;

@@ -3,12 +3,13 @@
 mod generative;
 
 use wgrad::autodiff;
+use wgrad::functional::Reduction;
 use wgrad::nn::{
     Conv2d, Flatten, Init, Linear, Lstm, MaxPool2d, Module, Parameters, Pass, RecurrentOptions, Relu, Rnn, Sequential,
 };
 use wgrad::ops::{Conv2dOptions, Padding, Pool2dOptions};
 use wgrad::optim::{Adam, Optimizer, Sgd};
-use wgrad::{Device, Error, Result, Tensor, eval};
+use wgrad::{DType, Device, Error, Result, Tensor, eval};
 
 pub const NAMES: &[&str] = &[
     "matmul_256",
@@ -21,6 +22,7 @@ pub const NAMES: &[&str] = &[
     "conv_fwd_bwd",
     "lr_step",
     "cnn_cpcpff_step",
+    "dqn_step",
     "vae_step",
     "gan_step",
     "rnn_step_b1",
@@ -105,6 +107,28 @@ fn labels(device: &Device, n: usize, classes: u32, seed: u32) -> Result<Tensor> 
     Tensor::from_slice(device, &(0..n as u32).map(|i| hash(i, seed) % classes).collect::<Vec<_>>(), n)
 }
 
+/// A step of deep Q-learning, 4-60-2: the goal is asked of the same network, without gradient.
+fn dqn(d: &Device) -> Result<Workload> {
+    let mut init = Init::new(d, 0);
+    let mut model =
+        Sequential::new().then(Linear::new(&mut init, 4, 60)?).then(Relu).then(Linear::new(&mut init, 60, 2)?);
+    let (states, next) = (floats(d, [50, 4], 1, 1.0, 0.0)?, floats(d, [50, 4], 2, 1.0, 0.0)?);
+    let (actions, rewards) = (labels(d, 50, 2, 3)?, floats(d, [50], 4, 0.5, 0.5)?);
+    let live = labels(d, 50, 2, 5)?.cast(DType::F32).into_leaf(false)?;
+    let mut adam = Adam::new(1e-4);
+    let parameters = Some(model.count_parameters());
+    let mut pass = Pass::train(0);
+    let run = move || {
+        let best = model.forward(&next, &mut pass).max(&[1]);
+        let goal = (&rewards + &(&(&live * &best) * 0.99)).detach();
+        let taken = model.forward(&states, &mut pass).gather(1, &actions.unsqueeze(1)).squeeze(1);
+        let loss = taken.mse_loss(&goal, Reduction::Mean);
+        adam.step(&mut model, &loss)?;
+        Ok(vec![loss])
+    };
+    Ok(Workload { run: Box::new(run), last: Vec::new(), parameters })
+}
+
 pub fn make(name: &str, device: &Device) -> Result<Workload> {
     let d = device;
     let images = || floats(d, [50, 1, 28, 28], 1, 0.5, 0.5);
@@ -162,6 +186,7 @@ pub fn make(name: &str, device: &Device) -> Result<Workload> {
             let net = net.then(Linear::new(init, 1024, 10)?);
             Workload::train(net, Adam::new(1e-4), images()?, labels(d, 50, 10, 2)?)
         }
+        "dqn_step" => dqn(d)?,
         "vae_step" => generative::vae(d)?,
         "gan_step" => generative::gan(d)?,
         "rnn_step_b1" | "rnn_step_b50" | "lstm_step" | "lstm2_step" => {

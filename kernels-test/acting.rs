@@ -1,0 +1,77 @@
+//! The examples of reinforcement learning as a user meets them: the published tables, a run that is resumed, bad options.
+
+use std::process::{Command, Output};
+
+use crate::cli::example;
+
+fn run(name: &str, arguments: &[&str]) -> Output {
+    Command::new(example(name)).env_remove("WGRAD_DEVICE").args(arguments).output().unwrap()
+}
+
+fn text_of(name: &str, arguments: &[&str]) -> String {
+    let output = run(name, arguments);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{name} {arguments:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+#[test]
+fn the_grid_is_printed_as_in_the_book() {
+    let text = text_of("gridworld", &["--device", "cpu"]);
+    for row in ["   3.3   8.8   4.4   5.3   1.5", "  -1.9  -1.3  -1.2  -1.4  -2.0", "  22.0  24.4  22.0  19.4  17.5"] {
+        assert!(text.lines().any(|line| line == row), "{row} is not in\n{text}");
+    }
+}
+
+#[test]
+fn a_table_holds_the_pole_up() {
+    for method in ["q", "sarsa"] {
+        let text = text_of("q_table", &["--method", method]);
+        let line = text.lines().last().unwrap();
+        let mean: f64 = line.split(' ').nth(2).unwrap().parse().unwrap();
+        assert!(mean >= 195.0, "{method}: {line}");
+    }
+    assert!(text_of("q_table", &["--task", "cliff", "--lr", "0.5"]).contains("13 steps"));
+}
+
+#[test]
+fn a_run_is_resumed_and_leaves_a_report_and_a_film() {
+    let out = tempfile::tempdir().unwrap();
+    let folder = out.path().to_str().unwrap();
+    let whole = tempfile::tempdir().unwrap();
+    let options = ["--device", "cpu", "--tests", "5", "--limit", "50", "--test-every", "20", "--memory", "2000"];
+    let last = |text: String| text.lines().find(|l| l.starts_with("mean return")).unwrap().to_string();
+    let go = |more: &[&str]| last(text_of("dqn", &[&options[..], more].concat()));
+    go(&["--steps", "30", "--out", folder]);
+    let resumed = go(&["--steps", "60", "--out", folder, "--resume"]);
+    let straight = go(&["--steps", "60", "--out", whole.path().to_str().unwrap()]);
+    let what = |line: &str| line.rsplit_once(", ").unwrap().0.to_string(); // all but the seconds
+    assert_eq!(what(&resumed), what(&straight));
+    for name in ["report.html", "policy.gif", "log.csv"] {
+        assert!(out.path().join(name).metadata().unwrap().len() > 100, "{name}");
+    }
+}
+
+#[test]
+fn bad_options_are_named_with_what_would_do() {
+    let cases: [(&str, &[&str], &[&str]); 11] = [
+        ("dqn", &["--task", "chess"], &["chess", "cartpole or pong"]),
+        ("dqn", &["--task", "pong", "--network", "tiny"], &["tiny", "small or full"]),
+        ("dqn", &["--cost", "cubed"], &["cubed", "squared or huber"]),
+        ("dqn", &["--lanes", "0"], &["--lanes 0", "at least 1"]),
+        ("dqn", &["--memory", "5"], &["memory of 5 frames", "at least 3 frames"]),
+        ("dqn", &["--discount", "1.5"], &["--discount 1.5", "0 to 1"]),
+        ("dqn", &["--out", "/dev/null/x"], &["/dev/null/x"]),
+        ("bandits", &["--runs", "0"], &["--runs 0", "at least 1"]),
+        ("gridworld", &["--grid", "six"], &["six", "five or four"]),
+        ("gridworld", &["--tolerance", "0"], &["--tolerance 0", "above 0"]),
+        ("q_table", &["--epsilon", "2"], &["--epsilon 2", "0 to 1"]),
+    ];
+    for (name, arguments, wanted) in cases {
+        let output = run(name, arguments);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && !text.contains("panicked"), "{name} {arguments:?}: {text}");
+        assert!(wanted.iter().all(|w| text.contains(w)), "{name} {arguments:?}: {text}");
+        assert_eq!(text.lines().filter(|l| l.starts_with("error:")).count(), 1, "{name} {arguments:?}: {text}");
+    }
+}
