@@ -1,8 +1,8 @@
 //! The tests of wgrad: every kernel against the CPU reference, every gradient against the slope of that reference, every
 //! shader through every backend's translator, the planner's counters, and known answers from outside.
 
-mod attention;
 mod acting;
+mod attention;
 mod autodiff;
 mod buffers;
 mod check;
