@@ -4,11 +4,12 @@
 //! A kernel variant for a discrete GPU must not wait for a discrete GPU to be checked: what it binds, how large its
 //! workgroups are and whether it translates to Metal's language can be read from its text.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use wgrad::Device;
 use wgrad::nn::{Conv2d, Dropout, Flatten, Init, Linear, MaxPool2d, Module, Parameters, Pass, Relu, Sequential, Tanh};
 use wgrad::ops::{Conv2dOptions, Padding, Pool2dOptions, REGISTRY};
+use wgrad::ops::{conv2d, matmul};
 use wgrad::tensor::{AnyLowering, Caps, Input, LoweredDispatch, Tensor};
 
 use crate::registry::tensor;
@@ -27,8 +28,14 @@ pub static ADAPTERS: [Adapter; 4] = [
     Adapter { name: "software, subgroups of 8", caps: caps(true, 8, 128 << 20, 32) },
 ];
 
+/// A GPU on which a product or a convolution is made by each of the kernels there are for it, wherever it can serve.
+static VARIANTS: LazyLock<Vec<Adapter>> = LazyLock::new(|| {
+    let on_gpu = |name| Adapter { name, caps: Caps { variant: Some(name), ..ADAPTERS[1].caps } };
+    matmul::variant_names().chain(conv2d::variant_names()).map(on_gpu).collect()
+});
+
 const fn caps(software: bool, subgroup: u32, max_binding: u64, max_bindings: u32) -> Caps {
-    Caps { software, subgroup, max_binding, max_bindings }
+    Caps { software, subgroup, max_binding, max_bindings, variant: None }
 }
 
 /// One launch and where it came from.
@@ -59,7 +66,11 @@ pub fn all() -> &'static Lowered {
                 let call = format!("{:?} of {inputs:?}", sample.op);
                 let outputs = Tensor::try_apply_any(Arc::clone(&sample.op), &inputs.iter().collect::<Vec<_>>());
                 let outputs = outputs.unwrap_or_else(|e| panic!("{call}: {e}"));
-                all.plan(&call, &outputs.iter().collect::<Vec<_>>());
+                let outputs: Vec<&Tensor> = outputs.iter().collect();
+                all.plan(&call, &outputs, &ADAPTERS);
+                if entry.name == "matmul" || entry.name.starts_with("conv2d") {
+                    all.plan(&call, &outputs, &VARIANTS);
+                }
                 let own = matches!(sample.op.lower(), AnyLowering::Kernel(_) | AnyLowering::InPlace(..));
                 if own && all.with_kernels.last() != Some(&entry.name) {
                     all.with_kernels.push(entry.name);
@@ -67,7 +78,7 @@ pub fn all() -> &'static Lowered {
             }
         }
         let step = training_step(&device);
-        all.plan("a training step", &step.iter().collect::<Vec<_>>());
+        all.plan("a training step", &step.iter().collect::<Vec<_>>(), &ADAPTERS);
         all
     })
 }
@@ -95,8 +106,8 @@ fn training_step(device: &Device) -> Vec<Tensor> {
 }
 
 impl Lowered {
-    fn plan(&mut self, call: &str, outputs: &[&Tensor]) {
-        for adapter in &ADAPTERS {
+    fn plan(&mut self, call: &str, outputs: &[&Tensor], adapters: &'static [Adapter]) {
+        for adapter in adapters {
             for dispatch in wgrad::plan::launches(outputs, adapter.caps) {
                 self.launches.push(Launch { call: call.to_string(), adapter, dispatch });
             }

@@ -1,23 +1,12 @@
-// Matrix products C = sum over k_outer of A B, for GPUs: one workgroup of 256 makes a 64 x 64 tile of C, each
-// invocation 4 x 4 of it.
+// Matrix products C = sum over k_outer of A B, for GPUs: tiles of shared/tile.wgsl over operands of any strides.
 //
 // A is m x k and B is k x n, both addressed by base and strides, so that transposed, sliced, flipped and broadcast
 // operands need no copy; there are two levels of batch, an outer axis that is summed over (images, in the gradient of a
 // convolution's weight), and slices of the reduction whose partial sums another kernel adds up (few tiles, long
 // reduction). All workgroups stand in one row, folded over the grid: matrix by matrix, then tile by tile.
 //
-// Per round, 16 columns of A and 16 rows of B pass through workgroup memory as quads: four rows of A (or four columns of
-// B) at one depth in one vec4, so that an inner step is two vec4 loads and 16 multiply-adds. A whole vec4 is always
-// written by one invocation: writing single components from several would be a race. Rows of quads are padded by one,
-// which spreads both the stores along the depth and the loads along the tile over all banks. A_ALONG_K and B_ALONG_K say
-// which way the operand lies in memory, so that neighbouring invocations read neighbouring elements.
-
-override A_ALONG_K: bool = true;
-override B_ALONG_K: bool = false;
-
-const TILE = 64u; // rows and columns of a tile of C
-const DEPTH = 16u; // depth of one round
-const PITCH = 17u; // quads from one depth to the next: 16 and one of padding
+// The four rows (or columns) of a quad are QUADS apart, so that neighbouring invocations read and write neighbouring
+// elements, one at a time. Along which axis they stand next to each other follows from the strides.
 
 var<immediate> p: Params;
 
@@ -25,48 +14,99 @@ var<immediate> p: Params;
 @group(0) @binding(1) var<storage, read> b: array<f32>;
 @group(0) @binding(2) var<storage, read_write> c: array<f32>;
 
-var<workgroup> a_tile: array<vec4<f32>, 272>; // [depth][quad of rows]
-var<workgroup> b_tile: array<vec4<f32>, 272>; // [depth][quad of columns]
+// The two quads of A and of B that this invocation fetches in each round: first row (or column), depth, and address
+// at the start of the reduction.
+var<private> a_line: vec2<u32>;
+var<private> a_depth: vec2<u32>;
+var<private> a_at: vec2<i32>;
+var<private> b_line: vec2<u32>;
+var<private> b_depth: vec2<u32>;
+var<private> b_at: vec2<i32>;
 
-// Elements `first` to `first + 3` of a row of `count`, `step` apart from `at` on; 0 beyond the end.
-fn quad_of_a(at: i32, first: u32) -> vec4<f32> {
+var<private> a_next: array<vec4<f32>, 2>;
+var<private> b_next: array<vec4<f32>, 2>;
+
+// Lines `line`, `line + QUADS`, ... of A from `at` on; 0 beyond the edge.
+fn quad_of_a(at: i32, line: u32) -> vec4<f32> {
+    let step = i32(QUADS) * p.a_row;
     var quad = vec4<f32>();
-    if first < p.m { quad.x = a[u32(at)]; }
-    if first + 1u < p.m { quad.y = a[u32(at + p.a_row)]; }
-    if first + 2u < p.m { quad.z = a[u32(at + 2 * p.a_row)]; }
-    if first + 3u < p.m { quad.w = a[u32(at + 3 * p.a_row)]; }
+    if line < p.m { quad.x = a[u32(at)]; }
+    if line + QUADS < p.m { quad.y = a[u32(at + step)]; }
+    if line + 2u * QUADS < p.m { quad.z = a[u32(at + 2 * step)]; }
+    if line + 3u * QUADS < p.m { quad.w = a[u32(at + 3 * step)]; }
     return quad;
 }
 
-fn quad_of_b(at: i32, first: u32) -> vec4<f32> {
+fn quad_of_b(at: i32, line: u32) -> vec4<f32> {
+    let step = i32(QUADS) * p.b_col;
     var quad = vec4<f32>();
-    if first < p.n { quad.x = b[u32(at)]; }
-    if first + 1u < p.n { quad.y = b[u32(at + p.b_col)]; }
-    if first + 2u < p.n { quad.z = b[u32(at + 2 * p.b_col)]; }
-    if first + 3u < p.n { quad.w = b[u32(at + 3 * p.b_col)]; }
+    if line < p.n { quad.x = b[u32(at)]; }
+    if line + QUADS < p.n { quad.y = b[u32(at + step)]; }
+    if line + 2u * QUADS < p.n { quad.z = b[u32(at + 2 * step)]; }
+    if line + 3u * QUADS < p.n { quad.w = b[u32(at + 3 * step)]; }
     return quad;
 }
 
-fn put(at: i32, column: u32, value: f32) {
-    if column < p.n {
-        let i = u32(at + i32(column) * p.c_col);
+fn fetch() {
+    let a_shift = outer_now * p.a_k_outer + i32(k_now) * p.a_col;
+    let b_shift = outer_now * p.b_k_outer + i32(k_now) * p.b_row;
+    a_next[0] = vec4<f32>();
+    a_next[1] = vec4<f32>();
+    b_next[0] = vec4<f32>();
+    b_next[1] = vec4<f32>();
+    if k_now + a_depth.x < k_end { a_next[0] = quad_of_a(a_at.x + a_shift, a_line.x); }
+    if k_now + a_depth.y < k_end { a_next[1] = quad_of_a(a_at.y + a_shift, a_line.y); }
+    if k_now + b_depth.x < k_end { b_next[0] = quad_of_b(b_at.x + b_shift, b_line.x); }
+    if k_now + b_depth.y < k_end { b_next[1] = quad_of_b(b_at.y + b_shift, b_line.y); }
+    next_round();
+}
+
+fn keep() {
+    tiles[place(a_depth.x, a_line.x - row_first)] = a_next[0];
+    tiles[place(a_depth.y, a_line.y - row_first)] = a_next[1];
+    tiles[TILE_QUADS + place(b_depth.x, b_line.x - column_first)] = b_next[0];
+    tiles[TILE_QUADS + place(b_depth.y, b_line.y - column_first)] = b_next[1];
+}
+
+// Where the columns of a quad lie, from the start of a row; -1 beyond the edge.
+fn columns_at(quad: u32) -> vec4<i32> {
+    let columns = vec4<u32>(column_first + quad) + QUADS * vec4<u32>(0u, 1u, 2u, 3u);
+    return select(vec4<i32>(-1), vec4<i32>(columns) * p.c_col, columns < vec4<u32>(p.n));
+}
+
+fn put_one(row: i32, column: i32, value: f32) {
+    if column >= 0 {
+        let at = u32(row + column);
         var sum = value;
-        if p.accumulate != 0u { sum += c[i]; }
-        c[i] = sum;
+        if p.accumulate != 0u { sum += c[at]; }
+        c[at] = sum;
     }
 }
 
-fn put_row(base: i32, row: u32, column: u32, values: vec4<f32>) {
+// Row `i` of a quad of rows.
+fn put(quad: u32, i: u32, at: vec4<i32>, values: vec4<f32>) {
+    let row = row_first + quad + i * QUADS;
     if row < p.m {
-        let at = base + i32(row) * p.c_row;
-        put(at, column, values.x);
-        put(at, column + 1u, values.y);
-        put(at, column + 2u, values.z);
-        put(at, column + 3u, values.w);
+        let start = c_start + i32(row) * p.c_row;
+        put_one(start, at.x, values.x);
+        put_one(start, at.y, values.y);
+        put_one(start, at.z, values.z);
+        put_one(start, at.w, values.w);
     }
 }
 
-@compute @workgroup_size(256)
+// Which quads an invocation fetches: neighbours stand along the reduction, or along the rows (columns).
+fn quads_along(k: bool, local: u32) -> vec2<u32> {
+    let quad = select(local % QUADS, local / DEPTH, k);
+    return vec2<u32>(quad, quad + select(0u, QUADS / 2u, k));
+}
+
+fn depths_along(k: bool, local: u32) -> vec2<u32> {
+    let depth = select(local / QUADS, local % DEPTH, k);
+    return vec2<u32>(depth, depth + select(DEPTH / 2u, 0u, k));
+}
+
+@compute @workgroup_size(THREADS)
 fn tiled(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) grid: vec3<u32>,
@@ -76,87 +116,14 @@ fn tiled(
     if index >= p.groups {
         return;
     }
-    let tile = index % p.tiles;
-    let matrix = index / p.tiles % p.batches;
-    let slice = index / p.tiles / p.batches;
-    let outer = i32(matrix / p.batch_inner);
-    let inner = i32(matrix % p.batch_inner);
-    let row0 = tile / p.tiles_n * TILE;
-    let column0 = tile % p.tiles_n * TILE;
-
-    let k_first = slice % p.k_slices * p.k_step;
-    let k_end = min(k_first + p.k_step, p.k);
-    let k_outer_first = slice / p.k_slices * p.k_outer_step;
-    let k_outer_end = min(k_outer_first + p.k_outer_step, p.k_outer);
-
-    // Which quad of A and of B this invocation fetches in each round, and at which depth.
-    let fast = local % 16u;
-    let slow = local / 16u;
-    let a_quad = select(fast, slow, A_ALONG_K);
-    let a_depth = select(slow, fast, A_ALONG_K);
-    let b_quad = select(fast, slow, B_ALONG_K);
-    let b_depth = select(slow, fast, B_ALONG_K);
-    let a_row = row0 + a_quad * 4u;
-    let b_column = column0 + b_quad * 4u;
-    let a_start = p.a_base + outer * p.a_outer + inner * p.a_inner + i32(a_row) * p.a_row;
-    let b_start = p.b_base + outer * p.b_outer + inner * p.b_inner + i32(b_column) * p.b_col;
-
-    // Which 4 x 4 of the tile it makes.
-    let rows = slow;
-    let columns = fast;
-    var c0 = vec4<f32>();
-    var c1 = vec4<f32>();
-    var c2 = vec4<f32>();
-    var c3 = vec4<f32>();
-
-    for (var o = k_outer_first; o < k_outer_end; o += 1u) {
-        for (var k0 = k_first; k0 < k_end; k0 += DEPTH) {
-            var a_next = vec4<f32>();
-            var b_next = vec4<f32>();
-            if k0 + a_depth < k_end {
-                a_next = quad_of_a(a_start + i32(o) * p.a_k_outer + i32(k0 + a_depth) * p.a_col, a_row);
-            }
-            if k0 + b_depth < k_end {
-                b_next = quad_of_b(b_start + i32(o) * p.b_k_outer + i32(k0 + b_depth) * p.b_row, b_column);
-            }
-            workgroupBarrier(); // the round before has been read
-            a_tile[a_depth * PITCH + a_quad] = a_next;
-            b_tile[b_depth * PITCH + b_quad] = b_next;
-            workgroupBarrier();
-            for (var l = 0u; l < DEPTH * PITCH; l += 4u * PITCH) {
-                let a0 = a_tile[l + rows];
-                let b0 = b_tile[l + columns];
-                c0 += a0.x * b0;
-                c1 += a0.y * b0;
-                c2 += a0.z * b0;
-                c3 += a0.w * b0;
-                let a1 = a_tile[l + PITCH + rows];
-                let b1 = b_tile[l + PITCH + columns];
-                c0 += a1.x * b1;
-                c1 += a1.y * b1;
-                c2 += a1.z * b1;
-                c3 += a1.w * b1;
-                let a2 = a_tile[l + 2u * PITCH + rows];
-                let b2 = b_tile[l + 2u * PITCH + columns];
-                c0 += a2.x * b2;
-                c1 += a2.y * b2;
-                c2 += a2.z * b2;
-                c3 += a2.w * b2;
-                let a3 = a_tile[l + 3u * PITCH + rows];
-                let b3 = b_tile[l + 3u * PITCH + columns];
-                c0 += a3.x * b3;
-                c1 += a3.y * b3;
-                c2 += a3.z * b3;
-                c3 += a3.w * b3;
-            }
-        }
-    }
-
-    let start = p.c_base + i32(slice) * p.c_slice + outer * p.c_outer + inner * p.c_inner;
-    let row = row0 + rows * 4u;
-    let column = column0 + columns * 4u;
-    put_row(start, row, column, c0);
-    put_row(start, row + 1u, column, c1);
-    put_row(start, row + 2u, column, c2);
-    put_row(start, row + 3u, column, c3);
+    let here = locate(index);
+    let a_along_k = abs(p.a_col) <= abs(p.a_row);
+    let b_along_k = abs(p.b_row) <= abs(p.b_col);
+    a_line = row_first + quads_along(a_along_k, local);
+    a_depth = depths_along(a_along_k, local);
+    a_at = here.a_start + vec2<i32>(a_line) * p.a_row + vec2<i32>(a_depth) * p.a_col;
+    b_line = column_first + quads_along(b_along_k, local);
+    b_depth = depths_along(b_along_k, local);
+    b_at = here.b_start + vec2<i32>(b_line) * p.b_col + vec2<i32>(b_depth) * p.b_row;
+    multiply(here.rounds, local);
 }

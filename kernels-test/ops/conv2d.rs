@@ -1,5 +1,7 @@
 //! Convolution against worked examples, PyTorch's values and LeNet's published sizes.
 
+mod variants;
+
 use wgrad::autodiff::grad;
 use wgrad::ops::conv2d::Conv2dOptions;
 use wgrad::ops::im2col::Padding;

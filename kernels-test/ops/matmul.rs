@@ -1,5 +1,7 @@
 //! Matrix products against worked examples and PyTorch's rules for ranks and broadcasting.
 
+mod variants;
+
 use wgrad::autodiff::grad;
 use wgrad::{Device, Result, Tensor};
 

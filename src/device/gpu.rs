@@ -26,11 +26,13 @@ pub struct GpuOptions {
     /// Choose the variants of kernels that are for real GPUs even on a software rasteriser, so that a machine without
     /// a GPU can test them.
     pub gpu_variants: bool,
+    /// Take this variant of a kernel wherever it can serve, by name: for tests and measurements.
+    pub variant: Option<&'static str>,
 }
 
 impl Default for GpuOptions {
     fn default() -> Self {
-        GpuOptions { software: false, immediates: true, portable: false, gpu_variants: false }
+        GpuOptions { software: false, immediates: true, portable: false, gpu_variants: false, variant: None }
     }
 }
 
@@ -45,6 +47,7 @@ pub struct Gpu {
     pub(super) staging: Staging,
     summary: AdapterSummary,
     gpu_variants: bool,
+    variant: Option<&'static str>,
     limits: wgpu::Limits,
     features: wgpu::Features,
     subgroup: u32,
@@ -113,6 +116,7 @@ impl Gpu {
             staging: Staging::default(),
             summary: AdapterSummary::of(&info),
             gpu_variants: options.gpu_variants,
+            variant: options.variant,
             device,
             queue,
             fault,
@@ -141,6 +145,11 @@ impl Gpu {
     /// Whether kernels should be chosen as for a software rasteriser.
     pub fn wants_software_variants(&self) -> bool {
         self.summary.software && !self.gpu_variants
+    }
+
+    /// The variant of a kernel to take wherever it can serve.
+    pub fn wanted_variant(&self) -> Option<&'static str> {
+        self.variant
     }
 
     /// Whether kernel parameters travel as immediates.

@@ -4,13 +4,14 @@
 //! other two. With `W` as `[oc, c * kh * kw]` and `cols` as the patches of an image, `y = W cols`; the gradient of the
 //! image is `W^T dy` summed back onto the pixels, that of the weight the sum over images of `dy cols^T`.
 
-use std::ops::Range;
+mod implicit;
+mod sizes;
 
-use super::im2col::{Padding, Patches, Window, image_axes, windows_over};
-use super::matmul::{Gemm, Matrix};
+use self::sizes::{Sizes, lower_forward, lower_input_grad, lower_weight_grad};
+use super::im2col::{Padding, Window, image_axes};
 use crate::error::ShapeError;
 use crate::reference::{Array, Real, View, conv2d as reference};
-use crate::tensor::{Backward, DType, Input, Lower, Lowering, Meta, Op, Sample, Slot, Tensor, Tolerance};
+use crate::tensor::{Backward, DType, Input, Lowering, Meta, Op, Sample, Tensor, Tolerance};
 
 /// `[n, c, h, w] * [oc, c / groups, kh, kw]` to `[n, oc, oh, ow]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,238 +63,14 @@ impl Default for Conv2dOptions {
     }
 }
 
+/// The kernels that make convolutions on GPUs, by name: what [`GpuOptions::variant`](crate::device::GpuOptions) chooses from.
+pub fn variant_names() -> impl Iterator<Item = &'static str> {
+    sizes::Algorithm::ALL.into_iter().map(sizes::Algorithm::name)
+}
+
 impl Conv2d {
     fn window(&self, kernel: [usize; 2]) -> Window {
         Window { kernel, stride: self.stride, padding: self.padding, dilation: self.dilation }
-    }
-}
-
-/// How a convolution is computed on a GPU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Algorithm {
-    /// The columns are the image as it lies in memory: one product.
-    Identity,
-    /// The columns are written out, and then multiplied.
-    Columns,
-}
-
-/// The sizes of one convolution, and where its operands lie.
-struct Sizes {
-    window: Window,
-    groups: usize,
-    images: usize,
-    channels: usize,
-    size: [usize; 2],
-    outs: usize,
-    out: [usize; 2],
-}
-
-/// Columns are made for as many images as fit this many elements (64 MiB) at a time.
-const MOST_COLUMNS: usize = 16 << 20;
-
-impl Sizes {
-    fn new(op: &str, conv: &Conv2d, x: [usize; 4], outs: usize, kernel: [usize; 2]) -> Result<Self, ShapeError> {
-        let [images, channels, h, w] = x;
-        let window = conv.window(kernel);
-        if conv.groups == 0 || !channels.is_multiple_of(conv.groups) || !outs.is_multiple_of(conv.groups) {
-            let problem = format!(
-                "{} groups of {channels} input and {outs} output channels; the number of groups must divide both",
-                conv.groups
-            );
-            return Err(ShapeError::new(op, problem));
-        }
-        let out = windows_over(op, &window, [h, w])?;
-        Ok(Sizes { window, groups: conv.groups, images, channels, size: [h, w], outs, out })
-    }
-
-    /// Windows per image.
-    fn windows(&self) -> usize {
-        self.out[0] * self.out[1]
-    }
-
-    /// Elements of one image.
-    fn image(&self) -> usize {
-        self.channels * self.size[0] * self.size[1]
-    }
-
-    /// Elements of the result of one image.
-    fn result(&self) -> usize {
-        self.outs * self.windows()
-    }
-
-    /// Rows of the columns of one image, over all groups.
-    fn rows(&self) -> usize {
-        self.channels * self.window.taps()
-    }
-
-    /// Rows of the columns of one group.
-    fn depth(&self) -> usize {
-        self.rows() / self.groups
-    }
-
-    /// Output channels of one group.
-    fn group(&self) -> usize {
-        self.outs / self.groups
-    }
-
-    /// The choice of algorithm. Implicit GEMM, which forms the columns inside the product, belongs here.
-    fn algorithm(&self) -> Algorithm {
-        let Window { kernel, stride, padding, dilation } = self.window;
-        let one_tap = kernel == [1, 1] && stride == [1, 1];
-        let one_window = kernel == self.size && dilation == [1, 1];
-        match padding == [0; 4] && (one_tap || one_window) {
-            true => Algorithm::Identity,
-            false => Algorithm::Columns,
-        }
-    }
-
-    /// Runs of images and of their windows whose columns fit the memory for them.
-    fn chunks(&self, cx: &Lower) -> Vec<(Range<usize>, Range<usize>)> {
-        let (n, p) = (self.images, self.windows());
-        let most = MOST_COLUMNS.min((cx.caps().max_binding / 4) as usize);
-        let each = (self.rows() * p).max(1);
-        if self.algorithm() == Algorithm::Identity {
-            return vec![(0..n, 0..p)];
-        }
-        if each <= most {
-            let run = most / each;
-            return (0..n).step_by(run).map(|i| (i..(i + run).min(n), 0..p)).collect();
-        }
-        let run = (most / self.rows()).max(1);
-        let windows = (0..p).step_by(run).map(|q| q..(q + run).min(p));
-        (0..n).flat_map(|i| windows.clone().map(move |q| (i..i + 1, q))).collect()
-    }
-
-    /// Memory for the columns of the largest of `chunks`, or the images themselves.
-    fn columns(&self, cx: &mut Lower, images: Slot) -> Slot {
-        match self.algorithm() {
-            Algorithm::Identity => images,
-            Algorithm::Columns => {
-                let largest = self.chunks(cx).iter().map(|(i, q)| i.len() * q.len()).max().unwrap_or(0);
-                cx.temp(largest * self.rows())
-            }
-        }
-    }
-
-    fn patches(&self, images: &Range<usize>, windows: &Range<usize>) -> Patches<'_> {
-        Patches {
-            window: &self.window,
-            channels: self.channels,
-            size: self.size,
-            out: self.out,
-            images: images.clone(),
-            windows: windows.clone(),
-        }
-    }
-
-    /// The weight of each group as a matrix of `group()` rows.
-    fn weight(&self, slot: Slot) -> Matrix {
-        let depth = self.depth() as isize;
-        let inner = self.group() as isize * depth;
-        Matrix { slot, base: 0, outer: 0, inner, k_outer: 0, row: depth, col: 1 }
-    }
-
-    /// The columns of each image and group as a matrix of `depth()` rows.
-    fn cols(&self, slot: Slot, windows: usize) -> Matrix {
-        let (image, group) = ((self.rows() * windows) as isize, (self.depth() * windows) as isize);
-        Matrix { slot, base: 0, outer: image, inner: group, k_outer: image, row: windows as isize, col: 1 }
-    }
-
-    /// The result of each image and group as a matrix of `group()` rows.
-    fn y(&self, slot: Slot, images: &Range<usize>, windows: &Range<usize>) -> Matrix {
-        let (image, p) = (self.result() as isize, self.windows() as isize);
-        let base = images.start * self.result() + windows.start;
-        Matrix { slot, base, outer: image, inner: self.group() as isize * p, k_outer: image, row: p, col: 1 }
-    }
-
-    /// `c = a b` for each image and group, where `c` is `m` by the windows. With one window per image the columns of all
-    /// images stand side by side, and make one wide product instead of many thin ones.
-    fn product(&self, [m, k]: [usize; 2], images: usize, windows: usize, [a, b, c]: [Matrix; 3]) -> Gemm {
-        let one_product = windows == 1 && images > 1;
-        let wide = |x: Matrix| Matrix { outer: 0, col: x.outer, ..x };
-        let (b, c) = if one_product { (wide(b), wide(c)) } else { (b, c) };
-        let (n, outer) = if one_product { (images, 1) } else { (windows, images) };
-        Gemm { m, n, k, batch: [outer, self.groups], k_outer: 1, a, b, c, accumulate: false }
-    }
-}
-
-fn transposed(x: Matrix) -> Matrix {
-    Matrix { row: x.col, col: x.row, ..x }
-}
-
-/// Writes zeros: a product of which the sum is empty.
-fn zeros(cx: &mut Lower, slot: Slot) {
-    let c = Matrix { slot, base: 0, outer: 0, inner: 0, k_outer: 0, row: slot.len as isize, col: 1 };
-    Gemm { m: 1, n: slot.len, k: 0, batch: [1, 1], k_outer: 1, a: c, b: c, c, accumulate: false }.launch(cx);
-}
-
-fn axes(cx: &Lower, i: usize) -> [usize; 4] {
-    let &[a, b, c, d] = &cx.meta(i).shape[..] else { unreachable!("inferred") };
-    [a, b, c, d]
-}
-
-fn lower_forward(op: &Conv2d, cx: &mut Lower) {
-    let [outs, _, kh, kw] = axes(cx, 1);
-    let s = Sizes::new(Conv2d::NAME, op, axes(cx, 0), outs, [kh, kw]).expect("inferred");
-    let y = cx.output(0);
-    if s.depth() * s.image() == 0 {
-        return zeros(cx, y);
-    }
-    let (x, weight) = (cx.input(0), cx.input(1));
-    let cols = s.columns(cx, x);
-    for (images, windows) in s.chunks(cx) {
-        if s.algorithm() == Algorithm::Columns {
-            s.patches(&images, &windows).gather(cx, x, cols);
-        }
-        let matrices = [s.weight(weight), s.cols(cols, windows.len()), s.y(y, &images, &windows)];
-        s.product([s.group(), s.depth()], images.len(), windows.len(), matrices).launch(cx);
-    }
-}
-
-fn lower_input_grad(op: &Conv2dInputGrad, cx: &mut Lower) {
-    let ([images, outs, ..], [_, per_group, kh, kw]) = (axes(cx, 0), axes(cx, 1));
-    let shape = [images, per_group * op.conv.groups, op.size[0], op.size[1]];
-    let s = Sizes::new(Conv2dInputGrad::NAME, &op.conv, shape, outs, [kh, kw]).expect("inferred");
-    let dx = cx.output(0);
-    if s.result() == 0 {
-        return zeros(cx, dx);
-    }
-    let (dy, weight) = (cx.input(0), cx.input(1));
-    let cols = s.columns(cx, dx);
-    for (images, windows) in s.chunks(cx) {
-        let matrices = [transposed(s.weight(weight)), s.y(dy, &images, &windows), s.cols(cols, windows.len())];
-        s.product([s.depth(), s.group()], images.len(), windows.len(), matrices).launch(cx);
-        if s.algorithm() == Algorithm::Columns {
-            s.patches(&images, &windows).scatter(cx, cols, dx, windows.start > 0);
-        }
-    }
-}
-
-fn lower_weight_grad(op: &Conv2dWeightGrad, cx: &mut Lower) {
-    let outs = axes(cx, 1)[1];
-    let s = Sizes::new(Conv2dWeightGrad::NAME, &op.conv, axes(cx, 0), outs, op.kernel).expect("inferred");
-    let dw = cx.output(0);
-    if s.images * s.image() * s.result() == 0 {
-        return zeros(cx, dw);
-    }
-    let (x, dy) = (cx.input(0), cx.input(1));
-    let cols = s.columns(cx, x);
-    for (i, (images, windows)) in s.chunks(cx).into_iter().enumerate() {
-        if s.algorithm() == Algorithm::Columns {
-            s.patches(&images, &windows).gather(cx, x, cols);
-        }
-        Gemm {
-            m: s.group(),
-            n: s.depth(),
-            k: windows.len(),
-            batch: [1, s.groups],
-            k_outer: images.len(),
-            a: s.y(dy, &images, &windows),
-            b: transposed(s.cols(cols, windows.len())),
-            c: s.weight(dw),
-            accumulate: i > 0,
-        }
-        .launch(cx);
     }
 }
 

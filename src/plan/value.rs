@@ -14,6 +14,7 @@ pub fn caps_of(gpu: &Gpu) -> Caps {
         subgroup: gpu.subgroup_size(),
         max_binding: gpu.limits().max_storage_buffer_binding_size,
         max_bindings: gpu.limits().max_storage_buffers_per_shader_stage,
+        variant: gpu.wanted_variant(),
     }
 }
 

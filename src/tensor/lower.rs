@@ -40,6 +40,8 @@ pub struct Caps {
     pub max_binding: u64,
     /// Storage buffers a kernel may bind.
     pub max_bindings: u32,
+    /// The variant of a kernel to take wherever it can serve, by name: for tests and measurements.
+    pub variant: Option<&'static str>,
 }
 
 /// How many invocations a launch needs.

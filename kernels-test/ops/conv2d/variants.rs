@@ -1,0 +1,23 @@
+//! Every kernel that makes convolutions on GPUs, on the software adapter, over all samples of the three ops.
+
+use wgrad::Result;
+use wgrad::device::{Device, GpuOptions};
+use wgrad::ops::REGISTRY;
+use wgrad::ops::conv2d::variant_names;
+use wgrad::selftest;
+
+#[test]
+fn every_variant_makes_every_convolution() -> Result<()> {
+    let mut faults = Vec::new();
+    for name in variant_names() {
+        let options = GpuOptions { software: true, gpu_variants: true, variant: Some(name), ..Default::default() };
+        let device = Device::gpu(&options)?;
+        for entry in REGISTRY.iter().filter(|e| e.name.starts_with("conv2d")) {
+            let found = selftest::run(&device, entry);
+            assert!(found.samples > 10, "{} has {} samples", entry.name, found.samples);
+            faults.extend(found.faults.iter().map(|fault| format!("{name}: {fault}")));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    Ok(())
+}

@@ -1,0 +1,128 @@
+// A tile of a matrix product, made by one workgroup: SIDE x SIDE invocations, each EACH x EACH of its elements (8 or 4).
+//
+// What A, B and C are is the business of the file that includes this one. It provides `fetch`, which reads this
+// invocation's share of the next DEPTH columns of A and rows of B into registers; `keep`, which stores them in workgroup
+// memory; `columns_at`, where four columns of C lie; and `put`, which writes four elements. Its entry point says where
+// the tile lies and calls `multiply`.
+//
+// Workgroup memory holds quads: four rows of A (or four columns of B) at one depth in one vec4, so that a step is two
+// or four vec4 loads and 16 or 64 multiply-adds. A whole vec4 is always written by one invocation: writing single
+// components from several would be a race. Quads of one depth are permuted within eights by the depth (`spread`), so
+// that neither stores along the depth nor stores along the tile meet in one bank; padding would do that too, and make the
+// largest tile exceed the 16 KiB that WebGPU grants. The next round is fetched before this one is multiplied, so that memory
+// and arithmetic work at the same time.
+//
+// Accumulators have names, four columns each: an array with a variable index would lie in memory. c12 is row 1 of the
+// first quad, columns of the second; rows 4 to 7 are those of the second quad of rows.
+
+override SIDE: u32 = 16u;
+override EACH: u32 = 8u;
+override THREADS: u32 = SIDE * SIDE;
+override TILE: u32 = SIDE * EACH; // rows and columns of the tile
+override QUADS: u32 = SIDE * EACH / 4u; // quads at one depth
+override DEPTH: u32 = 8u * SIDE / EACH; // two quads of A and two of B for each invocation
+override TILE_QUADS: u32 = 2u * SIDE * SIDE;
+override ALL_QUADS: u32 = 4u * SIDE * SIDE;
+
+var<workgroup> tiles: array<vec4<f32>, ALL_QUADS>; // of A, then of B
+
+var<private> c01: vec4<f32>;
+var<private> c02: vec4<f32>;
+var<private> c11: vec4<f32>;
+var<private> c12: vec4<f32>;
+var<private> c21: vec4<f32>;
+var<private> c22: vec4<f32>;
+var<private> c31: vec4<f32>;
+var<private> c32: vec4<f32>;
+var<private> c41: vec4<f32>;
+var<private> c42: vec4<f32>;
+var<private> c51: vec4<f32>;
+var<private> c52: vec4<f32>;
+var<private> c61: vec4<f32>;
+var<private> c62: vec4<f32>;
+var<private> c71: vec4<f32>;
+var<private> c72: vec4<f32>;
+
+// By what the quads of a depth are permuted. Eight depths in a row differ, and so do eight depths four apart; the value of
+// a + b is the exclusive or of the values of a and b where a and b have no bit in common.
+fn spread(depth: u32) -> u32 {
+    return (depth & 7u) ^ ((depth >> 2u) & 2u) ^ (depth >> 4u);
+}
+
+// Where a quad lies in the tile of A; that of B begins TILE_QUADS later.
+fn place(depth: u32, quad: u32) -> u32 {
+    return depth * QUADS + (quad ^ spread(depth));
+}
+
+// Adds the products at one depth, given where the first quad of rows and the first of columns lie.
+fn add_products(row_quad: u32, column_quad: u32) {
+    let a = tiles[row_quad];
+    let b = tiles[TILE_QUADS + column_quad];
+    c01 += a.x * b;
+    c11 += a.y * b;
+    c21 += a.z * b;
+    c31 += a.w * b;
+    if EACH == 8u {
+        let a_second = tiles[row_quad + SIDE];
+        let b_second = tiles[TILE_QUADS + column_quad + SIDE];
+        c02 += a.x * b_second;
+        c12 += a.y * b_second;
+        c22 += a.z * b_second;
+        c32 += a.w * b_second;
+        c41 += a_second.x * b;
+        c51 += a_second.y * b;
+        c61 += a_second.z * b;
+        c71 += a_second.w * b;
+        c42 += a_second.x * b_second;
+        c52 += a_second.y * b_second;
+        c62 += a_second.z * b_second;
+        c72 += a_second.w * b_second;
+    }
+}
+
+fn multiply(rounds: u32, local: u32) {
+    // 32 neighbours make a block of 4 x 8 quads: the fewest different quads that a subgroup can read.
+    let block = local / 32u;
+    let rows = block / (SIDE / 8u) * 4u + local % 32u / 8u;
+    let columns = block % (SIDE / 8u) * 8u + local % 8u;
+
+    fetch();
+    for (var round = 0u; round < rounds; round += 1u) {
+        workgroupBarrier(); // the round before has been read
+        keep();
+        workgroupBarrier();
+        if round + 1u < rounds {
+            fetch();
+        }
+        for (var depth = 0u; depth < DEPTH; depth += 4u) {
+            let first = depth * QUADS;
+            let row = rows ^ spread(depth);
+            let column = columns ^ spread(depth);
+            add_products(first + row, first + column);
+            add_products(first + QUADS + (row ^ 1u), first + QUADS + (column ^ 1u));
+            add_products(first + 2u * QUADS + (row ^ 2u), first + 2u * QUADS + (column ^ 2u));
+            add_products(first + 3u * QUADS + (row ^ 3u), first + 3u * QUADS + (column ^ 3u));
+        }
+    }
+
+    let at = columns_at(columns);
+    put(rows, 0u, at, c01);
+    put(rows, 1u, at, c11);
+    put(rows, 2u, at, c21);
+    put(rows, 3u, at, c31);
+    if EACH == 8u {
+        let at_second = columns_at(columns + SIDE);
+        put(rows, 0u, at_second, c02);
+        put(rows, 1u, at_second, c12);
+        put(rows, 2u, at_second, c22);
+        put(rows, 3u, at_second, c32);
+        put(rows + SIDE, 0u, at, c41);
+        put(rows + SIDE, 1u, at, c51);
+        put(rows + SIDE, 2u, at, c61);
+        put(rows + SIDE, 3u, at, c71);
+        put(rows + SIDE, 0u, at_second, c42);
+        put(rows + SIDE, 1u, at_second, c52);
+        put(rows + SIDE, 2u, at_second, c62);
+        put(rows + SIDE, 3u, at_second, c72);
+    }
+}

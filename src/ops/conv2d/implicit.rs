@@ -1,0 +1,302 @@
+//! Convolution without columns in memory: products whose second operand is the patches of an image, read where they lie.
+//!
+//! What the numbers of `n` and `k` mean, and how the gradients are the same product, stands in `shaders/shared/patches.wgsl`.
+
+use super::sizes::Sizes;
+use crate::device::Shader;
+use crate::ops::matmul::{Tile, add_slices, slice_length};
+use crate::tensor::{Lower, LoweredDispatch, Slot};
+
+const TILED: Shader = Shader::new(
+    "conv2d",
+    concat!(
+        include_str!("../../../shaders/shared/patches.wgsl"),
+        include_str!("../../../shaders/shared/tile.wgsl"),
+        include_str!("../../../shaders/conv2d.wgsl")
+    ),
+);
+const DIRECT: Shader = Shader::new(
+    "conv2d_direct",
+    concat!(include_str!("../../../shaders/shared/patches.wgsl"), include_str!("../../../shaders/conv2d_direct.wgsl")),
+);
+
+crate::params! {
+    struct ImplicitParams {
+        m: u32, n: u32, k: u32, n1: u32, n2: u32, k1: u32, k2: u32,
+        groups: u32, slices: u32, k_step: u32,
+        a_base: i32, a_group: i32, a_row: i32, a_k0: i32, a_k1: i32, a_k2: i32,
+        channels: u32, height: u32, width: u32,
+        y_first: i32, x_first: i32, y_n: i32, x_n: i32, y_k: i32, x_k: i32,
+        c_base: i32, c_slice: i32, c_group: i32, c_row: i32, c_n0: i32, c_n1: i32, c_n2: i32,
+    }
+}
+
+/// Which kernel makes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kernel {
+    Tiled(Tile),
+    Direct,
+}
+
+/// A matrix whose columns (of `a`, the reduction; of `c`, `n`) are numbers of three digits: strides in elements.
+struct Digits {
+    base: usize,
+    group: usize,
+    row: usize,
+    digits: [usize; 3],
+}
+
+/// `c[m, n] = sum over k of a[m, k] P[k, n]`, for each group.
+struct Product {
+    m: usize,
+    /// Extents of the digits.
+    n: [usize; 3],
+    k: [usize; 3],
+    a: Digits,
+    /// The images that `P` is made of, all groups.
+    channels: usize,
+    size: [usize; 2],
+    /// The pixel at digits 0, and pixels per digit of `n` and of `k`: down and across.
+    first: [isize; 2],
+    n_pixels: [isize; 2],
+    k_pixels: [isize; 2],
+    c: Digits,
+    /// The first digit of `k` is an image and that of `n` a channel, not the other way round.
+    sum_over_images: bool,
+}
+
+/// The most elements (64 MiB) of partial sums.
+const MOST_PARTIAL: usize = 16 << 20;
+
+impl Product {
+    fn terms(&self) -> usize {
+        self.k.iter().product()
+    }
+
+    fn columns(&self) -> usize {
+        self.n.iter().product()
+    }
+
+    /// Workgroups for one slice.
+    fn workgroups(&self, groups: usize, kernel: Kernel) -> usize {
+        let each = match kernel {
+            Kernel::Tiled(tile) => self.m.div_ceil(tile.extent()) * self.columns().div_ceil(tile.extent()),
+            Kernel::Direct if self.sum_over_images => self.m * self.columns().div_ceil(4),
+            Kernel::Direct => self.columns().div_ceil(256),
+        };
+        each * groups
+    }
+
+    fn launch(&self, groups: usize, slices: usize, kernel: Kernel, [a, pixels, c]: [Slot; 3], cx: &mut Lower) {
+        let [_, n1, n2] = self.n.map(|e| e as u32);
+        let [_, k1, k2] = self.k.map(|e| e.max(1) as u32);
+        let params = ImplicitParams {
+            m: self.m as u32,
+            n: self.columns() as u32,
+            k: self.terms() as u32,
+            n1,
+            n2,
+            k1,
+            k2,
+            groups: groups as u32,
+            slices: slices as u32,
+            k_step: self.terms().div_ceil(slices).next_multiple_of(16) as u32,
+            a_base: self.a.base as i32,
+            a_group: self.a.group as i32,
+            a_row: self.a.row as i32,
+            a_k0: self.a.digits[0] as i32,
+            a_k1: self.a.digits[1] as i32,
+            a_k2: self.a.digits[2] as i32,
+            channels: self.channels as u32,
+            height: self.size[0] as u32,
+            width: self.size[1] as u32,
+            y_first: self.first[0] as i32,
+            x_first: self.first[1] as i32,
+            y_n: self.n_pixels[0] as i32,
+            x_n: self.n_pixels[1] as i32,
+            y_k: self.k_pixels[0] as i32,
+            x_k: self.k_pixels[1] as i32,
+            c_base: self.c.base as i32,
+            c_slice: (c.len / slices) as i32,
+            c_group: self.c.group as i32,
+            c_row: self.c.row as i32,
+            c_n0: self.c.digits[0] as i32,
+            c_n1: self.c.digits[1] as i32,
+            c_n2: self.c.digits[2] as i32,
+        };
+        let (launch, invocations) = match kernel {
+            Kernel::Tiled(tile) => {
+                let launch = LoweredDispatch::new(&TILED, "implicit").constant("SIDE", tile.side as u32);
+                (launch.constant("EACH", tile.each as u32), tile.invocations())
+            }
+            Kernel::Direct if self.sum_over_images => (LoweredDispatch::new(&DIRECT, "direct_sum"), 64),
+            Kernel::Direct => (LoweredDispatch::new(&DIRECT, "direct"), 64),
+        };
+        let launch = launch.constant("SUM_OVER_IMAGES", self.sum_over_images as u8);
+        let launch = launch.read(a).read(pixels).write(c).params(&params);
+        let workgroups = self.workgroups(groups, kernel) * slices;
+        cx.launch(launch.flat(workgroups * invocations as usize, invocations));
+    }
+}
+
+/// Launches products that together fill `c`, over slices of the reduction where the largest would not fill the device.
+fn launch_all(products: &[Product], groups: usize, kernel: Kernel, [a, pixels, c]: [Slot; 3], cx: &mut Lower) {
+    if c.len == 0 {
+        return;
+    }
+    let terms = products.iter().map(Product::terms).max().unwrap_or(0);
+    let workgroups = products.iter().map(|p| p.workgroups(groups, kernel)).max().unwrap_or(0);
+    let most = MOST_PARTIAL.min((cx.caps().max_binding / 4) as usize) / c.len;
+    let slices = terms.div_ceil(slice_length(terms, c.len, workgroups, cx.caps())).min(most).max(1);
+    let target = if slices > 1 { cx.temp(slices * c.len) } else { c };
+    for product in products {
+        product.launch(groups, slices, kernel, [a, pixels, target], cx);
+    }
+    if slices > 1 {
+        add_slices(target, slices, c, cx);
+    }
+}
+
+impl Sizes {
+    /// Strides of the weight of a group as a matrix of its output channels by its taps.
+    fn weight_digits(&self) -> Digits {
+        let [kh, kw] = self.window.kernel;
+        Digits { base: 0, group: self.group() * self.depth(), row: self.depth(), digits: [kh * kw, kw, 1] }
+    }
+
+    /// Strides of the result of a group as a matrix of its output channels by all windows of all images.
+    fn result_digits(&self) -> Digits {
+        let p = self.windows();
+        Digits { base: 0, group: self.group() * p, row: p, digits: [self.result(), self.out[1], 1] }
+    }
+
+    fn taps(&self) -> [usize; 3] {
+        let [kh, kw] = self.window.kernel;
+        [self.channels / self.groups, kh, kw]
+    }
+
+    fn all_windows(&self) -> [usize; 3] {
+        [self.images, self.out[0], self.out[1]]
+    }
+
+    fn corner(&self) -> [isize; 2] {
+        let [top, _, left, _] = self.window.padding;
+        [-(top as isize), -(left as isize)]
+    }
+
+    /// `y` of `x` and `weight`.
+    pub fn implicit_forward(&self, kernel: Kernel, [x, weight, y]: [Slot; 3], cx: &mut Lower) {
+        let product = Product {
+            m: self.group(),
+            n: self.all_windows(),
+            k: self.taps(),
+            a: self.weight_digits(),
+            channels: self.channels,
+            size: self.size,
+            first: self.corner(),
+            n_pixels: self.window.stride.map(|s| s as isize),
+            k_pixels: self.window.dilation.map(|d| d as isize),
+            c: self.result_digits(),
+            sum_over_images: false,
+        };
+        launch_all(&[product], self.groups, kernel, [weight, x, y], cx);
+    }
+
+    /// `dx` of `dy` and `weight`: one product for each residue of a pixel by the stride.
+    pub fn implicit_input_grad(&self, kernel: Kernel, [dy, weight, dx]: [Slot; 3], cx: &mut Lower) {
+        let [kh, kw] = self.window.kernel;
+        let [h, w] = self.size;
+        let [top, _, left, _] = self.window.padding;
+        let (stride, dilation) = (self.window.stride, self.window.dilation);
+        let axis = |i: usize, padding: usize| {
+            (0..stride[i].min(self.size[i]))
+                .map(move |r| Residue::of(r, self.size[i], self.window.kernel[i], stride[i], dilation[i], padding))
+        };
+        let mut products = Vec::new();
+        for down in axis(0, top) {
+            for across in axis(1, left) {
+                products.push(Product {
+                    m: self.channels / self.groups,
+                    n: [self.images, down.pixels, across.pixels],
+                    k: [self.group(), down.taps, across.taps],
+                    a: Digits {
+                        base: down.tap * kw + across.tap,
+                        group: self.group() * self.depth(),
+                        row: kh * kw,
+                        digits: [self.depth(), down.tap_step * kw, across.tap_step],
+                    },
+                    channels: self.outs,
+                    size: self.out,
+                    first: [down.first, across.first],
+                    n_pixels: [1, 1],
+                    k_pixels: [-down.back, -across.back],
+                    c: Digits {
+                        base: down.pixel * w + across.pixel,
+                        group: self.channels / self.groups * h * w,
+                        row: h * w,
+                        digits: [self.image(), stride[0] * w, stride[1]],
+                    },
+                    sum_over_images: false,
+                });
+            }
+        }
+        launch_all(&products, self.groups, kernel, [weight, dy, dx], cx);
+    }
+
+    /// `dw` of `x` and `dy`.
+    pub fn implicit_weight_grad(&self, kernel: Kernel, [x, dy, dw]: [Slot; 3], cx: &mut Lower) {
+        let product = Product {
+            m: self.group(),
+            n: self.taps(),
+            k: self.all_windows(),
+            a: self.result_digits(),
+            channels: self.channels,
+            size: self.size,
+            first: self.corner(),
+            n_pixels: self.window.dilation.map(|d| d as isize),
+            k_pixels: self.window.stride.map(|s| s as isize),
+            c: self.weight_digits(),
+            sum_over_images: true,
+        };
+        launch_all(&[product], self.groups, kernel, [dy, x, dw], cx);
+    }
+}
+
+/// Along one axis: the pixels of one residue by the stride, and the taps that meet them. Tap `t` of window `o` is at pixel
+/// `o * stride + t * dilation - padding`.
+struct Residue {
+    /// The first pixel, and how many there are.
+    pixel: usize,
+    pixels: usize,
+    /// The first tap that meets them, from one to the next, and how many there are.
+    tap: usize,
+    tap_step: usize,
+    taps: usize,
+    /// The window whose first tap meets the first pixel, and windows back from one tap to the next.
+    first: isize,
+    back: isize,
+}
+
+impl Residue {
+    fn of(pixel: usize, size: usize, kernel: usize, stride: usize, dilation: usize, padding: usize) -> Self {
+        let common = gcd(stride, dilation);
+        let tap_step = stride / common;
+        let offset = |tap: usize| (pixel + padding) as isize - (tap * dilation) as isize;
+        let tap = (0..tap_step.min(kernel)).find(|&tap| offset(tap) % stride as isize == 0);
+        let taps = tap.map_or(0, |tap| (kernel - tap).div_ceil(tap_step));
+        let tap = tap.unwrap_or(0);
+        Residue {
+            pixel,
+            pixels: (size - pixel).div_ceil(stride),
+            tap,
+            tap_step,
+            taps,
+            first: offset(tap).div_euclid(stride as isize),
+            back: (dilation / common) as isize,
+        }
+    }
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}

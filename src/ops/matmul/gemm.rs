@@ -1,0 +1,274 @@
+//! The launches of one product, of whatever kernel makes it: slices of the reduction, parameters, the sum of the slices.
+
+use super::variant::{Tile, Variant, slice_length};
+use crate::device::Shader;
+use crate::tensor::{Caps, Lower, LoweredDispatch, Slot};
+
+/// The text of a kernel over tiles: parameters, where the tile lies, the tile, and the operands.
+const TILED: Shader = Shader::new(
+    "matmul",
+    concat!(
+        include_str!("../../../shaders/shared/gemm.wgsl"),
+        include_str!("../../../shaders/shared/tiles.wgsl"),
+        include_str!("../../../shaders/shared/tile.wgsl"),
+        include_str!("../../../shaders/matmul.wgsl")
+    ),
+);
+const VEC4: Shader = Shader::new(
+    "matmul_vec4",
+    concat!(
+        include_str!("../../../shaders/shared/gemm.wgsl"),
+        include_str!("../../../shaders/shared/tiles.wgsl"),
+        include_str!("../../../shaders/shared/tile.wgsl"),
+        include_str!("../../../shaders/matmul_vec4.wgsl")
+    ),
+);
+const ALONG_K: Shader = Shader::new(
+    "matmul_along_k",
+    concat!(include_str!("../../../shaders/shared/gemm.wgsl"), include_str!("../../../shaders/matmul_along_k.wgsl")),
+);
+const BROADCAST: Shader = Shader::new(
+    "matmul_subgroup",
+    concat!(include_str!("../../../shaders/shared/gemm.wgsl"), include_str!("../../../shaders/matmul_subgroup.wgsl")),
+);
+const PLAIN: Shader = Shader::new(
+    "matmul_plain",
+    concat!(include_str!("../../../shaders/shared/gemm.wgsl"), include_str!("../../../shaders/matmul_plain.wgsl")),
+);
+const SPLIT: Shader = Shader::new(
+    "matmul_split",
+    concat!(include_str!("../../../shaders/shared/flat.wgsl"), include_str!("../../../shaders/matmul_split.wgsl")),
+);
+
+/// Rows and columns of `c` that one subgroup makes by broadcasts.
+const BROADCAST_TILE: usize = 32;
+
+crate::params! {
+    struct GemmParams {
+        m: u32, n: u32, k: u32, k_outer: u32,
+        batch_inner: u32, tiles_n: u32, tiles: u32, groups: u32,
+        k_slices: u32, k_step: u32, k_outer_step: u32, accumulate: u32,
+        a_base: i32, a_outer: i32, a_inner: i32, a_k_outer: i32, a_row: i32, a_col: i32,
+        b_base: i32, b_outer: i32, b_inner: i32, b_k_outer: i32, b_row: i32, b_col: i32,
+        c_base: i32, c_slice: i32, c_outer: i32, c_inner: i32, c_row: i32, c_col: i32,
+        batches: u32,
+    }
+}
+
+crate::params! {
+    struct SplitParams {
+        m: u32, n: u32, slices: u32, batch_inner: u32, count: u32, accumulate: u32,
+        c_base: i32, c_outer: i32, c_inner: i32, c_row: i32, c_col: i32,
+    }
+}
+
+/// A matrix in a slot: element `(i, j)` of batch `(o, i)` is at `base + o * outer + i * inner + i * row + j * col`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Matrix {
+    /// The memory.
+    pub slot: Slot,
+    /// Position of the first element.
+    pub base: usize,
+    /// Elements from one outer batch to the next.
+    pub outer: isize,
+    /// Elements from one inner batch to the next.
+    pub inner: isize,
+    /// Elements from one term of the outer sum to the next.
+    pub k_outer: isize,
+    /// Elements from one row to the next.
+    pub row: isize,
+    /// Elements from one column to the next.
+    pub col: isize,
+}
+
+/// `c = sum over k_outer of a b`, for each of `batch[0] * batch[1]` matrices.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Gemm {
+    /// Rows of `a` and `c`.
+    pub m: usize,
+    /// Columns of `b` and `c`.
+    pub n: usize,
+    /// Columns of `a`, rows of `b`.
+    pub k: usize,
+    /// Outer and inner batch.
+    pub batch: [usize; 2],
+    /// Products that are summed into one result: a second axis of the reduction, with strides of its own.
+    pub k_outer: usize,
+    /// `m` by `k`.
+    pub a: Matrix,
+    /// `k` by `n`.
+    pub b: Matrix,
+    /// `m` by `n`; its `k_outer` is not used.
+    pub c: Matrix,
+    /// Add to what `c` holds.
+    pub accumulate: bool,
+}
+
+impl Gemm {
+    /// The steps by which the reduction is cut into slices, along `k_outer` and `k`.
+    fn slice_steps(&self, groups: usize, caps: Caps) -> (usize, usize) {
+        let all = self.k * self.k_outer;
+        match slice_length(all, self.m * self.n * self.batch[0] * self.batch[1], groups, caps) {
+            length if length >= all => (self.k_outer, self.k),
+            length if length >= self.k => (length / self.k, self.k),
+            length => (1, length.next_multiple_of(16)),
+        }
+    }
+
+    /// The sum in pieces, each added to the ones before: where the partial sums of all slices do not fit a binding.
+    fn launch_in_turn(&self, (k_outer_step, k_step): (usize, usize), cx: &mut Lower) {
+        let cut = |extent: usize, step: usize| (0..extent).step_by(step).map(move |i| (i, step.min(extent - i)));
+        let pieces = cut(self.k_outer, k_outer_step).flat_map(|o| cut(self.k, k_step).map(move |l| (o, l)));
+        for (i, ((o, k_outer), (l, k))) in pieces.enumerate() {
+            let moved = |x: Matrix, along_k: isize| Matrix {
+                base: x.base.wrapping_add_signed(o as isize * x.k_outer + l as isize * along_k),
+                ..x
+            };
+            let (a, b) = (moved(self.a, self.a.col), moved(self.b, self.b.row));
+            Gemm { k, k_outer, a, b, accumulate: self.accumulate || i > 0, ..*self }.launch(cx);
+        }
+    }
+
+    /// The same sum with its two axes in the form that runs best.
+    fn normalised(mut self) -> Self {
+        let runs_on = |x: &Matrix, step: isize| x.k_outer == self.k as isize * step;
+        if self.k == 1 || (self.k_outer > 1 && runs_on(&self.a, self.a.col) && runs_on(&self.b, self.b.row)) {
+            if self.k == 1 {
+                (self.a.col, self.b.row) = (self.a.k_outer, self.b.k_outer);
+            }
+            self.k *= self.k_outer;
+            self.k_outer = 1;
+        }
+        self
+    }
+
+    /// Appends the launches that compute it.
+    pub fn launch(&self, cx: &mut Lower) {
+        let mut g = self.normalised();
+        let batches = g.batch[0] * g.batch[1];
+        if g.m * g.n * batches == 0 {
+            return;
+        }
+        if g.k * g.k_outer == 0 {
+            // An empty sum is 0: the kernels write it, but an operand without elements cannot be bound.
+            let nothing = cx.temp(64);
+            (g.a.slot, g.b.slot, g.k) = (nothing, nothing, 0);
+        }
+        let variant = Variant::choose(&g, cx.caps());
+        let few_rows = variant == Variant::AlongK && g.m <= g.n;
+        let (tiles_m, tiles_n) = match variant {
+            Variant::Tiled(tile) | Variant::Vec4(tile) => (g.m.div_ceil(tile.extent()), g.n.div_ceil(tile.extent())),
+            Variant::Broadcast => (g.m.div_ceil(BROADCAST_TILE), g.n.div_ceil(BROADCAST_TILE)),
+            Variant::Plain => (g.m, g.n),
+            Variant::AlongK => (1, if few_rows { g.n } else { g.m }),
+        };
+        let per_group = if variant == Variant::Plain { 64 } else { 1 };
+        let steps = g.slice_steps((tiles_m * tiles_n * batches).div_ceil(per_group), cx.caps());
+        let (k_outer_step, k_step) = (steps.0.max(1), steps.1.max(1));
+        let (slices_outer, slices) = (g.k_outer.div_ceil(k_outer_step).max(1), g.k.div_ceil(k_step).max(1));
+        let all_slices = slices_outer * slices;
+
+        let count = g.m * g.n * batches;
+        if all_slices > 1 && (all_slices * count) as u64 * 4 > cx.caps().max_binding {
+            return g.launch_in_turn((k_outer_step, k_step), cx);
+        }
+        let target = g.c;
+        if all_slices > 1 {
+            let (matrix, n) = ((g.m * g.n) as isize, g.n as isize);
+            let slot = cx.temp(all_slices * count);
+            g.c = Matrix {
+                slot,
+                base: 0,
+                outer: g.batch[1] as isize * matrix,
+                inner: matrix,
+                k_outer: 0,
+                row: n,
+                col: 1,
+            };
+        }
+        let groups = tiles_m * tiles_n * batches * all_slices;
+        let params = GemmParams {
+            m: g.m as u32,
+            n: g.n as u32,
+            k: g.k as u32,
+            k_outer: g.k_outer as u32,
+            batch_inner: g.batch[1] as u32,
+            tiles_n: tiles_n as u32,
+            tiles: (tiles_m * tiles_n) as u32,
+            groups: groups as u32,
+            k_slices: slices as u32,
+            k_step: k_step as u32,
+            k_outer_step: k_outer_step as u32,
+            accumulate: (g.accumulate && all_slices == 1) as u32,
+            a_base: g.a.base as i32,
+            a_outer: g.a.outer as i32,
+            a_inner: g.a.inner as i32,
+            a_k_outer: g.a.k_outer as i32,
+            a_row: g.a.row as i32,
+            a_col: g.a.col as i32,
+            b_base: g.b.base as i32,
+            b_outer: g.b.outer as i32,
+            b_inner: g.b.inner as i32,
+            b_k_outer: g.b.k_outer as i32,
+            b_row: g.b.row as i32,
+            b_col: g.b.col as i32,
+            c_base: g.c.base as i32,
+            c_slice: if all_slices > 1 { count as i32 } else { 0 },
+            c_outer: g.c.outer as i32,
+            c_inner: g.c.inner as i32,
+            c_row: g.c.row as i32,
+            c_col: g.c.col as i32,
+            batches: batches as u32,
+        };
+        let tiled = |shader: &Shader, tile: Tile| {
+            let launch = LoweredDispatch::new(shader, "tiled");
+            (launch.constant("SIDE", tile.side as u32).constant("EACH", tile.each as u32), tile.invocations())
+        };
+        let (launch, invocations) = match variant {
+            Variant::Plain => (LoweredDispatch::new(&PLAIN, "plain"), 1),
+            Variant::Broadcast => (LoweredDispatch::new(&BROADCAST, "broadcast"), 8),
+            Variant::AlongK => (LoweredDispatch::new(&ALONG_K, "along_k").constant("FEW_ROWS", few_rows as u8), 64),
+            Variant::Tiled(tile) => tiled(&TILED, tile),
+            Variant::Vec4(tile) => tiled(&VEC4, tile),
+        };
+        let launch = launch.read(g.a.slot).read(g.b.slot).write(g.c.slot).params(&params);
+        let size = if variant == Variant::Plain { 64 } else { invocations };
+        cx.launch(launch.flat(groups * invocations as usize, size));
+        if all_slices > 1 {
+            let params = SplitParams {
+                m: g.m as u32,
+                n: g.n as u32,
+                slices: all_slices as u32,
+                batch_inner: g.batch[1] as u32,
+                count: count as u32,
+                accumulate: g.accumulate as u32,
+                c_base: target.base as i32,
+                c_outer: target.outer as i32,
+                c_inner: target.inner as i32,
+                c_row: target.row as i32,
+                c_col: target.col as i32,
+            };
+            let launch = LoweredDispatch::new(&SPLIT, "add_slices").read(g.c.slot).write(target.slot);
+            cx.launch(launch.params(&params).flat(count, 64));
+        }
+    }
+}
+
+/// Adds up `slices` copies of `sum` that lie one after another, in order.
+pub(crate) fn add_slices(partial: Slot, slices: usize, sum: Slot, cx: &mut Lower) {
+    let params = SplitParams {
+        m: 1,
+        n: sum.len as u32,
+        slices: slices as u32,
+        batch_inner: 1,
+        count: sum.len as u32,
+        accumulate: 0,
+        c_base: 0,
+        c_outer: 0,
+        c_inner: 0,
+        c_row: 0,
+        c_col: 1,
+    };
+    let launch = LoweredDispatch::new(&SPLIT, "add_slices").read(partial).write(sum);
+    cx.launch(launch.params(&params).flat(sum.len, 64));
+}

@@ -1,0 +1,182 @@
+//! Which kernel makes a product: what each one can do, and the table of choices by size and adapter.
+//!
+//! The figures behind the table are those of published kernels with the same tiles; where a device was measured, its
+//! choice goes before the table's ([`Caps::variant`]).
+
+use super::gemm::{Gemm, Matrix};
+use crate::tensor::Caps;
+
+/// A square tile of a product, made by one workgroup of `side * side` invocations, each `each * each` elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tile {
+    pub side: usize,
+    pub each: usize,
+}
+
+impl Tile {
+    /// Rows and columns.
+    pub fn extent(self) -> usize {
+        self.side * self.each
+    }
+
+    pub fn invocations(self) -> u32 {
+        (self.side * self.side) as u32
+    }
+}
+
+/// Large products: the fewest loads per multiplication.
+pub(crate) const TILE_128: Tile = Tile { side: 16, each: 8 };
+/// As many multiplications per load of workgroup memory as the largest, in workgroups a quarter as large.
+pub(crate) const TILE_64: Tile = Tile { side: 8, each: 8 };
+/// Small matrices.
+pub(crate) const TILE_32: Tile = Tile { side: 8, each: 4 };
+
+/// Which kernel makes a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Variant {
+    /// A tile per workgroup, operands of any strides.
+    Tiled(Tile),
+    /// A tile per workgroup, operands and result in whole vec4s.
+    Vec4(Tile),
+    /// For subgroups of 8 in software: broadcasts instead of workgroup memory.
+    Broadcast,
+    /// One invocation per element.
+    Plain,
+    /// One workgroup per few elements, its invocations along the reduction.
+    AlongK,
+}
+
+/// Matrices with fewer rows or columns than this leave a tile mostly empty.
+const SKINNY: usize = 8;
+/// Products of fewer multiplications than this are not worth a kernel that takes long to compile.
+const TINY: usize = 4096;
+/// Multiprocessors of a large GPU (an H100 has 132): with fewer tiles than this some of them have nothing to do.
+const PROCESSORS: usize = 128;
+
+impl Variant {
+    /// All there are.
+    pub const ALL: [Variant; 9] = [
+        Variant::Plain,
+        Variant::AlongK,
+        Variant::Broadcast,
+        Variant::Tiled(TILE_32),
+        Variant::Tiled(TILE_64),
+        Variant::Tiled(TILE_128),
+        Variant::Vec4(TILE_32),
+        Variant::Vec4(TILE_64),
+        Variant::Vec4(TILE_128),
+    ];
+
+    /// Its name in [`Caps::variant`], in tables of measurements and in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Variant::Plain => "plain",
+            Variant::AlongK => "along_k",
+            Variant::Broadcast => "broadcast",
+            Variant::Tiled(TILE_32) => "tile32",
+            Variant::Tiled(TILE_64) => "tile64",
+            Variant::Tiled(_) => "tile128",
+            Variant::Vec4(TILE_32) => "tile32_vec4",
+            Variant::Vec4(TILE_64) => "tile64_vec4",
+            Variant::Vec4(_) => "tile128_vec4",
+        }
+    }
+
+    /// Whether it can make this product on this adapter.
+    pub fn admits(self, g: &Gemm, caps: Caps) -> bool {
+        match self {
+            Variant::Broadcast => caps.subgroup == 8,
+            Variant::Vec4(_) => in_vec4s(g),
+            Variant::Tiled(_) | Variant::Plain => true,
+            Variant::AlongK => g.n <= SKINNY || g.m <= SKINNY,
+        }
+    }
+
+    /// The kernels that can make this product on this adapter.
+    pub fn admissible(g: &Gemm, caps: Caps) -> Vec<Variant> {
+        Variant::ALL.into_iter().filter(|v| v.admits(g, caps)).collect()
+    }
+
+    /// The kernel for this product on this adapter.
+    pub fn choose(g: &Gemm, caps: Caps) -> Variant {
+        if let Some(wanted) = caps.variant
+            && let Some(found) = Variant::admissible(g, caps).into_iter().find(|v| v.name() == wanted)
+        {
+            return found;
+        }
+        let work = g.m * g.n * g.k * g.k_outer * g.batch[0] * g.batch[1];
+        if work <= TINY {
+            return Variant::Plain;
+        }
+        if caps.software {
+            // Loads are what costs there: the broadcast kernel makes the fewest, even where its tile is mostly empty.
+            // Without subgroups of 8 nothing beats one invocation per element by enough to pay for its compilation.
+            return if caps.subgroup == 8 { Variant::Broadcast } else { Variant::Plain };
+        }
+        if let Some(skinny) = skinny(g) {
+            return skinny;
+        }
+        let tile = tile_for(g.m, g.n, g.batch[0] * g.batch[1]);
+        if in_vec4s(g) { Variant::Vec4(tile) } else { Variant::Tiled(tile) }
+    }
+}
+
+/// What makes a product with few rows or columns: it reads the large operand once, so how that lies decides.
+fn skinny(g: &Gemm) -> Option<Variant> {
+    let (few_rows, few_columns) = (g.m < SKINNY, g.n < SKINNY);
+    // One invocation per element reads b along its rows and a along its columns of equal elements.
+    let coalesced = (few_rows && g.b.col == 1) || (few_columns && g.a.row == 1);
+    // Where it lies along the reduction, neighbours must stand along it too.
+    let along_k = (few_rows && g.b.row == 1) || (few_columns && g.a.col == 1);
+    match (few_rows || few_columns, along_k && g.k >= 64) {
+        (false, _) => None,
+        (true, _) if coalesced => Some(Variant::Plain),
+        (true, true) => Some(Variant::AlongK),
+        (true, false) => (few_rows && few_columns).then_some(Variant::Plain),
+    }
+}
+
+/// The largest tile that is not mostly empty and of which there are enough.
+pub(crate) fn tile_for(m: usize, n: usize, batches: usize) -> Tile {
+    let tiles = |tile: Tile| m.div_ceil(tile.extent()) * n.div_ceil(tile.extent()) * batches;
+    // What is computed, the empty part of the last tiles included, against what is wanted.
+    let full = |tile: Tile| 4 * m * n * batches >= 3 * tiles(tile) * tile.extent() * tile.extent();
+    if full(TILE_128) && tiles(TILE_128) >= PROCESSORS {
+        TILE_128
+    } else if m > TILE_32.extent() && n > TILE_32.extent() && (full(TILE_64) || !full(TILE_32)) {
+        TILE_64
+    } else {
+        TILE_32
+    }
+}
+
+/// Whether all vec4s of the operands and of the result are whole.
+fn in_vec4s(g: &Gemm) -> bool {
+    let fours = |x: &Matrix| {
+        let starts = [x.base as isize, x.outer, x.inner, x.k_outer];
+        starts.iter().all(|s| s % 4 == 0)
+    };
+    let runs_on =
+        |along: isize, across: isize, extent: usize| along == 1 && across % 4 == 0 && extent.is_multiple_of(4);
+    let a = runs_on(g.a.col, g.a.row, g.k) || runs_on(g.a.row, g.a.col, g.m);
+    let b = runs_on(g.b.row, g.b.col, g.k) || runs_on(g.b.col, g.b.row, g.n);
+    let c = runs_on(g.c.col, g.c.row, g.n);
+    a && b && c && [&g.a, &g.b, &g.c].into_iter().all(fours)
+}
+
+/// No slice of a reduction is longer. llvmpipe leaves every loop once an invocation has gone through 65,535 rounds of all
+/// of its loops, and says nothing; a round of the kernels may take three of those. Elsewhere it only shortens long sums.
+const LONGEST: usize = 16384;
+/// Where the partial sums are small, slices are no longer than this: the rounding error of a sum grows with its longest
+/// chain of additions, and what a gradient loses there a training run never gets back.
+const ACCURATE: usize = 1024;
+/// The most partial sums that are made for accuracy alone, in elements.
+const SMALL: usize = 1 << 22;
+
+/// How long a slice of a reduction of `all` is, where `count` results are made by `groups` workgroups.
+pub(crate) fn slice_length(all: usize, count: usize, groups: usize, caps: Caps) -> usize {
+    // Enough slices that few tiles still fill the largest GPUs twice over, but none so short that adding up costs.
+    let (wanted, least) = if caps.software { (8, 1024) } else { (2 * PROCESSORS, 256) };
+    let longest = if all.div_ceil(ACCURATE) * count <= SMALL { ACCURATE } else { LONGEST };
+    all.div_ceil((wanted / groups.max(1)).max(1)).max(least).min(longest)
+}
