@@ -193,8 +193,8 @@ type Kernel = (Shader, &'static str, Vec<(&'static str, u64)>, bool);
 /// What was checked before, so that each text is parsed and each kernel translated once.
 #[derive(Default)]
 struct Checked {
-    /// As an adapter with immediates takes it, and as one without.
-    modules: HashMap<(String, bool), Option<[Valid; 2]>>,
+    /// As an adapter with immediates takes it, as one without, and as a software rasteriser.
+    modules: HashMap<(String, bool), Option<[Valid; 3]>>,
     entries: HashSet<(String, &'static str)>,
     kernels: HashMap<Kernel, Option<Extent>>,
 }
@@ -218,8 +218,14 @@ impl Checked {
         let module = self.modules.entry((d.shader.source.to_string(), subgroups)).or_insert_with(|| {
             let immediates = parse(&d.shader.source, allowed | Capabilities::IMMEDIATES);
             let uniform =
-                parse(&d.shader.with_uniform_params(), allowed).map_err(|e| format!("without immediates: {e}"));
-            Some([immediates.map_err(&mut say).ok()?, uniform.map_err(&mut say).ok()?])
+                parse(&d.shader.with_uniform_params().source, allowed).map_err(|e| format!("without immediates: {e}"));
+            let textures = parse(&d.shader.with_textures(u32::MAX).0, allowed | Capabilities::IMMEDIATES)
+                .map_err(|e| format!("with textures: {e}"));
+            Some([
+                immediates.map_err(&mut say).ok()?,
+                uniform.map_err(&mut say).ok()?,
+                textures.map_err(&mut say).ok()?,
+            ])
         });
         let Some(forms) = module else { return };
         let (module, info) = &forms[0];

@@ -46,6 +46,8 @@ counters! {
     submissions,
     /// Bytes bound by kernel launches: what they may read and write.
     bytes_bound,
+    /// Bytes copied into textures, where kernels read them from those.
+    bytes_mirrored,
     /// Bytes uploaded from the host.
     bytes_uploaded,
     /// Bytes read back to the host.

@@ -6,6 +6,7 @@
 mod adapter;
 mod counters;
 mod gpu;
+mod mirror;
 mod pipeline;
 mod pool;
 mod submit;

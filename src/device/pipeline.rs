@@ -28,12 +28,8 @@ impl Shader {
     }
 
     /// The text as an adapter without immediates takes it.
-    pub fn with_uniform_params(&self) -> Cow<'_, str> {
-        if self.source.contains(IMMEDIATE) {
-            Cow::Owned(self.source.replacen(IMMEDIATE, UNIFORM, 1))
-        } else {
-            Cow::Borrowed(&self.source)
-        }
+    pub fn with_uniform_params(&self) -> Shader {
+        Shader { name: self.name.clone(), source: self.source.replacen(IMMEDIATE, UNIFORM, 1).into() }
     }
 }
 
@@ -43,6 +39,8 @@ pub struct Pipeline {
     pub(super) raw: wgpu::ComputePipeline,
     pub(super) bindings: wgpu::BindGroupLayout,
     pub(super) params: Option<wgpu::BindGroupLayout>,
+    /// Bindings that are read as textures.
+    pub(super) textures: Vec<usize>,
     pub(super) id: u64,
 }
 
@@ -73,7 +71,11 @@ impl Gpu {
         }
         let has_params = shader.source.contains(IMMEDIATE);
         let as_uniform = has_params && !self.has_immediates();
-        let source = if as_uniform { shader.with_uniform_params() } else { Cow::Borrowed(&*shader.source) };
+        let adapted = if as_uniform { shader.with_uniform_params() } else { shader.clone() };
+        let (source, textures) = match self.wants_software_variants() {
+            true => adapted.with_textures(self.limits().max_storage_textures_per_shader_stage),
+            false => (Cow::Borrowed(&*adapted.source), Vec::new()),
+        };
         let label = format!("{}/{entry}", shader.name);
         let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some(&label),
@@ -97,6 +99,7 @@ impl Gpu {
             bindings: raw.get_bind_group_layout(0),
             params: as_uniform.then(|| raw.get_bind_group_layout(1)),
             raw,
+            textures,
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
         });
         self.pipelines.0.lock().unwrap_or_else(|e| e.into_inner()).insert(key, Arc::clone(&pipeline));

@@ -32,6 +32,7 @@ pub struct Buffer {
     class: u64,
     pool: Weak<Pool>,
     retired: AtomicBool,
+    version: AtomicU64,
 }
 
 impl Buffer {
@@ -44,6 +45,16 @@ impl Buffer {
     /// Bytes allocated: its size class.
     pub fn size(&self) -> u64 {
         self.class
+    }
+
+    /// A number that changes whenever somebody writes: no two states of any buffers have the same.
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Ordering::Relaxed)
+    }
+
+    /// Notes that its content is about to change.
+    pub(super) fn touch(&self) {
+        self.version.store(NEXT_ID.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// A number no other buffer of this process has.
@@ -159,6 +170,15 @@ impl Gpu {
     }
 
     fn handle(&self, raw: wgpu::Buffer, id: u64, class: u64) -> Arc<Buffer> {
-        Arc::new(Buffer { raw, id, class, pool: Arc::downgrade(&self.pool), retired: AtomicBool::new(false) })
+        let buffer = Buffer {
+            raw,
+            id,
+            class,
+            pool: Arc::downgrade(&self.pool),
+            retired: AtomicBool::new(false),
+            version: AtomicU64::new(0),
+        };
+        buffer.touch();
+        Arc::new(buffer)
     }
 }

@@ -1,9 +1,10 @@
 //! One command buffer, one compute pass, one submission per plan; bind groups cached by what they bind.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::counters::Tally;
+use super::mirror::Mirrors;
 use super::{ALIGN, Buffer, Gpu, Pipeline};
 use crate::error::{Error, Result};
 
@@ -16,6 +17,22 @@ pub struct Binding {
     pub offset: u64,
     /// Length in bytes, a multiple of 4.
     pub size: u64,
+    /// Whether the kernel writes it.
+    pub write: bool,
+}
+
+impl Binding {
+    fn range(&self) -> (u64, u64, u64) {
+        (self.buffer.id, self.offset, self.size)
+    }
+
+    fn resource(&self) -> wgpu::BindingResource<'_> {
+        wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+            buffer: &self.buffer.raw,
+            offset: self.offset,
+            size: std::num::NonZeroU64::new(self.size),
+        })
+    }
 }
 
 /// One kernel launch, ready to encode.
@@ -35,14 +52,62 @@ type Key = (u64, Vec<(u64, u64, u64)>);
 
 #[derive(Debug, Default)]
 pub(super) struct BindGroups {
-    groups: Mutex<HashMap<Key, wgpu::BindGroup>>,
+    cache: Mutex<Cache>,
     ring: Mutex<Option<Arc<Buffer>>>,
+}
+
+/// Groups bind the textures of the mirrors, so both are kept and forgotten together.
+#[derive(Debug, Default)]
+struct Cache {
+    groups: HashMap<Key, wgpu::BindGroup>,
+    mirrors: Mirrors,
+}
+
+impl Cache {
+    fn clear(&mut self) {
+        self.groups.clear();
+        self.mirrors.clear();
+    }
 }
 
 impl BindGroups {
     pub(super) fn clear(&self) {
-        self.groups.lock().unwrap_or_else(|e| e.into_inner()).clear();
+        self.lock().clear();
     }
+
+    fn lock(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+impl Pipeline {
+    /// Whether binding number `i` is read through its texture.
+    fn mirrors(&self, i: usize, binding: &Binding) -> bool {
+        !binding.write && self.textures.contains(&i)
+    }
+}
+
+/// What a launch reads from textures that do not hold it yet.
+fn stale<'a>(cache: &Cache, launch: &Encoded<'a>) -> impl Iterator<Item = &'a Binding> {
+    let (pipeline, bindings) = (launch.pipeline, launch.bindings);
+    bindings
+        .iter()
+        .enumerate()
+        .filter(move |(i, b)| pipeline.mirrors(*i, b) && !cache.mirrors.is_current(b))
+        .map(|(_, b)| b)
+}
+
+/// A pass that does nothing but note the time: the passes between two of them are as many as the copies between kernels ask.
+fn stamp(
+    encoder: &mut wgpu::CommandEncoder,
+    clock: Option<&wgpu::QuerySet>,
+    beginning_of_pass_write_index: Option<u32>,
+    end_of_pass_write_index: Option<u32>,
+) {
+    let Some(query_set) = clock else { return };
+    let timestamp_writes =
+        Some(wgpu::ComputePassTimestampWrites { query_set, beginning_of_pass_write_index, end_of_pass_write_index });
+    encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
 }
 
 /// Bind groups keep their buffers alive, so the cache may not grow for ever; a program that needs more is re-binding
@@ -108,27 +173,27 @@ impl Gpu {
         clock: Option<&wgpu::QuerySet>,
     ) -> Result<()> {
         let ring = if self.has_immediates() { None } else { self.upload_params(launches)? };
-        {
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-                label: None,
-                timestamp_writes: clock.map(|query_set| wgpu::ComputePassTimestampWrites {
-                    query_set,
-                    beginning_of_pass_write_index: Some(0),
-                    end_of_pass_write_index: Some(1),
-                }),
-            });
-            let mut bytes = 0;
-            let mut at = 0;
-            for launch in launches {
+        let mut cache = self.bind_groups.lock();
+        if cache.mirrors.len() > MOST_GROUPS {
+            cache.clear();
+        }
+        stamp(encoder, clock, Some(0), None);
+        let (mut bytes, mut at, mut done) = (0, 0, 0);
+        while done < launches.len() {
+            // A pass goes on until a kernel reads what its texture does not hold yet: copies stand between passes.
+            self.refresh(encoder, &mut cache, &launches[done]);
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            loop {
+                let launch = &launches[done];
                 pass.set_pipeline(&launch.pipeline.raw);
-                let group = self.bind_group(launch.pipeline.id, &launch.pipeline.bindings, launch.bindings);
+                let group = self.bind_group(&mut cache, launch.pipeline, launch.bindings);
                 pass.set_bind_group(0, &group, &[]);
                 match (&launch.pipeline.params, &ring) {
                     (Some(layout), Some(ring)) => {
                         let size = launch.params.len().next_multiple_of(16) as u64;
-                        let range = Binding { buffer: Arc::clone(ring), offset: at, size };
+                        let range = Binding { buffer: Arc::clone(ring), offset: at, size, write: false };
                         at += size.next_multiple_of(ALIGN);
-                        let group = self.bind_group(launch.pipeline.id | 1 << 63, layout, &[range]);
+                        let group = self.params_group(&mut cache, launch.pipeline, layout, &range);
                         pass.set_bind_group(1, &group, &[]);
                     }
                     _ if launch.params.is_empty() => {}
@@ -137,9 +202,15 @@ impl Gpu {
                 let [x, y, z] = launch.groups;
                 pass.dispatch_workgroups(x, y, z);
                 bytes += launch.bindings.iter().map(|b| b.size).sum::<u64>();
+                launch.bindings.iter().filter(|b| b.write).for_each(|b| b.buffer.touch());
+                done += 1;
+                if done == launches.len() || stale(&cache, &launches[done]).next().is_some() {
+                    break;
+                }
             }
-            Tally::add(&self.tally().bytes_bound, bytes);
         }
+        stamp(encoder, clock, None, Some(1));
+        Tally::add(&self.tally().bytes_bound, bytes);
         Tally::add(&self.tally().dispatches, launches.len() as u64);
         Tally::add(&self.tally().submissions, 1);
         Ok(())
@@ -152,36 +223,67 @@ impl Gpu {
     pub fn clear(&self, buffer: &Buffer) -> Result<()> {
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
         encoder.clear_buffer(&buffer.raw, 0, None);
+        buffer.touch();
         Tally::add(&self.tally().submissions, 1);
         self.queue.submit([encoder.finish()]);
         self.check()
     }
 
-    fn bind_group(&self, pipeline: u64, layout: &wgpu::BindGroupLayout, bindings: &[Binding]) -> wgpu::BindGroup {
-        let key = (pipeline, bindings.iter().map(|b| (b.buffer.id, b.offset, b.size)).collect());
-        let mut groups = self.bind_groups.groups.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(found) = groups.get(&key) {
+    /// Brings the textures that a launch reads up to date.
+    fn refresh(&self, encoder: &mut wgpu::CommandEncoder, cache: &mut Cache, launch: &Encoded) {
+        let stale: Vec<&Binding> = stale(cache, launch).collect();
+        for binding in stale {
+            cache.mirrors.refresh(self, encoder, binding);
+        }
+    }
+
+    fn bind_group(&self, cache: &mut Cache, pipeline: &Pipeline, bindings: &[Binding]) -> wgpu::BindGroup {
+        let key = (pipeline.id, bindings.iter().map(Binding::range).collect());
+        if let Some(found) = cache.groups.get(&key) {
             return found.clone();
         }
-        if groups.len() >= MOST_GROUPS {
-            groups.clear();
+        let views: Vec<_> =
+            bindings.iter().enumerate().map(|(i, b)| pipeline.mirrors(i, b).then(|| cache.mirrors.view(b))).collect();
+        let resources = bindings.iter().zip(&views).map(|(b, view)| match view {
+            Some(view) => wgpu::BindingResource::TextureView(view),
+            None => b.resource(),
+        });
+        let group = self.create_group(&pipeline.bindings, resources);
+        self.keep_group(cache, key, group)
+    }
+
+    /// The group of a kernel's parameters, where they are a uniform.
+    fn params_group(
+        &self,
+        cache: &mut Cache,
+        pipeline: &Pipeline,
+        layout: &wgpu::BindGroupLayout,
+        range: &Binding,
+    ) -> wgpu::BindGroup {
+        let key = (pipeline.id | 1 << 63, vec![range.range()]);
+        if let Some(found) = cache.groups.get(&key) {
+            return found.clone();
         }
-        let entries: Vec<wgpu::BindGroupEntry> = bindings
-            .iter()
-            .enumerate()
-            .map(|(i, b)| wgpu::BindGroupEntry {
-                binding: i as u32,
-                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer: &b.buffer.raw,
-                    offset: b.offset,
-                    size: std::num::NonZeroU64::new(b.size),
-                }),
-            })
-            .collect();
-        let group =
-            self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries });
+        let group = self.create_group(layout, std::iter::once(range.resource()));
+        self.keep_group(cache, key, group)
+    }
+
+    fn create_group<'a>(
+        &self,
+        layout: &wgpu::BindGroupLayout,
+        resources: impl Iterator<Item = wgpu::BindingResource<'a>>,
+    ) -> wgpu::BindGroup {
+        let entries: Vec<_> =
+            resources.enumerate().map(|(i, resource)| wgpu::BindGroupEntry { binding: i as u32, resource }).collect();
         Tally::add(&self.tally().bind_groups, 1);
-        groups.insert(key, group.clone());
+        self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
+    }
+
+    fn keep_group(&self, cache: &mut Cache, key: Key, group: wgpu::BindGroup) -> wgpu::BindGroup {
+        if cache.groups.len() >= MOST_GROUPS {
+            cache.groups.clear();
+        }
+        cache.groups.insert(key, group.clone());
         group
     }
 

@@ -27,6 +27,7 @@ pub struct Readback {
 impl Gpu {
     /// Writes bytes (a multiple of 4 of them) in queue order.
     pub fn write(&self, buffer: &Buffer, offset: u64, bytes: &[u8]) {
+        buffer.touch();
         self.queue.write_buffer(&buffer.raw, offset, bytes);
         Tally::add(&self.tally().bytes_uploaded, bytes.len() as u64);
     }

@@ -77,8 +77,8 @@ struct Ready {
     step: usize,
     shader: Shader,
     pipeline: Arc<Pipeline>,
-    /// Virtual buffer, first byte, bytes.
-    bindings: Vec<(usize, u64, u64)>,
+    /// Virtual buffer, first byte, bytes, whether it is written.
+    bindings: Vec<(usize, u64, u64, bool)>,
     params: Vec<u8>,
     patches: Vec<(usize, usize)>,
     groups: [u32; 3],
@@ -98,7 +98,7 @@ impl GpuPlan {
                 let d = &launch.dispatch;
                 let range = |b: &Bind| {
                     let bytes = (b.slot.len.max(1) * 4) as u64;
-                    (b.slot.buffer.0 as usize, (b.slot.offset * 4) as u64, bytes)
+                    (b.slot.buffer.0 as usize, (b.slot.offset * 4) as u64, bytes, b.write)
                 };
                 Ok(Ready {
                     step: launch.step,
@@ -177,8 +177,8 @@ impl GpuPlan {
         let mut bindings = Vec::with_capacity(launches.iter().map(|l| l.bindings.len()).sum());
         let mut params = Vec::new();
         for launch in launches {
-            for &(virtual_, offset, size) in &launch.bindings {
-                bindings.push(Binding { buffer: memory_of(buffers, virtual_), offset, size });
+            for &(virtual_, offset, size, write) in &launch.bindings {
+                bindings.push(Binding { buffer: memory_of(buffers, virtual_), offset, size, write });
             }
             if !launch.patches.is_empty() {
                 let mut patched = launch.params.clone();
