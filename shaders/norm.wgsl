@@ -45,31 +45,6 @@ fn row_of(group: vec3<u32>, groups: vec3<u32>, local: u32) -> Row {
     return row;
 }
 
-// Where a number of a row lies. Steps are added up, so that no number costs a division.
-struct Place {
-    k: u32,     // which number of the row
-    inner: u32, // its place in its run of the row
-    at: u32,    // its place in x
-}
-
-fn place_of(row: Row) -> Place {
-    let o = row.first / p.inner;
-    let inner = row.first - o * p.inner;
-    return Place(row.first, inner, (o * p.rows + row.index) * p.inner + inner);
-}
-
-fn next(before: Place, stride: u32, runs: u32, rest: u32) -> Place {
-    var to = before;
-    to.k += stride;
-    to.inner += rest;
-    to.at += runs * p.rows * p.inner + rest;
-    if (to.inner >= p.inner) {
-        to.inner -= p.inner;
-        to.at += (p.rows - 1u) * p.inner;
-    }
-    return to;
-}
-
 // The sums over the invocations that read one row.
 fn row_sum(local: u32, mine: vec2<f32>) -> vec2<f32> {
     if (!GROUP) {
@@ -102,13 +77,13 @@ fn normalise(row: Row, local: u32) -> vec2<f32> {
     var mean = 0.0;
     if (CENTER) {
         var sum = 0.0;
-        for (var j = place_of(row); j.k < p.n; j = next(j, row.stride, runs, rest)) {
+        for (var j = place_of(row.index, row.first); j.k < p.n; j = next(j, row.stride, runs, rest)) {
             sum += x[j.at];
         }
         mean = row_sum(local, vec2(sum, 0.0)).x / n;
     }
     var sums = vec2(0.0);
-    for (var j = place_of(row); j.k < p.n; j = next(j, row.stride, runs, rest)) {
+    for (var j = place_of(row.index, row.first); j.k < p.n; j = next(j, row.stride, runs, rest)) {
         let d = x[j.at] - mean;
         sums += vec2(d, d * d);
     }
@@ -120,7 +95,7 @@ fn normalise(row: Row, local: u32) -> vec2<f32> {
         squares = select(squares, 0.0, squares < 0.0);
     }
     let scale = 1.0 / sqrt(squares / n + p.eps);
-    for (var j = place_of(row); j.k < p.n; j = next(j, row.stride, runs, rest)) {
+    for (var j = place_of(row.index, row.first); j.k < p.n; j = next(j, row.stride, runs, rest)) {
         var value = (x[j.at] - mean) * scale;
         if (WEIGHT != 0u) {
             let w = select(j.inner, row.index, WEIGHT == 1u);
@@ -183,7 +158,7 @@ fn gradient(row: Row, local: u32) -> vec2<f32> {
     let mean = given_stats[index];
     let scale = given_stats[p.rows + index];
     var sums = vec2(0.0);
-    for (var j = place_of(row); j.k < p.n; j = next(j, row.stride, runs, rest)) {
+    for (var j = place_of(row.index, row.first); j.k < p.n; j = next(j, row.stride, runs, rest)) {
         var g = dy[j.at];
         if (WEIGHT == 2u) {
             g *= given_weight[j.inner];
@@ -196,7 +171,7 @@ fn gradient(row: Row, local: u32) -> vec2<f32> {
     if (WEIGHT == 1u) {
         factor *= given_weight[index];
     }
-    for (var j = place_of(row); j.k < p.n; j = next(j, row.stride, runs, rest)) {
+    for (var j = place_of(row.index, row.first); j.k < p.n; j = next(j, row.stride, runs, rest)) {
         var g = dy[j.at];
         if (WEIGHT == 2u) {
             g *= given_weight[j.inner];

@@ -132,11 +132,22 @@ fn group(
     let c = flat / p.outputs;
     let start = start_of(flat - c * p.outputs);
     let end = min(p.n, (c + 1u) * p.chunk);
-    var acc = 0u;
-    for (var k = c * p.chunk + local; k < end; k += WG) {
-        acc = merge(acc, key_at(start, k));
+    // Four at once here too: a single load per invocation does not fill the memory's pipe.
+    var a0 = 0u;
+    var a1 = 0u;
+    var a2 = 0u;
+    var a3 = 0u;
+    var k = c * p.chunk + local;
+    for (; k + 3u * WG < end; k += 4u * WG) {
+        a0 = merge(a0, key_at(start, k));
+        a1 = merge(a1, key_at(start, k + WG));
+        a2 = merge(a2, key_at(start, k + 2u * WG));
+        a3 = merge(a3, key_at(start, k + 3u * WG));
     }
-    part[local] = acc;
+    for (; k < end; k += WG) {
+        a0 = merge(a0, key_at(start, k));
+    }
+    part[local] = merge(merge(a0, a1), merge(a2, a3));
     for (var s = WG / 2u; s > 0u; s /= 2u) {
         workgroupBarrier();
         if (local < s) {

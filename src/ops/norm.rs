@@ -7,9 +7,12 @@
 //! The gradient is an op of its own. Its rule is the derivative of the same gradient written in primitive ops, taken by
 //! [`autodiff`]: no third formula was derived by hand, and derivatives of all orders are there.
 
+mod split;
+
 use crate::autodiff;
 use crate::device::Shader;
 use crate::error::ShapeError;
+use crate::ops::softmax::readers_of;
 pub use crate::reference::norm::Affine;
 use crate::reference::{Array, Data, Real, View, norm as reference};
 use crate::tensor::{
@@ -50,7 +53,11 @@ pub(crate) const LONGEST_ROW: usize = 1 << 22;
 
 const SHADER: Shader = Shader::new(
     "norm",
-    concat!(include_str!("../../shaders/shared/flat.wgsl"), include_str!("../../shaders/norm.wgsl")),
+    concat!(
+        include_str!("../../shaders/shared/flat.wgsl"),
+        include_str!("../../shaders/shared/run.wgsl"),
+        include_str!("../../shaders/norm.wgsl")
+    ),
 );
 
 crate::params! {
@@ -72,16 +79,16 @@ fn over_rows(launch: LoweredDispatch, [outer, rows, inner]: [usize; 3], eps: f32
     let n = outer * inner;
     let params = NormParams { rows: rows as u32, inner: inner as u32, n: n as u32, chunk: 0, eps };
     let launch = launch.params(&params);
-    if n <= 64 {
-        return launch.flat(rows, 64);
-    }
     // llvmpipe leaves loops after 65,535 rounds, and a row takes three passes; barriers are dear there.
     let wide = match caps.software {
-        true => (n / 16384).next_power_of_two().clamp(8, 256),
-        false if n <= 4096 => 128,
-        false => 256,
+        true if n <= 64 => 1,
+        true => (n / 16384).next_power_of_two().clamp(8, 256) as u32,
+        false => readers_of(n),
     };
-    launch.constant("GROUP", 1u32).constant("WG", wide as u32).flat(rows * wide, wide as u32)
+    if wide == 1 {
+        return launch.flat(rows, 64);
+    }
+    launch.constant("GROUP", 1u32).constant("WG", wide).flat(rows * wide as usize, wide)
 }
 
 fn affine_constant(affine: Affine) -> u32 {
@@ -111,6 +118,10 @@ impl Norm {
         let weight = if self.affine == Affine::None { x } else { cx.input(self.weight_at()) };
         let bias = if self.bias { cx.input(self.weight_at() + 1) } else { weight };
         let (y, stats) = (cx.output(0), cx.output(1));
+        if let Some(cut) = split::Cut::of(shape, self.affine, cx.caps()) {
+            let running = self.running.then(|| [cx.output(2), cx.output(3), cx.input(3)]);
+            return cut.forward(self, [x, weight, bias], [y, stats], running, cx);
+        }
         let entry = if self.running { "forward_running" } else { "forward" };
         let mut launch = LoweredDispatch::new(&SHADER, entry).read(x).read(weight).read(bias).write(y).write(stats);
         if self.running {
@@ -277,6 +288,9 @@ fn cases() -> Vec<([usize; 3], bool, Affine, bool, bool)> {
         ([1, 3, 1009], false, PerPlace, false, false),
         ([1, 6, 5], false, None, false, false),
         ([2, 3, 11], true, None, false, true),
+        ([67, 2, 131], true, PerRow, true, true), // long rows: cut into chunks on a GPU
+        ([67, 2, 131], true, None, false, false),
+        ([1, 3, 8209], false, PerRow, false, false),
         ([0, 3, 4], true, PerRow, true, false),
         ([1, 0, 4], true, PerPlace, true, false),
         ([1, 4, 0], true, PerPlace, true, false),
@@ -348,6 +362,14 @@ impl Op for NormGrad {
             let shape = extents(Self::NAME, cx.meta(0)).expect("inferred");
             let (x, stats, dy) = (cx.input(0), cx.input(1), cx.input(2));
             let weight = if op.affine == Affine::None { x } else { cx.input(3) };
+            if let Some(cut) = split::Cut::of(shape, op.affine, cx.caps()) {
+                let dx = cx.output(0);
+                let sums = match op.affine {
+                    Affine::PerRow => [cx.output(1), cx.output(2)],
+                    _ => [(); 2].map(|()| cx.temp(shape[1])),
+                };
+                return cut.gradient(op, [x, stats, dy, weight], dx, sums, cx);
+            }
             let entry = if op.affine == Affine::PerRow { "grad_rows" } else { "grad" };
             let launch = LoweredDispatch::new(&SHADER, entry).read(x).read(stats).read(dy).read(weight);
             let mut launch = launch.write(cx.output(0));

@@ -55,8 +55,15 @@ crate::params! {
     pub(crate) struct RowParams { rows: u32, n: u32, inner: u32 }
 }
 
-/// Threads of a workgroup that reads one row together.
-const GROUP: u32 = 128;
+/// Invocations that read a row of `n` numbers together on a GPU: one where it is shorter than a few loads of a subgroup.
+pub(crate) fn readers_of(n: usize) -> u32 {
+    match n {
+        ..=16 => 1,
+        17..=128 => 32,
+        129..=1024 => 128,
+        _ => 256,
+    }
+}
 
 /// Sets parameters and extent of a launch over the rows of `axis` in `shape`: an invocation for each, or a workgroup.
 pub(crate) fn over_rows(launch: LoweredDispatch, shape: &Shape, axis: usize, caps: Caps) -> LoweredDispatch {
@@ -64,10 +71,11 @@ pub(crate) fn over_rows(launch: LoweredDispatch, shape: &Shape, axis: usize, cap
     let rows = outer * inner;
     let launch = launch.params(&RowParams { rows: rows as u32, n: n as u32, inner: inner as u32 });
     // Rows that lie side by side are read by neighbours together; a workgroup for each would read one at a time.
-    if caps.software || n <= 64 || inner >= 32 {
+    let readers = readers_of(n);
+    if caps.software || readers == 1 || inner >= 32 {
         return launch.flat(rows, 64);
     }
-    launch.constant("GROUP", 1u32).constant("WG", GROUP).flat(rows * GROUP as usize, GROUP)
+    launch.constant("GROUP", 1u32).constant("WG", readers).flat(rows * readers as usize, readers)
 }
 
 fn checked(op: &str, axis: usize, inputs: &[Meta]) -> Result<Vec<Meta>, ShapeError> {

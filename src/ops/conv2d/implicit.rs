@@ -146,8 +146,9 @@ fn launch_all(products: &[Product], groups: usize, kernel: Kernel, [a, pixels, c
     }
     let terms = products.iter().map(Product::terms).max().unwrap_or(0);
     let workgroups = products.iter().map(|p| p.workgroups(groups, kernel)).max().unwrap_or(0);
+    let invocations = if let Kernel::Tiled(tile) = kernel { tile.invocations() as usize } else { 64 };
     let most = MOST_PARTIAL.min((cx.caps().max_binding / 4) as usize) / c.len;
-    let slices = terms.div_ceil(slice_length(terms, c.len, workgroups, cx.caps())).min(most).max(1);
+    let slices = terms.div_ceil(slice_length(terms, c.len, [workgroups, invocations], cx.caps())).min(most).max(1);
     let target = if slices > 1 { cx.temp(slices * c.len) } else { c };
     for product in products {
         product.launch(groups, slices, kernel, [a, pixels, target], cx);

@@ -106,7 +106,7 @@ pub(crate) struct Gemm {
 
 impl Gemm {
     /// The steps by which the reduction is cut into slices, along `k_outer` and `k`.
-    fn slice_steps(&self, groups: usize, caps: Caps) -> (usize, usize) {
+    fn slice_steps(&self, groups: [usize; 2], caps: Caps) -> (usize, usize) {
         let all = self.k * self.k_outer;
         match slice_length(all, self.m * self.n * self.batch[0] * self.batch[1], groups, caps) {
             length if length >= all => (self.k_outer, self.k),
@@ -163,7 +163,8 @@ impl Gemm {
             Variant::AlongK => (1, if few_rows { g.n } else { g.m }),
         };
         let per_group = if variant == Variant::Plain { 64 } else { 1 };
-        let steps = g.slice_steps((tiles_m * tiles_n * batches).div_ceil(per_group), cx.caps());
+        let invocations = variant.invocations();
+        let steps = g.slice_steps([(tiles_m * tiles_n * batches).div_ceil(per_group), invocations as usize], cx.caps());
         let (k_outer_step, k_step) = (steps.0.max(1), steps.1.max(1));
         let (slices_outer, slices) = (g.k_outer.div_ceil(k_outer_step).max(1), g.k.div_ceil(k_step).max(1));
         let all_slices = slices_outer * slices;
@@ -222,18 +223,17 @@ impl Gemm {
         };
         let tiled = |shader: &Shader, tile: Tile| {
             let launch = LoweredDispatch::new(shader, "tiled");
-            (launch.constant("SIDE", tile.side as u32).constant("EACH", tile.each as u32), tile.invocations())
+            launch.constant("SIDE", tile.side as u32).constant("EACH", tile.each as u32)
         };
-        let (launch, invocations) = match variant {
-            Variant::Plain => (LoweredDispatch::new(&PLAIN, "plain"), 1),
-            Variant::Broadcast => (LoweredDispatch::new(&BROADCAST, "broadcast"), 8),
-            Variant::AlongK => (LoweredDispatch::new(&ALONG_K, "along_k").constant("FEW_ROWS", few_rows as u8), 64),
+        let launch = match variant {
+            Variant::Plain => LoweredDispatch::new(&PLAIN, "plain"),
+            Variant::Broadcast => LoweredDispatch::new(&BROADCAST, "broadcast"),
+            Variant::AlongK => LoweredDispatch::new(&ALONG_K, "along_k").constant("FEW_ROWS", few_rows as u8),
             Variant::Tiled(tile) => tiled(&TILED, tile),
             Variant::Vec4(tile) => tiled(&VEC4, tile),
         };
         let launch = launch.read(g.a.slot).read(g.b.slot).write(g.c.slot).params(&params);
-        let size = if variant == Variant::Plain { 64 } else { invocations };
-        cx.launch(launch.flat(groups * invocations as usize, size));
+        cx.launch(launch.flat(groups.div_ceil(per_group) * invocations as usize, invocations));
         if all_slices > 1 {
             let params = SplitParams {
                 m: g.m as u32,

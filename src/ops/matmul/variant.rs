@@ -82,6 +82,15 @@ impl Variant {
         }
     }
 
+    /// Invocations of a workgroup.
+    pub fn invocations(self) -> u32 {
+        match self {
+            Variant::Tiled(tile) | Variant::Vec4(tile) => tile.invocations(),
+            Variant::Broadcast => 8,
+            Variant::Plain | Variant::AlongK => 64,
+        }
+    }
+
     /// Whether it can make this product on this adapter.
     pub fn admits(self, g: &Gemm, caps: Caps) -> bool {
         match self {
@@ -173,10 +182,11 @@ const ACCURATE: usize = 1024;
 /// The most partial sums that are made for accuracy alone, in elements.
 const SMALL: usize = 1 << 22;
 
-/// How long a slice of a reduction of `all` is, where `count` results are made by `groups` workgroups.
-pub(crate) fn slice_length(all: usize, count: usize, groups: usize, caps: Caps) -> usize {
-    // Enough slices that few tiles still fill the largest GPUs twice over, but none so short that adding up costs.
-    let (wanted, least) = if caps.software { (8, 1024) } else { (2 * PROCESSORS, 256) };
+/// How long a slice of a reduction of `all` is, where `count` results are made by workgroups of so many invocations.
+pub(crate) fn slice_length(all: usize, count: usize, [groups, invocations]: [usize; 2], caps: Caps) -> usize {
+    // Enough slices that few tiles still give every processor of the largest GPUs two workgroups of 256 invocations, but none
+    // so short that adding up costs.
+    let (wanted, least) = if caps.software { (8, 1024) } else { (2 * PROCESSORS * 256 / invocations, 128) };
     let longest = if all.div_ceil(ACCURATE) * count <= SMALL { ACCURATE } else { LONGEST };
     all.div_ceil((wanted / groups.max(1)).max(1)).max(least).min(longest)
 }
