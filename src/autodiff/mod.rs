@@ -7,14 +7,13 @@
 mod gradcheck;
 mod second;
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 pub use gradcheck::{Gradcheck, gradcheck, gradgradcheck};
 pub(crate) use gradcheck::{compare, gradient, weights_of};
 pub use second::{hessian, hvp, jacobian};
 
-use crate::tensor::{AnyLowering, Node, RecordedAt, Tensor, Vjp};
+use crate::tensor::{AnyLowering, Node, QuickMap, QuickSet, RecordedAt, Tensor, Vjp};
 
 /// The gradient of a one-element tensor with respect to each of `wrt`.
 ///
@@ -69,7 +68,7 @@ pub fn try_vjp(outputs: &[&Tensor], cotangents: &[&Tensor], wrt: &[&Tensor]) -> 
         );
     }
     let walk = Walk::from(outputs, wrt);
-    let mut sums: HashMap<(*const Node, usize), Tensor> = HashMap::new();
+    let mut sums: QuickMap<(*const Node, usize), Tensor> = QuickMap::default();
     for (y, dy) in outputs.iter().zip(cotangents) {
         accumulate(&mut sums, y, (*dy).clone());
     }
@@ -150,7 +149,7 @@ pub fn jvp(outputs: &[&Tensor], inputs: &[&Tensor], tangents: &[&Tensor]) -> Vec
     vjp(&pulled.iter().collect::<Vec<_>>(), tangents, &dummies)
 }
 
-fn accumulate(sums: &mut HashMap<(*const Node, usize), Tensor>, x: &Tensor, dx: Tensor) {
+fn accumulate(sums: &mut QuickMap<(*const Node, usize), Tensor>, x: &Tensor, dx: Tensor) {
     let key = (Arc::as_ptr(&x.node), x.output);
     let sum = match sums.get(&key) {
         Some(sum) => sum + &dx,
@@ -162,14 +161,17 @@ fn accumulate(sums: &mut HashMap<(*const Node, usize), Tensor>, x: &Tensor, dx: 
 /// The nodes between `wrt` and the outputs, inputs first.
 struct Walk {
     order: Vec<Arc<Node>>,
-    needed: HashMap<*const Node, bool>,
+    needed: QuickMap<*const Node, bool>,
     wrt: Vec<*const Node>,
 }
 
 impl Walk {
     fn from(outputs: &[&Tensor], wrt: &[&Tensor]) -> Walk {
-        let mut walk =
-            Walk { order: Vec::new(), needed: HashMap::new(), wrt: wrt.iter().map(|x| Arc::as_ptr(&x.node)).collect() };
+        let mut walk = Walk {
+            order: Vec::new(),
+            needed: QuickMap::default(),
+            wrt: wrt.iter().map(|x| Arc::as_ptr(&x.node)).collect(),
+        };
         // Depth first without recursion; a node is finished when its inputs are.
         let mut stack: Vec<(Arc<Node>, bool)> = outputs.iter().map(|y| (Arc::clone(&y.node), false)).collect();
         while let Some((node, finished)) = stack.pop() {
@@ -207,7 +209,7 @@ impl Walk {
 /// per element and views. Whoever holds them while `y` is evaluated has them stored, and a gradient that is asked for
 /// later starts from them instead of a second forward pass.
 pub fn dear_values(y: &Tensor) -> Vec<Tensor> {
-    let mut seen: HashSet<*const Node> = HashSet::new();
+    let mut seen: QuickSet<*const Node> = QuickSet::default();
     let mut stack = vec![Arc::clone(&y.node)];
     let mut dear = Vec::new();
     while let Some(node) = stack.pop() {

@@ -4,7 +4,7 @@
 //! values stay in the first-level cache and the loops vectorise. Blocks are split over threads in chunks of fixed
 //! size. Every other step is one call of an op's reference code, which walks strided views itself.
 
-use std::collections::HashMap;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
@@ -18,23 +18,28 @@ use super::walk::Walk;
 use crate::device::{Shader, Tally};
 use crate::error::Result;
 use crate::reference::{Array, Data, Real, View, recycle};
-use crate::tensor::{DType, Layout, Storage, Value};
+use crate::tensor::{DType, Layout, QuickMap, Storage, Value};
 
 /// Words per block: a dozen blocks fit the first-level cache.
 const BLOCK: usize = 1024;
 /// Words per task.
 const CHUNK: usize = 32 * BLOCK;
 
+thread_local! {
+    /// Blocks of intermediate values. Every kernel writes what it reads, so what the last one left does not matter.
+    static REGISTERS: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
+}
+
 pub(super) struct CpuPlan {
     program: Program,
     /// The step after which each base is not needed.
-    last_use: HashMap<Base, usize>,
+    last_use: QuickMap<Base, usize>,
 }
 
 impl CpuPlan {
     pub fn build(graph: &Graph) -> CpuPlan {
         let program = fuse(graph, Limits { operands: 16, scalars: 32, code: 64 });
-        let mut last_use = HashMap::new();
+        let mut last_use = QuickMap::default();
         for (at, step) in program.steps.iter().enumerate() {
             match step {
                 Step::Fused(_, fused) => fused.operands.iter().for_each(|o| {
@@ -81,7 +86,7 @@ impl CpuPlan {
         let count = |counter: &AtomicU64, n: usize| Tally::add(counter, n as u64);
         count(&tally.submissions, 1);
         count(&tally.dispatches, self.program.steps.len());
-        let mut memory: HashMap<Base, Arc<Data<f32>>> = HashMap::new();
+        let mut memory: QuickMap<Base, Arc<Data<f32>>> = QuickMap::default();
         for (i, storage) in storages.into_iter().enumerate() {
             match storage {
                 Storage::Cpu(data) => memory.insert(Base::Storage(i), data),
@@ -101,7 +106,7 @@ impl CpuPlan {
 struct Run<'a> {
     plan: &'a CpuPlan,
     graph: &'a Graph,
-    memory: HashMap<Base, Arc<Data<f32>>>,
+    memory: QuickMap<Base, Arc<Data<f32>>>,
     scalars: &'a [u32],
 }
 
@@ -184,7 +189,7 @@ fn words(data: &Data<f32>) -> &[u32] {
     }
 }
 
-fn run_fused(fused: &Fused, memory: &HashMap<Base, Arc<Data<f32>>>, scalars: &[u32]) -> Data<f32> {
+fn run_fused(fused: &Fused, memory: &QuickMap<Base, Arc<Data<f32>>>, scalars: &[u32]) -> Data<f32> {
     let n = fused.shape.elements();
     let walk = Walk::over(fused);
     let inputs: Vec<&[u32]> = fused.operands.iter().map(|o| words(&memory[&o.base])).collect();
@@ -230,7 +235,8 @@ impl Job<'_> {
     fn chunk(&self, start: usize, out: &mut [u32]) {
         let code = &self.fused.code;
         let block = BLOCK.min(out.len());
-        let mut registers = vec![0u32; code.len() * block];
+        let mut registers = REGISTERS.take();
+        registers.resize(registers.len().max(code.len() * block), 0);
         for (number, (instruction, _)) in code.iter().enumerate() {
             if let Instruction::Scalar(k) = instruction {
                 registers[number * block..][..block].fill(self.scalars[self.fused.scalars[*k].0]);
@@ -263,6 +269,7 @@ impl Job<'_> {
             }
             at += out.len();
         }
+        REGISTERS.set(registers);
     }
 
     /// Gathers the elements `at..` of a strided operand, run by run along the innermost axis.

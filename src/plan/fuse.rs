@@ -7,10 +7,8 @@
 //!
 //! The result is a list of steps over bases: values with memory. Both backends run it.
 
-use std::collections::HashMap;
-
 use super::trace::{Graph, LeafKind, Source};
-use crate::tensor::{AnyLowering, DType, Layout, Scalar, Shape};
+use crate::tensor::{AnyLowering, DType, Layout, QuickMap, Scalar, Shape};
 
 /// A value with memory of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -69,7 +67,7 @@ pub(super) enum Step {
 pub(super) struct Program {
     pub steps: Vec<Step>,
     /// For each node that runs a kernel of its own, where its inputs lie.
-    pub inputs: HashMap<usize, Vec<(Base, Layout)>>,
+    pub inputs: QuickMap<usize, Vec<(Base, Layout)>>,
     /// For each kept node and output, where its value lies: dense.
     pub kept: Vec<(usize, Vec<(Base, usize)>)>,
 }
@@ -103,7 +101,7 @@ struct Fuser<'a> {
     /// Elementwise nodes that get memory.
     root: Vec<bool>,
     program: Program,
-    copies: HashMap<Source, Base>,
+    copies: QuickMap<Source, Base>,
 }
 
 /// Decides a graph.
@@ -119,9 +117,9 @@ pub(super) fn fuse(graph: &Graph, limits: Limits) -> Program {
         .collect();
     let mut root = roots(graph, &class, limits);
     loop {
-        let program = Program { steps: Vec::new(), inputs: HashMap::new(), kept: Vec::new() };
+        let program = Program { steps: Vec::new(), inputs: QuickMap::default(), kept: Vec::new() };
         let mut fuser =
-            Fuser { graph, limits, class: class.clone(), root: root.clone(), program, copies: HashMap::new() };
+            Fuser { graph, limits, class: class.clone(), root: root.clone(), program, copies: QuickMap::default() };
         match fuser.run() {
             Ok(()) => return fuser.program,
             Err(Split(node)) => root[node] = true,
@@ -325,7 +323,7 @@ impl Fuser<'_> {
             scalars: Vec::new(),
             code: Vec::new(),
         };
-        let mut done = HashMap::new();
+        let mut done = QuickMap::default();
         let mut inner = Vec::new();
         self.emit(root, &mut Vec::new(), &mut fused, &mut done, &mut inner, true)?;
         let fits = fused.operands.len() <= self.limits.operands
@@ -345,7 +343,7 @@ impl Fuser<'_> {
         source: Source,
         views: &mut Vec<usize>,
         fused: &mut Fused,
-        done: &mut HashMap<(Source, Vec<usize>), usize>,
+        done: &mut QuickMap<(Source, Vec<usize>), usize>,
         inner: &mut Vec<(usize, usize)>,
         is_root: bool,
     ) -> Result<usize, Split> {

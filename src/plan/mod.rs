@@ -17,21 +17,22 @@ mod value;
 mod walk;
 mod wgsl;
 
-use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex};
+
+use rustc_hash::FxHasher;
 
 pub use value::caps_of;
 
 use crate::device::{Check, Device, Kind, Tally};
 use crate::error::{Error, Result};
-use crate::tensor::{Caps, LoweredDispatch, NodeState, Storage, Tensor, Value};
+use crate::tensor::{Caps, LoweredDispatch, NodeState, QuickMap, Storage, Tensor, Value};
 use trace::{Graph, Traced, trace};
 
 /// The plans of a device.
 #[derive(Default)]
 struct Plans {
-    kept: Mutex<HashMap<u64, Vec<Arc<Plan>>>>,
+    kept: Mutex<QuickMap<u64, Vec<Arc<Plan>>>>,
     profiler: profile::Profiler,
 }
 
@@ -110,10 +111,10 @@ pub fn launches(tensors: &[&Tensor], caps: Caps) -> Vec<LoweredDispatch> {
 
 fn plan_of(device: &Device, traced: &Traced) -> Result<Arc<Plan>> {
     let plans = device.attached(Plans::default);
-    let mut hasher = DefaultHasher::new();
+    let mut hasher = FxHasher::default();
     traced.graph.hash(&mut hasher);
     let key = hasher.finish();
-    let found = |plans: &HashMap<u64, Vec<Arc<Plan>>>| {
+    let found = |plans: &QuickMap<u64, Vec<Arc<Plan>>>| {
         plans.get(&key).and_then(|same| same.iter().find(|p| p.graph == traced.graph).cloned())
     };
     if let Some(plan) = found(&plans.kept.lock().unwrap_or_else(|e| e.into_inner())) {

@@ -5,12 +5,11 @@
 //! to it is held from outside, and the run keeps its value. So what a program keeps is computed once, and what it
 //! does not keep is never stored. The same count tells when an update may take over the memory of its input.
 
-use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::panic::Location;
 use std::sync::Arc;
 
-use crate::tensor::{AnyOp, Meta, Node, NodeState, Storage, Tensor, Value};
+use crate::tensor::{AnyOp, Meta, Node, NodeState, QuickMap, Storage, Tensor, Value};
 
 /// Where an input of a node comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -100,12 +99,12 @@ pub(crate) struct Traced {
 pub(crate) fn trace(roots: &[&Tensor], donors: &[&Tensor]) -> Traced {
     // Depth first, without recursion: an LSTM over thousands of steps must not overflow the stack.
     let mut order: Vec<Arc<Node>> = Vec::new();
-    let mut place: HashMap<*const Node, Source> = HashMap::new();
+    let mut place: QuickMap<*const Node, Source> = QuickMap::default();
     let mut leaf_nodes: Vec<Arc<Node>> = Vec::new();
     let mut leaf_values: Vec<Option<Value>> = Vec::new();
     let mut leaves: Vec<(Meta, u32)> = Vec::new();
     let mut stack: Vec<(Arc<Node>, bool)> = Vec::new();
-    let mut edges: HashMap<*const Node, usize> = HashMap::new();
+    let mut edges: QuickMap<*const Node, usize> = QuickMap::default();
     for root in roots {
         stack.push((Arc::clone(&root.node), false));
         while let Some((node, inputs_done)) = stack.pop() {
@@ -182,7 +181,7 @@ pub(crate) fn trace(roots: &[&Tensor], donors: &[&Tensor]) -> Traced {
     }
 
     let mut storages: Vec<Storage> = Vec::new();
-    let mut storage_of: HashMap<usize, usize> = HashMap::new();
+    let mut storage_of: QuickMap<usize, usize> = QuickMap::default();
     let scalars = leaves.iter().map(|l| l.1).collect();
     let graph_leaves: Vec<GraphLeaf> = leaves
         .into_iter()
@@ -210,20 +209,20 @@ pub(crate) fn trace(roots: &[&Tensor], donors: &[&Tensor]) -> Traced {
 /// leaves that only this graph holds.
 fn donations(
     storages: &[Storage],
-    storage_of: &HashMap<usize, usize>,
+    storage_of: &QuickMap<usize, usize>,
     leaf_nodes: &[Arc<Node>],
     donors: &[&Tensor],
-    edges: &HashMap<*const Node, usize>,
+    edges: &QuickMap<*const Node, usize>,
 ) -> (Vec<bool>, Vec<Arc<Node>>) {
     let mut donated = vec![false; storages.len()];
     if donors.is_empty() {
         return (donated, Vec::new());
     }
-    let mut known: HashMap<*const Node, (Arc<Node>, usize)> = HashMap::new();
+    let mut known: QuickMap<*const Node, (Arc<Node>, usize)> = QuickMap::default();
     for node in leaf_nodes {
         known.entry(Arc::as_ptr(node)).or_insert_with(|| (Arc::clone(node), 0)).1 += 1;
     }
-    let mut donor_handles: HashMap<*const Node, usize> = HashMap::new();
+    let mut donor_handles: QuickMap<*const Node, usize> = QuickMap::default();
     for donor in donors {
         known.entry(Arc::as_ptr(&donor.node)).or_insert_with(|| (Arc::clone(&donor.node), 0));
         *donor_handles.entry(Arc::as_ptr(&donor.node)).or_default() += 1;

@@ -2,12 +2,15 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use crate::error::ShapeError;
 
 /// The extent of each axis, outermost first. A rank-0 shape holds one element.
+///
+/// Recording and tracing a step hand each shape on many times, so its clones share it.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
-pub struct Shape(Vec<usize>);
+pub struct Shape(Arc<[usize]>);
 
 impl Shape {
     /// The number of elements.
@@ -46,7 +49,7 @@ impl Shape {
                     ),
                 )),
             })
-            .collect::<Result<Vec<_>, _>>()
+            .collect::<Result<Arc<_>, _>>()
             .map(Shape)
     }
 }
@@ -72,17 +75,17 @@ impl fmt::Debug for Shape {
 
 impl From<Vec<usize>> for Shape {
     fn from(v: Vec<usize>) -> Self {
-        Shape(v)
+        Shape(v.into())
     }
 }
 impl From<&[usize]> for Shape {
     fn from(v: &[usize]) -> Self {
-        Shape(v.to_vec())
+        Shape(v.into())
     }
 }
 impl<const N: usize> From<[usize; N]> for Shape {
     fn from(v: [usize; N]) -> Self {
-        Shape(v.to_vec())
+        Shape(Arc::new(v))
     }
 }
 impl From<&Shape> for Shape {
@@ -92,7 +95,7 @@ impl From<&Shape> for Shape {
 }
 impl From<usize> for Shape {
     fn from(n: usize) -> Self {
-        Shape(vec![n])
+        Shape(Arc::new([n]))
     }
 }
 
