@@ -35,6 +35,9 @@ struct Options {
     out: Option<std::path::PathBuf>,
 }
 
+/// 512 MB per tensor; a round holds a dozen.
+const MOST_ARMS: usize = 1 << 27;
+
 const STRATEGIES: [(&str, Strategy); 5] = [
     ("greedy", Strategy::Greedy),
     ("epsilon 0.01", Strategy::EpsilonGreedy(0.01)),
@@ -48,9 +51,14 @@ fn run(options: &Options) -> Result<()> {
     if runs == 0 || arms == 0 || steps == 0 {
         return Err(Error::argument(format!("--runs {runs} --arms {arms} --steps {steps}"), "use at least 1 of each"));
     }
+    if runs.saturating_mul(arms) > MOST_ARMS {
+        return Err(Error::argument(
+            format!("--runs {runs} --arms {arms}"),
+            format!("use at most {MOST_ARMS} arms in all: every number kept of them takes four bytes"),
+        ));
+    }
     if let Some(out) = &options.out {
-        std::fs::create_dir_all(out)
-            .map_err(|e| Error::file(out, format!("cannot be made: {e}"), "Name a folder that can be written"))?;
+        common::make_folder(out)?;
     }
     let device = Device::named(&options.device)?;
     let begun = std::time::Instant::now();
@@ -61,7 +69,7 @@ fn run(options: &Options) -> Result<()> {
     println!("{:14} {:>8} {:>10} {:>14}", "strategy", "reward", "best arm", "regret in all");
     let mut all: Vec<(&str, Curves)> = Vec::new();
     for (k, (name, strategy)) in STRATEGIES.into_iter().enumerate() {
-        let curves = play(&testbed, strategy, steps, &mut Rng::new(seed + 1 + k as u64))?;
+        let curves = play(&testbed, strategy, steps, &mut Rng::new(seed.wrapping_add(1 + k as u64)))?;
         let mean = |values: &[f32]| {
             let last = &values[values.len() - values.len().div_ceil(10)..];
             last.iter().sum::<f32>() / last.len() as f32

@@ -1,15 +1,20 @@
 //! Learning from experience with a table: TD(0) on the random walk, SARSA and Q-learning on the cliff and on the cart-pole.
 //!
 //! The cart-pole's table has 1 x 1 x 4 x 3 x 2 entries (position, velocity, angle, angular velocity, action). With no option Q-learning holds
-//! the pole up for all 200 steps of all 100 test episodes after 500 episodes of practice, in less than a second.
+//! the pole up for all 200 steps of all 100 test episodes after 500 episodes of practice, in less than a second. `--out FOLDER` plots the
+//! returns as report.html and films the learned policy.
 
 mod common;
+
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use wgrad::env::gridworld::{CLIFF, cliff};
 use wgrad::env::random_walk::RandomWalk;
 use wgrad::env::{CartPole, End, Env};
 use wgrad::ops::Rng;
+use wgrad::train::picture::save_gif;
+use wgrad::train::report::Report;
 use wgrad::train::tabular::{Buckets, QTable, td0};
 use wgrad::{Error, Result};
 
@@ -37,6 +42,9 @@ struct Options {
     /// Seed of everything that is drawn
     #[arg(long, default_value_t = 42)]
     seed: u64,
+    /// Folder for the plot of the returns and the film of the learned policy
+    #[arg(long)]
+    out: Option<PathBuf>,
 }
 
 /// How a table is updated.
@@ -74,6 +82,14 @@ fn run(options: &Options) -> Result<()> {
             return Err(Error::argument(format!("--{name} {value}"), "use a number from 0 to 1"));
         }
     }
+    for (name, count) in [("steps", options.steps), ("limit", options.limit)] {
+        if count == 0 {
+            return Err(Error::argument(format!("--{name} 0"), "use at least 1"));
+        }
+    }
+    if let Some(out) = &options.out {
+        common::make_folder(out)?;
+    }
     match &*options.task {
         "cartpole" => cart_pole(options, method),
         "cliff" => cliff_walk(options, method),
@@ -89,18 +105,17 @@ fn cart_pole(options: &Options, method: Method) -> Result<()> {
     let buckets = Buckets::new(&[(-2.4, 2.4, 1), (-3.0, 3.0, 1), (-fallen, fallen, 4), (-fast, fast, 3)]);
     let mut table = QTable::new(buckets.states(), 2);
     let mut cart = CartPole::new(options.limit, options.seed);
-    let mut rng = Rng::new(options.seed + 1);
+    let mut rng = Rng::new(options.seed.wrapping_add(1));
     let begun = std::time::Instant::now();
-    let mut recent = 0.0;
+    let mut returns = Vec::new();
     for episode in 0..options.steps {
         // Both fall as the logarithm of the episodes, from the 25th on.
-        let falling = 1.0 - (f64::from(episode as u32 + 1) / 25.0).log10();
+        let falling = 1.0 - ((episode + 1) as f64 / 25.0).log10();
         let (rate, epsilon) = (falling.clamp(options.lr.min(0.5), 0.5), falling.clamp(options.epsilon, 1.0));
-        recent += practice(&mut cart, &buckets, &mut table, method, rate, epsilon, &mut rng);
+        returns.push(practice(&mut cart, &buckets, &mut table, method, rate, epsilon, &mut rng));
         let every = (options.steps / 10).max(1);
         if (episode + 1) % every == 0 {
-            println!("episode {:5}: mean return {:.1}", episode + 1, recent / every as f64);
-            recent = 0.0;
+            println!("episode {:5}: mean return {:.1}", episode + 1, mean(&returns[episode + 1 - every..]));
         }
     }
     let seconds = begun.elapsed().as_secs_f64();
@@ -120,11 +135,14 @@ fn cart_pole(options: &Options, method: Method) -> Result<()> {
         }
     }
 
-    let mut cart = CartPole::new(options.limit, options.seed + 1_000_000);
-    let (mut total, mut frame) = (0.0, [0.0; 4]);
-    for _ in 0..100 {
+    let mut cart = CartPole::new(options.limit, options.seed.wrapping_add(1_000_000));
+    let (mut total, mut frame, mut film) = (0.0, [0.0; 4], Vec::new());
+    for episode in 0..100 {
         cart.reset();
         loop {
+            if episode == 0 && options.out.is_some() {
+                film.push(cart.draw().into());
+            }
             cart.show(&mut frame);
             let step = cart.step(table.greedy(buckets.state(&frame)));
             total += f64::from(step.reward);
@@ -139,6 +157,29 @@ fn cart_pole(options: &Options, method: Method) -> Result<()> {
         options.limit,
         options.steps
     );
+    let Some(out) = &options.out else { return Ok(()) };
+    let path = out.join("policy.gif");
+    save_gif(&path, &film, 20)?;
+    println!("film: {}", path.display());
+    plot(out, options, "return", &returns)
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// A figure of each episode, and the mean of it and up to 99 before.
+fn plot(out: &Path, options: &Options, figure: &str, values: &[f64]) -> Result<()> {
+    let points = |value: &dyn Fn(usize) -> f64| (0..values.len()).map(|k| (k as f64 + 1.0, value(k))).collect();
+    let lines = [
+        ("each episode".to_string(), points(&|k| values[k])),
+        ("mean of 100".to_string(), points(&|k| mean(&values[(k + 1).saturating_sub(100)..=k]))),
+    ];
+    let mut report = Report::new(&format!("Tables: {}, {}, seed {}", options.task, options.method, options.seed));
+    report.chart(figure, "episode", &lines);
+    let path = out.join("report.html");
+    report.save(&path)?;
+    println!("report: {}", path.display());
     Ok(())
 }
 
@@ -183,7 +224,7 @@ fn cliff_walk(options: &Options, method: Method) -> Result<()> {
     let start = (height - 1) * width;
     let mut table = QTable::new(width * height, 4);
     let mut rng = Rng::new(options.seed);
-    let mut last = Vec::new();
+    let mut returns = Vec::new();
     for _ in 0..options.steps {
         let (mut state, mut total) = (start, 0.0);
         let mut action = table.epsilon_greedy(state, options.epsilon, &mut rng);
@@ -195,13 +236,12 @@ fn cliff_walk(options: &Options, method: Method) -> Result<()> {
             let Some(after) = chosen else { break };
             (state, action) = after;
         }
-        last.push(total);
+        returns.push(total);
     }
-    let tail = &last[last.len() / 2..];
     println!(
         "mean return of the second half of {} episodes: {:.1}",
-        last.len(),
-        tail.iter().sum::<f64>() / tail.len().max(1) as f64
+        returns.len(),
+        mean(&returns[returns.len() / 2..])
     );
     let mut path = vec!['.'; width * height];
     path[start + 1..start + width - 1].fill('#');
@@ -213,7 +253,7 @@ fn cliff_walk(options: &Options, method: Method) -> Result<()> {
     }
     println!("the way it would take without exploring, {steps} steps (# is the cliff):\n");
     path.chunks(width).for_each(|row| println!("  {}", row.iter().collect::<String>()));
-    Ok(())
+    options.out.as_ref().map_or(Ok(()), |out| plot(out, options, "return", &returns))
 }
 
 fn random_walk(options: &Options) -> Result<()> {
@@ -223,14 +263,19 @@ fn random_walk(options: &Options) -> Result<()> {
     let show = |name: &str, values: &[f64]| {
         println!("{name:>14} {}", values.iter().map(|v| format!("{v:8.3}")).collect::<String>());
     };
-    for episode in 0..=options.steps {
-        if [0, 1, 10, 100, options.steps].contains(&episode) {
+    let mut errors = Vec::new();
+    for episode in 0..options.steps {
+        if [0, 1, 10, 100].contains(&episode) {
             show(&format!("{episode} episodes"), &values);
         }
         td0(&mut values, &walk.episode(), options.lr, 1.0);
+        let squares: Vec<f64> = values.iter().zip(&truth).map(|(v, t)| (v - t).powi(2)).collect();
+        errors.push(mean(&squares).sqrt());
     }
+    show(&format!("{} episodes", options.steps), &values);
     show("true", &truth);
-    Ok(())
+    println!("root mean square error {:.3}", errors[options.steps - 1]);
+    options.out.as_ref().map_or(Ok(()), |out| plot(out, options, "root mean square error", &errors))
 }
 
 fn main() -> std::process::ExitCode {

@@ -35,6 +35,20 @@ fn a_table_holds_the_pole_up() {
 }
 
 #[test]
+fn tables_leave_plots_and_a_film() {
+    for (task, files) in
+        [("cartpole", &["report.html", "policy.gif"][..]), ("cliff", &["report.html"]), ("walk", &["report.html"])]
+    {
+        let out = tempfile::tempdir().unwrap();
+        text_of("q_table", &["--task", task, "--steps", "60", "--out", out.path().to_str().unwrap()]);
+        for name in files {
+            assert!(out.path().join(name).metadata().unwrap().len() > 1000, "{task}: {name}");
+        }
+        assert!(std::fs::read_to_string(out.path().join("report.html")).unwrap().contains("mean of 100"), "{task}");
+    }
+}
+
+#[test]
 fn a_run_is_resumed_and_leaves_a_report_and_a_film() {
     let out = tempfile::tempdir().unwrap();
     let folder = out.path().to_str().unwrap();
@@ -54,18 +68,28 @@ fn a_run_is_resumed_and_leaves_a_report_and_a_film() {
 
 #[test]
 fn bad_options_are_named_with_what_would_do() {
-    let cases: [(&str, &[&str], &[&str]); 11] = [
+    let cases: [(&str, &[&str], &[&str]); 21] = [
         ("dqn", &["--task", "chess"], &["chess", "cartpole or pong"]),
         ("dqn", &["--task", "pong", "--network", "tiny"], &["tiny", "small or full"]),
         ("dqn", &["--cost", "cubed"], &["cubed", "squared or huber"]),
         ("dqn", &["--lanes", "0"], &["--lanes 0", "at least 1"]),
-        ("dqn", &["--memory", "5"], &["memory of 5 frames", "at least 3 frames"]),
+        ("dqn", &["--memory", "5", "--batch", "2"], &["memory of 5 frames", "at least 3 frames"]),
         ("dqn", &["--discount", "1.5"], &["--discount 1.5", "0 to 1"]),
         ("dqn", &["--out", "/dev/null/x"], &["/dev/null/x"]),
+        ("dqn", &["--limit", "0"], &["--limit 0", "500 (v1)"]),
+        ("dqn", &["--lr", "nan"], &["--lr NaN", "above 0"]),
+        ("dqn", &["--batch", "600", "--memory", "500"], &["--batch 600 with --memory 500"]),
+        ("dqn", &["--target-every", "0"], &["--target-every 0", "at least 1"]),
+        ("dqn", &["--test-every", "0"], &["--test-every 0", "at least 1"]),
+        ("dqn", &["--task", "pong", "--opponent=-1"], &["--opponent -1", "0 or more"]),
         ("bandits", &["--runs", "0"], &["--runs 0", "at least 1"]),
+        ("bandits", &["--runs", "1000000000000"], &["--runs 1000000000000", "at most"]),
+        ("bandits", &["--runs", "1", "--out", "/dev/null/x"], &["/dev/null/x"]),
+        ("gridworld", &["--discount", "nan"], &["--discount NaN", "0 to 1"]),
         ("gridworld", &["--grid", "six"], &["six", "five or four"]),
         ("gridworld", &["--tolerance", "0"], &["--tolerance 0", "above 0"]),
         ("q_table", &["--epsilon", "2"], &["--epsilon 2", "0 to 1"]),
+        ("q_table", &["--steps", "0"], &["--steps 0", "at least 1"]),
     ];
     for (name, arguments, wanted) in cases {
         let output = run(name, arguments);

@@ -1,7 +1,8 @@
 //! Deep Q-learning: the memory, the loss against hand-computed values, 20 steps on the GPU path against the CPU path.
 
-use wgrad::env::{CartPole, End, Step, Watch, cartpole};
+use wgrad::env::{CartPole, End, Env, Step, Watch, cartpole, draw::Canvas};
 use wgrad::nn::{Init, Linear, Module, Param, Parameters, Pass, Sequential};
+use wgrad::ops::Rng;
 use wgrad::optim::{Adam, Sgd};
 use wgrad::train::dqn::{
     Agent, AgentOptions, Batch, Cost, Dqn, DqnOptions, Dueling, Epsilon, Keep, Replay, Scale, Size, conv, mlp, restore,
@@ -271,6 +272,77 @@ fn learning_makes_a_cart_last_longer() {
     let best = agent.restore_best().unwrap();
     assert_eq!(best, outcome.best.map(|(_, value)| value));
     assert_eq!(agent.validate().unwrap()[0].1, best.unwrap());
+}
+
+/// A game of six columns: a square falls a row a step, and a bar at the bottom has five steps to get below it.
+struct Catch {
+    square: [usize; 2],
+    bar: usize,
+    rng: Rng,
+}
+
+impl Catch {
+    const SIDE: usize = 36;
+
+    fn new(seed: u64) -> Catch {
+        let mut game = Catch { square: [0; 2], bar: 0, rng: Rng::new(seed) };
+        game.reset();
+        game
+    }
+}
+
+impl Env for Catch {
+    fn frame(&self) -> Shape {
+        [1, Self::SIDE, Self::SIDE].into()
+    }
+    fn actions(&self) -> usize {
+        3
+    }
+    fn reset(&mut self) {
+        let [a, b] = self.rng.words(2)[..] else { unreachable!() };
+        (self.square, self.bar) = ([0, a as usize % 6], b as usize % 6);
+    }
+    fn show(&self, frame: &mut [f32]) {
+        frame.fill(0.0);
+        for [row, column] in [self.square, [5, self.bar]] {
+            for y in 6 * row..6 * row + 6 {
+                frame[y * Self::SIDE + 6 * column..][..6].fill(1.0);
+            }
+        }
+    }
+    fn step(&mut self, action: usize) -> Step {
+        self.bar = [self.bar, self.bar.saturating_sub(1), (self.bar + 1).min(5)][action];
+        self.square[0] += 1;
+        match self.square[0] {
+            5 => step(if self.square[1] == self.bar { 1.0 } else { -1.0 }, Some(End::Terminal)),
+            _ => step(0.0, None),
+        }
+    }
+    fn draw(&self) -> Canvas {
+        Canvas::new(1, 1, [0; 3])
+    }
+    fn save(&self) -> Vec<f64> {
+        Vec::new()
+    }
+    fn load(&mut self, _: &[f64]) {}
+}
+
+/// From pixels to actions: who does not look catches one square in six to one in two, who looks catches all.
+#[test]
+fn a_small_game_of_pixels_is_learned() {
+    let mut init = Init::new(&cpu(), 1);
+    let [online, target] = [(); 2].map(|()| conv(&mut init, &Catch::new(0).frame(), Size::Small, 3, false).unwrap());
+    let options = DqnOptions { double: true, target_every: 20, cost: Cost::Huber };
+    let dqn = Dqn::new(online, target, Box::new(Adam::new(2e-3)), options).unwrap();
+    let replay = Replay::new(5000, 8, &Catch::new(0).frame(), 1, Keep::Bytes, 1).unwrap();
+    let epsilon = Epsilon { from: 1.0, to: 0.1, over: 2000 };
+    let options = AgentOptions { batch: 32, discount: 0.9, ahead: 1, warmup: 200, updates: 1, epsilon, seed: 1 };
+    let tests = || (0..60).map(|k| Catch::new(1000 + k)).collect::<Vec<_>>();
+    let mut agent = Agent::new(dqn, (0..8).map(Catch::new).collect(), 1, replay, options).validate_in(tests);
+    let before = agent.validate().unwrap()[0].1;
+    let mut run = Loop::new(600).validate_every(50).goal(Goal::Most("return".into())).enough(0.95);
+    let outcome = run.run(&mut agent).unwrap();
+    assert!(before < 0.3 && outcome.met, "{before} before, {outcome:?}");
 }
 
 #[test]

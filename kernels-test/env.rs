@@ -71,6 +71,34 @@ fn many_carts_on_the_device_follow_the_same_equations() {
     }
 }
 
+/// Episodes on the device are as long as those on the host: all pushes to the right, which ends in some ten steps, and a rule
+/// that holds the pole up until the cart leaves the track or the clock runs out.
+#[test]
+fn episodes_of_many_carts_are_those_of_single_ones() {
+    let device = Device::cpu();
+    let starts = cartpole::starts(&device, 50, &mut Rng::new(7)).unwrap();
+    let rows = starts.to_vec::<f32>().unwrap();
+    assert!(rows.iter().all(|x| x.abs() <= 0.05) && rows[..4] != rows[4..8]);
+    for slope in [None, Some(0.5)] {
+        let returns = cartpole::play(&starts, 60, |states| {
+            let lean = match slope {
+                None => Tensor::ones(&device, [50, 1]),
+                Some(slope) => &states.narrow(1, 2, 1) + &(&states.narrow(1, 3, 1) * slope),
+            };
+            lean.squeeze(1).greater(&Tensor::scalar(&device, 0f32)).cast(wgrad::DType::U32)
+        });
+        let alone = rows.chunks(4).map(|row| {
+            let mut cart = CartPole::new(60, 0);
+            cart.set_state([row[0], row[1], row[2], row[3]].map(f64::from));
+            let right = |[_, _, angle, turn]: [f64; 4]| slope.is_none_or(|slope| angle + f64::from(slope) * turn > 0.0);
+            (1..).find(|_| cart.step(usize::from(right(cart.state()))).end.is_some()).unwrap() as f32
+        });
+        let alone: Vec<f32> = alone.collect();
+        assert_eq!(returns.unwrap().to_vec::<f32>().unwrap(), alone);
+        assert!(alone.iter().all(|&n| if slope.is_none() { (7.0..13.0).contains(&n) } else { n == 60.0 }), "{alone:?}");
+    }
+}
+
 #[test]
 fn an_episode_ends_by_the_clock_at_its_limit() {
     let mut cart = CartPole::new(200, 3);

@@ -235,6 +235,15 @@ pub fn expect(reached: f32, expected: Option<f32>) -> Result<()> {
     }
 }
 
+/// A folder for results.
+///
+/// # Errors
+/// If it cannot be made.
+pub fn make_folder(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path)
+        .map_err(|e| Error::file(path, format!("cannot be made: {e}"), "Name a folder that can be written"))
+}
+
 /// A log file of every figure, if one was named.
 ///
 /// # Errors

@@ -7,7 +7,10 @@
 
 use super::draw::Canvas;
 use super::{End, Env, Step, assert_action, saved, uniform};
+use crate::device::Device;
+use crate::error::Result;
 use crate::ops::Rng;
+use crate::plan::eval;
 use crate::tensor::{DType, Shape, Tensor};
 
 const GRAVITY: f64 = 9.8;
@@ -23,6 +26,9 @@ const TAU: f64 = 0.02;
 const TRACK: f64 = 2.4;
 /// The pole has fallen beyond this: 12 degrees.
 const FALLEN: f64 = 12.0 * 2.0 * std::f64::consts::PI / 360.0;
+
+/// Steps of many carts between two looks at whether one is still up: a look waits for the device.
+const LOOK: usize = 20;
 
 /// How large the numbers of a frame get: a network that sees them divided by these learns several times faster.
 pub const SCALE: [f32; 4] = [2.4, 3.0, 0.21, 3.0];
@@ -144,4 +150,39 @@ pub fn up(states: &Tensor) -> Tensor {
     let (on_track, upright) = (within(0, TRACK), within(2, FALLEN));
     let no = Tensor::scalar(states.device(), 0u32).not_equal(&Tensor::scalar(states.device(), 0u32));
     Tensor::select(&on_track, &upright, &no)
+}
+
+/// Starts of `n` episodes: `[n, 4]`, each number uniform in [-0.05, 0.05).
+///
+/// # Errors
+/// A fault of the device.
+pub fn starts(device: &Device, n: usize, rng: &mut Rng) -> Result<Tensor> {
+    (&(&Tensor::uniform(device, [n, 4], rng) * 0.1) - 0.05).into_leaf(false)
+}
+
+/// One episode of at most `limit` steps from each of the states `[n, 4]`, all at once on their device, by a policy that gives
+/// actions `u32 [n]` for states `[n, 4]`: the returns `[n]`. Nothing is read back but, now and then, whether any pole is still up.
+///
+/// It pays for thousands of carts: on the host each is a step of its own.
+///
+/// # Errors
+/// A fault of the device.
+///
+/// # Panics
+/// If the shapes do not fit.
+#[track_caller]
+pub fn play(starts: &Tensor, limit: usize, policy: impl Fn(&Tensor) -> Tensor) -> Result<Tensor> {
+    let mut states = starts.clone();
+    let mut returns = Tensor::zeros(states.device(), [states.shape()[0]]);
+    let mut playing = Tensor::ones(states.device(), [states.shape()[0]]);
+    for t in 0..limit {
+        states = step(&states, &policy(&states));
+        returns = &returns + &playing;
+        playing = &playing * &up(&states).cast(DType::F32);
+        eval(&[&states, &returns, &playing])?;
+        if t % LOOK == LOOK - 1 && playing.max(&[0]).item()? == 0.0 {
+            break;
+        }
+    }
+    Ok(returns)
 }

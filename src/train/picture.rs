@@ -5,6 +5,7 @@ use std::path::Path;
 use image::codecs::gif::{GifEncoder, Repeat};
 use image::{Delay, Frame, ImageEncoder, RgbaImage};
 
+use crate::env::draw::Canvas;
 use crate::error::{Error, Result};
 
 /// A picture of bytes, grey or RGB, row by row.
@@ -14,6 +15,12 @@ pub struct Picture {
     height: usize,
     channels: usize,
     pixels: Vec<u8>,
+}
+
+impl From<Canvas> for Picture {
+    fn from(canvas: Canvas) -> Picture {
+        Picture { width: canvas.width, height: canvas.height, channels: 3, pixels: canvas.pixels }
+    }
 }
 
 /// The grey between and around the pictures of a grid.

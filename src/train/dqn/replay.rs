@@ -88,7 +88,7 @@ impl Replay {
                 "the number of frames must divide the shape",
             ));
         }
-        let ring = || Ring { floats: Vec::new(), bytes: Vec::new(), moments: Vec::with_capacity(share), written: 0 };
+        let ring = || Ring { floats: Vec::new(), bytes: Vec::new(), moments: Vec::new(), written: 0 };
         Ok(Replay {
             keep,
             shape: shape.clone(),
