@@ -1,7 +1,9 @@
-// Adds up the partial sums of a matrix product whose reduction was cut into slices: one invocation per element of C.
+// Adds up the partial sums of a matrix product whose reduction was cut into slices.
 //
-// `partial` is [slices, batches, m, n], dense; C is addressed by strides. The slices are added in order, so the result does
-// not depend on which of them was finished first.
+// `partial` is [slices, batches, m, n], dense; C is addressed by strides. Few slices are added in order by one invocation per
+// element of C. Of many, 16 invocations add every 16th, and a tree adds their sums: one alone would wait for its loads, and where
+// C is small nothing else would run meanwhile. Both orders are fixed, so the result does not depend on which slice was
+// finished first.
 
 struct Params {
     m: u32,
@@ -22,6 +24,19 @@ var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> partial: array<f32>;
 @group(0) @binding(1) var<storage, read_write> c: array<f32>;
 
+var<workgroup> sums: array<f32, 256>;
+
+fn put(i: u32, total: f32) {
+    let column = i32(i % p.n);
+    let row = i32(i / p.n % p.m);
+    let matrix = i / p.n / p.m;
+    let start = p.c_base + i32(matrix / p.batch_inner) * p.c_outer + i32(matrix % p.batch_inner) * p.c_inner;
+    let at = u32(start + row * p.c_row + column * p.c_col);
+    var sum = total;
+    if p.accumulate != 0u { sum += c[at]; }
+    c[at] = sum;
+}
+
 @compute @workgroup_size(WG)
 fn add_slices(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -36,11 +51,35 @@ fn add_slices(
     for (var s = 1u; s < p.slices; s += 1u) {
         sum += partial[s * p.count + i];
     }
-    let column = i32(i % p.n);
-    let row = i32(i / p.n % p.m);
-    let matrix = i / p.n / p.m;
-    let start = p.c_base + i32(matrix / p.batch_inner) * p.c_outer + i32(matrix % p.batch_inner) * p.c_inner;
-    let at = u32(start + row * p.c_row + column * p.c_col);
-    if p.accumulate != 0u { sum += c[at]; }
-    c[at] = sum;
+    put(i, sum);
+}
+
+@compute @workgroup_size(256)
+fn add_many_slices(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = ((group.z * grid.y + group.y) * grid.x + group.x) * 16u + local % 16u;
+    var sum = 0.0;
+    if i < p.count {
+        var s = local / 16u;
+        for (; s + 48u < p.slices; s += 64u) {
+            let first = partial[s * p.count + i] + partial[(s + 16u) * p.count + i];
+            sum += first + (partial[(s + 32u) * p.count + i] + partial[(s + 48u) * p.count + i]);
+        }
+        for (; s < p.slices; s += 16u) {
+            sum += partial[s * p.count + i];
+        }
+    }
+    sums[local] = sum;
+    for (var width = 128u; width >= 16u; width /= 2u) {
+        workgroupBarrier();
+        if local < width {
+            sums[local] += sums[local + width];
+        }
+    }
+    if local < 16u && i < p.count {
+        put(i, sums[local]);
+    }
 }

@@ -52,6 +52,8 @@ struct Extent {
     sum_over_images: bool,
 }
 
+/// With this many windows in an image, little of its last tile is empty.
+const WHOLE_TILES: usize = 256;
 /// With fewer rows than this a tile is mostly empty.
 const FEW_ROWS: usize = 8;
 
@@ -124,7 +126,9 @@ impl Sizes {
 
     /// The choice of algorithm.
     fn algorithm(&self, extent: Extent, caps: Caps) -> Algorithm {
-        if self.in_place() {
+        // A tile of a product lies within one image, one of an implicit product across images: small maps fill only that.
+        let fills = caps.software || self.images == 1 || self.windows() == 1 || self.windows() >= WHOLE_TILES;
+        if self.in_place() && fills {
             return Algorithm::Identity;
         }
         // `direct` keeps its rows in registers; that of the sums has one row to a workgroup.

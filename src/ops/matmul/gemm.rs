@@ -248,8 +248,7 @@ impl Gemm {
                 c_row: target.row as i32,
                 c_col: target.col as i32,
             };
-            let launch = LoweredDispatch::new(&SPLIT, "add_slices").read(g.c.slot).write(target.slot);
-            cx.launch(launch.params(&params).flat(count, 64));
+            add_up(g.c.slot, target.slot, params, cx);
         }
     }
 }
@@ -269,6 +268,17 @@ pub(crate) fn add_slices(partial: Slot, slices: usize, sum: Slot, cx: &mut Lower
         c_row: 0,
         c_col: 1,
     };
-    let launch = LoweredDispatch::new(&SPLIT, "add_slices").read(partial).write(sum);
-    cx.launch(launch.params(&params).flat(sum.len, 64));
+    add_up(partial, sum, params, cx);
+}
+
+/// With more slices than this one invocation alone waits longer for its loads than for a launch.
+const MANY_SLICES: u32 = 16;
+
+fn add_up(partial: Slot, sum: Slot, params: SplitParams, cx: &mut Lower) {
+    let launch = |entry| LoweredDispatch::new(&SPLIT, entry).read(partial).write(sum).params(&params);
+    let count = params.count as usize;
+    cx.launch(match cx.caps().software || params.slices <= MANY_SLICES {
+        true => launch("add_slices").flat(count, 64),
+        false => launch("add_many_slices").flat(count.div_ceil(16) * 256, 256),
+    });
 }

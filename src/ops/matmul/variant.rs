@@ -133,8 +133,9 @@ impl Variant {
 /// What makes a product with few rows or columns: it reads the large operand once, so how that lies decides.
 fn skinny(g: &Gemm) -> Option<Variant> {
     let (few_rows, few_columns) = (g.m < SKINNY, g.n < SKINNY);
-    // One invocation per element reads b along its rows and a along its columns of equal elements.
-    let coalesced = (few_rows && g.b.col == 1) || (few_columns && g.a.row == 1);
+    // One invocation per element reads b along its rows and a along its columns of equal elements; it reads the large one as
+    // often as the small one has rows (columns).
+    let coalesced = (g.m <= 4 && g.b.col == 1) || (g.n <= 4 && g.a.row == 1);
     // Where it lies along the reduction, neighbours must stand along it too.
     let along_k = (few_rows && g.b.row == 1) || (few_columns && g.a.col == 1);
     match (few_rows || few_columns, along_k && g.k >= 64) {
