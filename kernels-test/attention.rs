@@ -2,7 +2,10 @@
 
 use serde_json::Value as Json;
 use wgrad::functional::AttentionOptions;
-use wgrad::nn::{Embedding, Init, Module, MultiheadAttention, Parameters, Pass, TransformerEncoderLayer};
+use wgrad::nn::{
+    Embedding, Init, Module, MultiheadAttention, Parameters, Pass, Transformer, TransformerEncoderLayer,
+    TransformerOptions,
+};
 use wgrad::optim::{Optimizer, Sgd};
 use wgrad::{Device, Tensor, autodiff};
 
@@ -32,7 +35,7 @@ fn check(device: &Device, case: &Json) {
     let init = &mut Init::new(device, 0);
     let pass = &mut Pass::eval();
     let options = AttentionOptions { causal: flag("causal", false), ..Default::default() };
-    let x = tensor(device, &case["x"]);
+    let x = tensor(device, &case["x"]).into_leaf(true).unwrap();
     let set = |model: &mut dyn Parameters| {
         let known = case["params"].as_object().unwrap();
         let mut names = Vec::new();
@@ -56,23 +59,39 @@ fn check(device: &Device, case: &Json) {
             near(name, slope, &case["params"][name]["grad"]);
         }
     };
-    if case["name"] == "attention" {
-        let width = x.shape()[x.rank() - 1];
+    if case["name"] == "attention" || case["name"] == "widths" {
+        let (width, widths) = (x.shape()[x.rank() - 1], case["name"] == "widths");
         let heads = if flag("bias", true) { 2 } else { 1 };
         let mut layer = MultiheadAttention::new(init, width, heads).unwrap();
-        if !flag("bias", true) {
-            layer = layer.without_bias();
-        }
+        layer = if widths { layer.key_value_widths(init, 2, 3).unwrap() } else { layer };
+        layer = if flag("bias", true) { layer } else { layer.without_bias() };
+        layer = if flag("bias_kv", false) { layer.bias_kv(init).unwrap() } else { layer };
+        layer = if flag("zero", false) { layer.zero_attention() } else { layer };
         set(&mut layer);
+        let part = |start, n| if widths { x.narrow(2, start, n) } else { x.clone() };
+        let (keys, values) = (part(0, 2), part(1, 3));
         // Values that were read would be forgotten how they came to be.
-        let y = layer.forward(&x, &x, &x, &options, pass);
-        near("weights", &layer.forward_with_weights(&x, &x, &x, &options, pass).1, &case["weights"]);
+        let y = layer.forward(&x, &keys, &values, &options, pass);
+        let heads = layer.forward_with_weights(&x, &keys, &values, &options, pass).1;
+        near("weights", &heads.mean(&[-3]), &case["weights"]);
         compare(&layer, &y);
+    } else if case["name"] == "transformer" {
+        let options = TransformerOptions { heads: 2, inner: 6, dropout: 0.0, ..Default::default() };
+        let mut model = Transformer::new(init, 4, [1, 2], &options).unwrap();
+        set(&mut model);
+        let seen = [false, true, false].map(|causal| AttentionOptions { causal, ..Default::default() });
+        compare(&model, &model.forward(&x, &(x.narrow(1, 0, 2) + 1.0), &seen, pass));
     } else {
-        let mut layer = TransformerEncoderLayer::new(init, 4, 2, 6, 0.0).unwrap();
-        if flag("norm_first", false) {
-            layer = layer.norm_first();
-        }
+        let options = TransformerOptions {
+            heads: 2,
+            inner: 6,
+            dropout: 0.0,
+            norm_first: flag("norm_first", false),
+            gelu: flag("gelu", false),
+            bias: flag("bias", true),
+            eps: if flag("gelu", false) { 1e-3 } else { 1e-5 },
+        };
+        let mut layer = TransformerEncoderLayer::new(init, 4, &options).unwrap();
         set(&mut layer);
         compare(&layer, &layer.forward(&x, pass));
     }
@@ -82,14 +101,14 @@ fn check(device: &Device, case: &Json) {
 fn attention_layers_are_pytorchs() {
     let cases: Vec<Json> = serde_json::from_str(include_str!("fixtures/attention.json")).unwrap();
     cases.iter().for_each(|case| check(&Device::cpu(), case));
-    check(&software(), &cases[4]);
+    [4, 5, 9].iter().for_each(|&k| check(&software(), &cases[k]));
 }
 
 /// `xavier_uniform_` of `[3 width, width]`, and biases of zero.
 #[test]
 fn attention_starts_as_in_pytorch() {
     let layer = MultiheadAttention::new(&mut Init::new(&Device::cpu(), 0), 64, 4).unwrap();
-    let weight = layer.in_proj_weight.get().to_vec::<f32>().unwrap();
+    let weight = layer.in_proj_weight.as_ref().unwrap().get().to_vec::<f32>().unwrap();
     let (bound, largest) = ((6.0f32 / 256.0).sqrt(), weight.iter().fold(0f32, |m, w| m.max(w.abs())));
     assert!(largest <= bound && largest > 0.99 * bound, "{largest} of {bound}");
     for bias in [layer.in_proj_bias.as_ref(), layer.out_proj.bias.as_ref()] {

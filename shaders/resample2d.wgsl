@@ -3,9 +3,13 @@
 // Each axis by itself: place o of the result is a sum of a few neighbours of the input with weights (`taps`). Rules:
 //   0 nearest   floor(o r)                     1 nearest, exact   floor((o + 1/2) r)
 //   2 linear    (o + 1/2) r - 1/2, at least 0  3 linear, corners on corners   o r
-//   4 the mean of the bin from floor(o n / m) to ceil((o + 1) n / m) of n inputs and m outputs
+//   4 cubic     (o + 1/2) r - 1/2              5 cubic, corners on corners    o r
+//   6 the mean of the bin from floor(o n / m) to ceil((o + 1) n / m) of n inputs and m outputs
 // where r = num / den is the input's places per place of the result. `forward` has one invocation per element of the
 // result; `grad` one per pixel, which asks every place that might have read it, so no two write one element.
+
+const CUBIC: u32 = 4u;
+const BINS: u32 = 6u;
 
 struct Params {
     count: u32, // elements of what is written
@@ -29,49 +33,78 @@ struct Axis {
 struct Taps {
     first: u32,
     count: u32,
-    weight: f32, // of the first
-    other: f32,  // of the others
+    weight: vec4<f32>, // of each, but of a bin, whose elements all have the first
+}
+
+// The weight of an element at distance x (Keys 1981, with the coefficient -3/4).
+fn keys(x: f32) -> f32 {
+    if (x <= 1.0) {
+        return (1.25 * x - 2.25) * x * x + 1.0;
+    }
+    return ((-0.75 * x + 3.75) * x - 6.0) * x + 3.0;
+}
+
+// The four elements around a place; beyond the border it is repeated.
+fn cubic(a: Axis, place: f32) -> Taps {
+    let low = floor(place);
+    let part = place - low;
+    let end = f32(a.n - 1u);
+    let first = clamp(low - 1.0, 0.0, end);
+    var t = Taps(u32(first), u32(clamp(low + 2.0, 0.0, end) - first) + 1u, vec4(0.0));
+    for (var k = 0u; k < 4u; k += 1u) {
+        let at = clamp(low - 1.0 + f32(k), 0.0, end);
+        t.weight[u32(at - first)] += keys(abs(part + 1.0 - f32(k)));
+    }
+    return t;
 }
 
 fn taps(a: Axis, o: u32) -> Taps {
-    if (a.rule == 4u) {
+    if (a.rule == BINS) {
         let first = o * a.n / a.out;
         let count = ((o + 1u) * a.n + a.out - 1u) / a.out - first;
-        let share = 1.0 / f32(count);
-        return Taps(first, count, share, share);
+        return Taps(first, count, vec4(1.0 / f32(count)));
     }
     if (a.rule < 2u) {
         let at = select(o * a.num / a.den, (2u * o + 1u) * a.num / (2u * a.den), a.rule == 1u);
-        return Taps(min(at, a.n - 1u), 1u, 1.0, 0.0);
+        return Taps(min(at, a.n - 1u), 1u, vec4(1.0));
     }
     let ratio = f32(a.num) / f32(a.den);
-    let place = select(max((f32(o) + 0.5) * ratio - 0.5, 0.0), f32(o) * ratio, a.rule == 3u);
-    let first = min(u32(place), a.n - 1u);
-    let part = min(place - f32(first), 1.0);
-    if (first == a.n - 1u) {
-        return Taps(first, 1u, 1.0, 0.0);
+    let place = select((f32(o) + 0.5) * ratio - 0.5, f32(o) * ratio, a.rule % 2u == 1u);
+    if (a.rule >= CUBIC) {
+        return cubic(a, place);
     }
-    return Taps(first, 2u, 1.0 - part, part);
+    let inside = max(place, 0.0);
+    let first = min(u32(inside), a.n - 1u);
+    let part = min(inside - f32(first), 1.0);
+    if (first == a.n - 1u) {
+        return Taps(first, 1u, vec4(1.0));
+    }
+    return Taps(first, 2u, vec4(1.0 - part, part, 0.0, 0.0));
+}
+
+fn weight_of(t: Taps, k: u32) -> f32 {
+    return t.weight[min(k, 3u)];
 }
 
 // The weight with which place o reads input i.
 fn weight(a: Axis, o: u32, i: u32) -> f32 {
     let t = taps(a, o);
     let k = i - t.first;
-    return select(0.0, select(t.other, t.weight, k == 0u), i >= t.first && k < t.count);
+    return select(0.0, weight_of(t, k), i >= t.first && k < t.count);
 }
 
 // The places that might read input i: first, and one past the last.
 fn readers(a: Axis, i: u32) -> vec2<u32> {
-    if (a.rule == 4u) {
+    if (a.rule == BINS) {
         return vec2(i * a.out / a.n, min(((i + 1u) * a.out + a.n - 1u) / a.n, a.out));
     }
     if (a.num == 0u) {
         return vec2(0u, a.out);
     }
     let ratio = f32(a.den) / f32(a.num);
-    let first = u32(max((f32(i) - 1.0) * ratio - 2.0, 0.0));
-    let end = u32((f32(i) + 2.0) * ratio + 3.0);
+    let reach = select(1.0, 2.0, a.rule >= CUBIC);
+    let first = u32(max((f32(i) - reach) * ratio - 2.0, 0.0));
+    let end = u32((f32(i) + reach + 1.0) * ratio + 3.0);
     return vec2(first, select(min(end, a.out), a.out, i == a.n - 1u));
 }
 
@@ -92,11 +125,11 @@ fn forward(
     var sum = 0.0;
     for (var k = 0u; k < down.count; k += 1u) {
         let start = (plane + down.first + k) * p.w + across.first;
-        var line = across.weight * x[start];
-        for (var j = 1u; j < across.count; j += 1u) {
-            line += across.other * x[start + j];
+        var line = 0.0;
+        for (var j = 0u; j < across.count; j += 1u) {
+            line += weight_of(across, j) * x[start + j];
         }
-        sum += select(down.other, down.weight, k == 0u) * line;
+        sum += weight_of(down, k) * line;
     }
     y[i] = sum;
 }

@@ -78,7 +78,8 @@ fn call(name: &str, options: &Json, inputs: &[Tensor]) -> Tensor {
         "softmin" => x.softmin(get("axis", 0.0) as isize),
         "attention" => {
             let scale = options.get("scale").map(|s| number(s) as f32);
-            let options = AttentionOptions { mask: inputs.get(3).cloned(), causal: flag("causal"), scale };
+            let options =
+                AttentionOptions { mask: inputs.get(3).cloned(), causal: flag("causal"), scale, ..Default::default() };
             x.scaled_dot_product_attention(y, &inputs[2], &options)
         }
         _ => panic!("{name}?"),

@@ -12,5 +12,6 @@ mod pool;
 mod recurrent;
 mod reduction;
 mod resample;
+mod selecting;
 mod shape;
 pub mod torch;

@@ -72,10 +72,11 @@ impl Tensor {
         Tensor::select(&self.ge(high), &self.number(high), &raised)
     }
 
-    /// (x + 3) / 6 between -3 and 3; 0 below, 1 above.
+    /// (x + 3) / 6 between -3 and 3; 0 below, 1 above. NaN stays and has no slope.
     #[track_caller]
     pub fn hardsigmoid(&self) -> Tensor {
-        (self + 3.0).relu6() / 6.0
+        let line = (self + 3.0) / 6.0;
+        Tensor::select(&self.abs().lt(3.0), &line, &line.hardtanh(0.0, 1.0).detach())
     }
 
     /// x (x + 3) / 6 between -3 and 3; 0 below, x above.

@@ -130,6 +130,40 @@ impl Tensor {
         })
     }
 
+    /// The integral along an axis by the trapezoidal rule: of the points at `places`, which broadcast along that axis, or
+    /// `dx` apart. The axis is gone.
+    ///
+    /// # Panics
+    /// If the axis does not exist, or the places do not fit.
+    #[track_caller]
+    pub fn trapezoid(&self, places: Option<&Tensor>, dx: f32, axis: isize) -> Tensor {
+        self.trapezoids(places, dx, axis).sum(&[axis])
+    }
+
+    /// The integrals up to each point but the first; see [`Tensor::trapezoid`].
+    ///
+    /// # Panics
+    /// If the axis does not exist, or the places do not fit.
+    #[track_caller]
+    pub fn cumulative_trapezoid(&self, places: Option<&Tensor>, dx: f32, axis: isize) -> Tensor {
+        self.trapezoids(places, dx, axis).cumsum(axis)
+    }
+
+    #[track_caller]
+    fn trapezoids(&self, places: Option<&Tensor>, dx: f32, axis: isize) -> Tensor {
+        let along = fit(resolve_axis("trapezoid", axis, self.rank()));
+        let len = self.shape()[along].saturating_sub(1);
+        let high = self.narrow(along, self.shape()[along] - len, len);
+        let sums = (&self.narrow(along, 0, len) + &high) * 0.5;
+        let Some(places) = places else { return sums * dx };
+        if places.rank() == 1 {
+            let mut shape = vec![1; self.rank()];
+            shape[along] = len;
+            return &sums * &places.diff(1, 0).reshape(shape);
+        }
+        &sums * &places.diff(1, along as isize - self.rank() as isize)
+    }
+
     /// log |Gamma(x)|
     #[track_caller]
     pub fn lgamma(&self) -> Tensor {
@@ -201,12 +235,19 @@ impl Tensor {
         Tensor::select(&near, &near_value, &(&far.sin() / &far))
     }
 
-    /// log(x / (1 - x)); with `eps`, x is first held between eps and 1 - eps.
+    /// log(x / (1 - x)); with `eps`, x is first held between eps and 1 - eps. Without, value and slope are NaN outside of
+    /// 0 to 1.
     #[track_caller]
     pub fn logit(&self, eps: Option<f32>) -> Tensor {
+        let (low, high) = (eps.unwrap_or(0.0), 1.0 - eps.unwrap_or(0.0));
+        let (below, above) = (self.lt(low), self.gt(high));
         let x = match eps {
-            Some(eps) => self.masked_fill(&self.lt(eps), eps).masked_fill(&self.gt(1.0 - eps), 1.0 - eps),
-            None => self.clone(),
+            Some(_) => self.masked_fill(&above, high).masked_fill(&below, low),
+            // A factor, not a choice, so that the slope is NaN too.
+            None => {
+                let number = |v: f32| Tensor::scalar(self.device(), v);
+                self * &Tensor::select(&below.bitwise_or(&above), &number(f32::NAN), &number(1.0))
+            }
         };
         &x.ln() - &x.neg().log1p()
     }

@@ -48,8 +48,7 @@ impl Tensor {
         if self.dtype() != DType::F32 {
             return best(self, other);
         }
-        let a = Tensor::select(&self.isnan(), other, self);
-        let b = Tensor::select(&other.isnan(), &a, other);
-        best(&a, &b)
+        let known = Tensor::select(&self.isnan(), other, &best(self, other));
+        Tensor::select(&other.isnan(), self, &known)
     }
 }

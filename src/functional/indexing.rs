@@ -109,6 +109,24 @@ impl Tensor {
         self.scatter_add(axis, &rows, &src)
     }
 
+    /// This tensor with each slice `j` of `src` combined into slice `index[j]` along `axis`; see
+    /// [`Tensor::scatter_reduce`].
+    ///
+    /// # Panics
+    /// If the axis does not exist, or shapes or types do not fit.
+    #[track_caller]
+    pub fn index_reduce(
+        &self,
+        axis: isize,
+        index: &Tensor,
+        src: &Tensor,
+        reduction: ScatterReduction,
+        include_self: bool,
+    ) -> Tensor {
+        let rows = self.lines("index_reduce", axis, index, src);
+        self.scatter_reduce(axis, &rows, src, reduction, include_self)
+    }
+
     /// This tensor with slice `j` of `src` in place of slice `index[j]` along `axis`; of several the last stays.
     ///
     /// # Panics

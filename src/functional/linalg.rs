@@ -343,6 +343,65 @@ impl Tensor {
         );
         (&self.unsqueeze(self.rank() - 1) - &other.unsqueeze(other.rank() - 2)).norm(&[-1], p)
     }
+
+    /// The cross product of vectors of three numbers along `axis`; both broadcast.
+    ///
+    /// # Panics
+    /// If the shapes do not broadcast, or the axis has not three places.
+    #[track_caller]
+    pub fn cross(&self, other: &Tensor, axis: isize) -> Tensor {
+        let shape = fit(self.shape().broadcast(other.shape(), "cross"));
+        let along = fit(resolve_axis("cross", axis, shape.len()));
+        assert!(shape[along] == 3, "cross: axis {along} of {shape}; it must have three places");
+        let turned = |t: &Tensor, by: isize| t.broadcast_to(&shape).roll(&[by], &[along as isize]);
+        turned(self, -1) * turned(other, -2) - turned(self, -2) * turned(other, -1)
+    }
+
+    /// Slices along `axis` with their `p`-norm brought down to `max_norm` where it is larger: PyTorch's `renorm`.
+    ///
+    /// # Panics
+    /// If the axis does not exist.
+    #[track_caller]
+    pub fn renorm(&self, p: f32, axis: isize, max_norm: f32) -> Tensor {
+        let along = fit(resolve_axis("renorm", axis, self.rank()));
+        let others: Vec<isize> = (0..self.rank() as isize).filter(|&a| a != along as isize).collect();
+        let norm = self.norm_keep(&others, p);
+        // PyTorch's guard against a division by 0.
+        Tensor::select(&norm.gt(max_norm), &(self * &(max_norm / (&norm + 1e-7))), self)
+    }
+
+    /// The covariance between variables, the rows of a matrix `[variables, observations]`: `[variables, variables]`.
+    /// Observations may have frequencies, whole numbers, and importances, both `[observations]`. `correction` is 1 in
+    /// PyTorch's `cov`.
+    ///
+    /// # Panics
+    /// If the tensor is no matrix, or the weights do not fit.
+    #[track_caller]
+    pub fn cov(&self, correction: f32, frequencies: Option<&Tensor>, importances: Option<&Tensor>) -> Tensor {
+        expect_rank("cov", "input", self, 2);
+        let ones = Tensor::ones(self.device(), [self.shape()[1]]);
+        let float = |w: Option<&Tensor>| w.map_or(ones.clone(), |w| w.cast(crate::DType::F32));
+        let (times, weights) = (float(frequencies), float(importances));
+        let each = &times * &weights;
+        let total = each.sum_keep(&[0]);
+        let distance = self - &(&(self * &each).sum_keep(&[1]) / &total);
+        let freedom = match importances {
+            Some(_) => &total - &(&(&each * &weights).sum_keep(&[0]) / &total) * correction,
+            None => total - correction,
+        };
+        (&distance * &each).matmul(&distance.transpose(0, 1)) / freedom.clamp_min(0.0)
+    }
+
+    /// The correlations between variables, the rows of a matrix `[variables, observations]`, from -1 to 1.
+    ///
+    /// # Panics
+    /// If the tensor is no matrix.
+    #[track_caller]
+    pub fn corrcoef(&self) -> Tensor {
+        let c = self.cov(1.0, None, None);
+        let deviation = c.diagonal(0, 0, 1).sqrt();
+        (&(&c / &deviation.unsqueeze(1)) / &deviation.unsqueeze(0)).clamp(-1.0, 1.0)
+    }
 }
 
 /// Axes that are summed over, in the order given, and the others.

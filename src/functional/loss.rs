@@ -301,8 +301,7 @@ impl Tensor {
             return reduction.of(&losses);
         }
         let many = target.gt(1f32);
-        let t = Tensor::select(&many, target, &Tensor::scalar(target.device(), 1f32));
-        let stirling = &(&(&t * &t.ln()) - &t) + &(&(&t * (2.0 * PI)).ln() * 0.5);
+        let stirling = &(&(target * &target.ln()) - target) + &(&(target * (2.0 * PI)).ln() * 0.5);
         reduction.of(&(&losses + &where_or_zero(&many, &stirling)))
     }
 

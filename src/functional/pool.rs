@@ -230,7 +230,8 @@ impl Tensor {
     }
 
     /// The way back from [`Tensor::max_pool2d_with_indices`]: each value at its position in images of height and width
-    /// `size`, zeros elsewhere. Several values for one pixel (of windows that overlap, so they are equal) count once.
+    /// `size`, zeros elsewhere. Several values for one pixel (of windows that overlap, so they are equal) count once, and
+    /// each has the whole gradient, as in PyTorch.
     ///
     /// # Panics
     /// If positions and values differ in shape.
@@ -249,8 +250,32 @@ impl Tensor {
         let add = |t: &Tensor| {
             Tensor::apply(Scatter { axis: 2, kind: ScatterKind::Add }, &[&zeros, &flat(positions), &flat(t)])
         };
-        let count = add(&Tensor::ones(self.device(), self.shape()));
-        (&add(self) / &count.maximum(&Tensor::scalar(self.device(), 1f32))).reshape([n, c, size[0], size[1]])
+        let count = add(&Tensor::ones(self.device(), self.shape())).clamp_min(1.0);
+        let sum = add(self);
+        // The value is the mean, the slope by each value is 1.
+        (&sum - &(&sum - &(&sum / &count)).detach()).reshape([n, c, size[0], size[1]])
+    }
+
+    /// [`Tensor::max_unpool2d`] of sequences `[n, c, length]`.
+    ///
+    /// # Panics
+    /// If positions and values differ in shape.
+    #[track_caller]
+    pub fn max_unpool1d(&self, positions: &Tensor, size: usize) -> Tensor {
+        check_rank("max_unpool1d", "the input", self, 3, "[images, channels, length]");
+        self.unsqueeze(2).max_unpool2d(&positions.unsqueeze(2), [1, size]).squeeze(2)
+    }
+
+    /// [`Tensor::max_unpool2d`] of volumes `[n, c, d, h, w]`.
+    ///
+    /// # Panics
+    /// If positions and values differ in shape.
+    #[track_caller]
+    pub fn max_unpool3d(&self, positions: &Tensor, [d, h, w]: [usize; 3]) -> Tensor {
+        check_rank("max_unpool3d", "the input", self, 5, "[images, channels, depth, height, width]");
+        let &[n, c, ref space @ ..] = &self.shape()[..] else { unreachable!("just checked") };
+        let line = |t: &Tensor| t.reshape([n, c, 1, space.iter().product()]);
+        line(self).max_unpool2d(&line(positions), [1, d * h * w]).reshape([n, c, d, h, w])
     }
 
     /// The largest pixel of each window of volumes `[n, c, d, h, w]`, and its position `(layer * height + row) * width +

@@ -238,46 +238,6 @@ impl Tensor {
         (self.chosen(axis, &at), at)
     }
 
-    /// The `k`-th smallest elements along `axis`, counted from 1, and their positions; the axis is gone. NaN counts as the
-    /// largest.
-    ///
-    /// # Panics
-    /// If the axis does not exist or has fewer than `k` elements.
-    #[track_caller]
-    pub fn kthvalue(&self, k: usize, axis: isize) -> (Tensor, Tensor) {
-        let order = self.argsort(axis, false);
-        if self.rank() == 0 {
-            return (self.clone(), order);
-        }
-        let along = fit(resolve_axis("kthvalue", axis, self.rank()));
-        let n = self.shape()[along];
-        assert!(k >= 1 && k <= n, "kthvalue: {k} of axis {along} of shape {}; it has {n} elements", self.shape());
-        let at = order.narrow(along, k - 1, 1).squeeze(along);
-        (self.chosen(axis, &at), at)
-    }
-
-    /// The median along `axis`, of an even number of elements the lower one, and its position; the axis is gone. NaN if
-    /// one is NaN: the first.
-    ///
-    /// # Panics
-    /// If the axis does not exist or has no elements.
-    #[track_caller]
-    pub fn median(&self, axis: isize) -> (Tensor, Tensor) {
-        if self.rank() == 0 {
-            return (self.clone(), self.argsort(axis, false));
-        }
-        let along = fit(resolve_axis("median", axis, self.rank()));
-        let n = self.shape()[along];
-        assert!(n > 0, "median: axis {along} of shape {} has no elements", self.shape());
-        let (_, mut at) = self.kthvalue(n.div_ceil(2), axis);
-        if self.dtype() == DType::F32 {
-            // The largest is where the first NaN is.
-            let (largest, first) = self.max_with_index(axis);
-            at = Tensor::select(&largest.isnan(), &first, &at);
-        }
-        (self.chosen(axis, &at), at)
-    }
-
     /// The most frequent element along `axis`, of several the smallest, and the position of its last occurrence; the axis is
     /// gone. NaN is not equal to itself, so it occurs once at most.
     ///
@@ -303,33 +263,9 @@ impl Tensor {
         (self.chosen(axis, &at), at)
     }
 
-    /// The elements below which a part `q` of each line along `axis` lies, interpolated between neighbours; the axis is
-    /// gone. NaN if one is NaN.
-    ///
-    /// # Panics
-    /// If the axis does not exist or has no elements, or `q` is not in 0..=1.
-    #[track_caller]
-    pub fn quantile(&self, q: f64, axis: isize) -> Tensor {
-        assert!((0.0..=1.0).contains(&q), "quantile: {q}; it must be in 0..=1");
-        if self.rank() == 0 {
-            return self.clone();
-        }
-        let along = fit(resolve_axis("quantile", axis, self.rank()));
-        let n = self.shape()[along];
-        assert!(n > 0, "quantile: axis {along} of shape {} has no elements", self.shape());
-        let (sorted, _) = self.sort(axis, false);
-        let pick = |k: usize| sorted.narrow(along, k, 1).squeeze(along);
-        let place = q * (n - 1) as f64;
-        let low = pick(place.floor() as usize);
-        let part = (place - place.floor()) as f32;
-        let value = if part == 0.0 { low } else { &low + &(&(&pick(place.floor() as usize + 1) - &low) * part) };
-        let last = pick(n - 1);
-        Tensor::select(&last.isnan(), &last, &value)
-    }
-
     /// One element of each line along `axis`, at positions that exist; the axis is gone.
     #[track_caller]
-    fn chosen(&self, axis: isize, at: &Tensor) -> Tensor {
+    pub(super) fn chosen(&self, axis: isize, at: &Tensor) -> Tensor {
         if self.rank() == 0 {
             return self.clone();
         }

@@ -11,10 +11,16 @@ pub enum Interpolation {
     Nearest,
     /// The pixel whose middle is nearest (`nearest-exact`).
     NearestExact,
-    /// Between neighbours along each axis (`linear`, `bilinear`), pixels being squares.
+    /// Between neighbours along each axis (`linear`, `bilinear`, `trilinear`), pixels being squares.
     Linear,
     /// Between neighbours, pixels being points: corners lie on corners (`align_corners=True`).
     LinearAligned,
+    /// Cubics through four neighbours along each axis (`bicubic`), pixels being squares.
+    Cubic,
+    /// Cubics through four neighbours, pixels being points: corners lie on corners (`align_corners=True`).
+    CubicAligned,
+    /// The mean of all pixels that touch the place (`area`): what adaptive pooling does.
+    Area,
 }
 
 /// How far one place of the result is from the next in the input, as a fraction: exactly `1 / scale` where the scale is
@@ -31,10 +37,14 @@ fn axis(mode: Interpolation, from: usize, to: usize, scale: Option<f64>) -> Resu
         Interpolation::NearestExact => Rule::NearestExact,
         Interpolation::Linear => Rule::Linear,
         Interpolation::LinearAligned => Rule::LinearAligned,
+        Interpolation::Cubic => Rule::Cubic,
+        Interpolation::CubicAligned => Rule::CubicAligned,
+        Interpolation::Area => Rule::Bins,
     };
     let (num, den) = match (mode, scale) {
-        (Interpolation::LinearAligned, _) if to > 1 => (from.saturating_sub(1), to - 1),
-        (Interpolation::LinearAligned, _) => (0, 1),
+        (Interpolation::LinearAligned | Interpolation::CubicAligned, _) if to > 1 => (from.saturating_sub(1), to - 1),
+        (Interpolation::LinearAligned | Interpolation::CubicAligned, _) => (0, 1),
+        (Interpolation::Area, _) => (from, to.max(1)),
         (_, Some(scale)) => step_of(scale).ok_or_else(|| {
             ShapeError::new("interpolate", format!("a scale of {scale}; it must be above 0 and not huge"))
         })?,
@@ -43,8 +53,18 @@ fn axis(mode: Interpolation, from: usize, to: usize, scale: Option<f64>) -> Resu
     Ok(Axis { from, to, rule, num, den })
 }
 
+fn no_space(x: &Tensor, size: &[usize]) -> ShapeError {
+    let problem = format!(
+        "{} sizes for the input {}; it takes [n, c, length] with one, [n, c, height, width] with two, or [n, c, depth, \
+         height, width] with three",
+        size.len(),
+        x.shape()
+    );
+    ShapeError::new("interpolate", problem)
+}
+
 impl Tensor {
-    /// The last one or two axes of `[n, c, ..]` brought to `size`.
+    /// The last one, two or three axes of `[n, c, ..]` brought to `size`.
     ///
     /// # Panics
     /// If there is not one size for each axis after the first two, or an axis is empty.
@@ -53,7 +73,7 @@ impl Tensor {
         fit(self.interpolated(size, None, mode))
     }
 
-    /// The last one or two axes of `[n, c, ..]` scaled: axis `k` to `floor(n * scales[k])` places, a step of `1 / scales[k]`
+    /// The last one, two or three axes of `[n, c, ..]` scaled: axis `k` to `floor(n * scales[k])` places, a step of `1 / scales[k]`
     /// apart (PyTorch's `scale_factor`, not recomputed).
     ///
     /// # Panics
@@ -67,22 +87,44 @@ impl Tensor {
 
     #[track_caller]
     fn interpolated(&self, size: &[usize], scales: Option<&[f64]>, mode: Interpolation) -> Result<Tensor, ShapeError> {
-        if !matches!(self.rank(), 3 | 4) || size.len() + 2 != self.rank() {
-            let problem = format!(
-                "{} sizes for the input {}; it takes [n, c, length] with one, or [n, c, height, width] with two",
-                size.len(),
-                self.shape()
-            );
-            return Err(ShapeError::new("interpolate", problem));
+        let &[n, c, ref space @ ..] = &self.shape()[..] else { return Err(no_space(self, size)) };
+        if !(1..=3).contains(&space.len()) || size.len() != space.len() {
+            return Err(no_space(self, size));
         }
-        let at = |k: usize| axis(mode, self.shape()[2 + k], size[k], scales.map(|s| s[k]));
-        if self.rank() == 4 {
-            let op = Resample2d { rows: at(0)?, columns: at(1)? };
-            return Ok(Tensor::try_apply(op, &[self])?.swap_remove(0));
+        let at = |k: usize| axis(mode, space[k], size[k], scales.map(|s| s[k]));
+        let same = |n: usize| Axis { from: n, to: n, rule: Rule::Nearest, num: 1, den: 1 };
+        let read = |x: Tensor, rows, columns| {
+            Ok::<_, ShapeError>(Tensor::try_apply(Resample2d { rows, columns }, &[&x])?.swap_remove(0))
+        };
+        match *space {
+            [_] => Ok(read(self.unsqueeze(2), same(1), at(0)?)?.squeeze(2)),
+            [_, _] => read(self.clone(), at(0)?, at(1)?),
+            // Each axis stands by itself: planes first, then the depth with planes as its columns.
+            [d, h, w] => {
+                let planes = read(self.reshape([n, c * d, h, w]), at(1)?, at(2)?)?;
+                let pixels = size[1] * size[2];
+                let y = read(planes.reshape([n, c, d, pixels]), at(0)?, same(pixels))?;
+                Ok(y.reshape([n, c, size[0], size[1], size[2]]))
+            }
+            _ => Err(no_space(self, size)),
         }
-        let rows = Axis { from: 1, to: 1, rule: Rule::Nearest, num: 1, den: 1 };
-        let op = Resample2d { rows, columns: at(0)? };
-        Ok(Tensor::try_apply(op, &[&self.unsqueeze(2)])?.swap_remove(0).squeeze(2))
+    }
+
+    /// The channels `[n, c, ..]` of `groups` groups interleaved: the first of each, then the second of each (Zhang et al.
+    /// 2018).
+    ///
+    /// # Panics
+    /// If the groups do not divide the channels.
+    #[track_caller]
+    pub fn channel_shuffle(&self, groups: usize) -> Tensor {
+        assert!(
+            self.rank() >= 2 && groups > 0 && self.shape()[1].is_multiple_of(groups),
+            "channel_shuffle: {groups} groups for {}; they must divide axis 1",
+            self.shape()
+        );
+        let (n, c) = (self.shape()[0], self.shape()[1]);
+        let rest: usize = self.shape()[2..].iter().product();
+        self.reshape([n, groups, c / groups, rest]).transpose(1, 2).reshape(self.shape())
     }
 
     /// Channels turned into pixels (Shi et al., 2016): `[n, c r^2, h, w]` to `[n, c, h r, w r]`.

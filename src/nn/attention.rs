@@ -1,6 +1,6 @@
-//! Multi-head attention, and the layer of an encoder that is built on it.
+//! Multi-head attention.
 
-use super::{Dropout, Init, LayerNorm, Linear, Module, Param, Pass};
+use super::{Init, Linear, Module, Param, Pass};
 use crate::error::Result;
 use crate::functional::AttentionOptions;
 use crate::tensor::Tensor;
@@ -11,17 +11,38 @@ use crate::tensor::Tensor;
 /// are those of [`AttentionOptions`], where true is what may be seen; in `torch.nn.MultiheadAttention` it is what may not.
 #[derive(Debug)]
 pub struct MultiheadAttention {
-    /// `[3 width, width]`: of queries, keys and values, one below the other.
-    pub in_proj_weight: Param,
+    /// `[3 width, width]`: of queries, keys and values, one below the other; absent if keys or values have other widths.
+    pub in_proj_weight: Option<Param>,
+    /// `[width, width]`: of queries, where keys or values have other widths.
+    pub q_proj_weight: Option<Param>,
+    /// `[width, key width]`
+    pub k_proj_weight: Option<Param>,
+    /// `[width, value width]`
+    pub v_proj_weight: Option<Param>,
     /// `[3 width]`
     pub in_proj_bias: Option<Param>,
+    /// `[1, 1, width]`: one more key that every query may see.
+    pub bias_k: Option<Param>,
+    /// `[1, 1, width]`: its value.
+    pub bias_v: Option<Param>,
     /// From all heads' results to the output.
     pub out_proj: Linear,
+    width: usize,
     heads: usize,
     dropout: f32,
+    zero_attention: bool,
 }
 
-crate::parameters!(MultiheadAttention { in_proj_weight, in_proj_bias, out_proj });
+crate::parameters!(MultiheadAttention {
+    in_proj_weight,
+    q_proj_weight,
+    k_proj_weight,
+    v_proj_weight,
+    in_proj_bias,
+    bias_k,
+    bias_v,
+    out_proj
+});
 
 impl MultiheadAttention {
     /// A layer with PyTorch's first values.
@@ -34,12 +55,51 @@ impl MultiheadAttention {
     #[track_caller]
     pub fn new(init: &mut Init, width: usize, heads: usize) -> Result<MultiheadAttention> {
         assert!(heads > 0 && width.is_multiple_of(heads), "attention: {heads} heads do not divide a width of {width}");
-        // Glorot and Bengio's uniform, whatever the scheme: the bound is sqrt(6 / (fan_in + fan_out)).
-        let in_proj_weight = init.uniform([3 * width, width], (1.5 / width.max(1) as f64).sqrt() as f32)?;
-        let in_proj_bias = Some(init.constant([3 * width], 0.0)?);
         let mut out_proj = Linear::new(init, width, width)?;
         out_proj.bias = Some(init.constant([width], 0.0)?);
-        Ok(MultiheadAttention { in_proj_weight, in_proj_bias, out_proj, heads, dropout: 0.0 })
+        Ok(MultiheadAttention {
+            in_proj_weight: Some(glorot(init, 3 * width, width)?),
+            q_proj_weight: None,
+            k_proj_weight: None,
+            v_proj_weight: None,
+            in_proj_bias: Some(init.constant([3 * width], 0.0)?),
+            bias_k: None,
+            bias_v: None,
+            out_proj,
+            width,
+            heads,
+            dropout: 0.0,
+            zero_attention: false,
+        })
+    }
+
+    /// The same layer for keys and values of other widths than the queries (PyTorch's `kdim` and `vdim`).
+    ///
+    /// # Errors
+    /// A fault of the device, such as out of memory.
+    pub fn key_value_widths(mut self, init: &mut Init, keys: usize, values: usize) -> Result<MultiheadAttention> {
+        self.in_proj_weight = None;
+        self.q_proj_weight = Some(glorot(init, self.width, self.width)?);
+        self.k_proj_weight = Some(glorot(init, self.width, keys)?);
+        self.v_proj_weight = Some(glorot(init, self.width, values)?);
+        Ok(self)
+    }
+
+    /// The same layer with one more key and value, which it learns (PyTorch's `add_bias_kv`).
+    ///
+    /// # Errors
+    /// A fault of the device, such as out of memory.
+    pub fn bias_kv(mut self, init: &mut Init) -> Result<MultiheadAttention> {
+        let deviation = (1.0 / self.width.max(1) as f64).sqrt() as f32;
+        self.bias_k = Some(init.normal([1, 1, self.width], deviation, f64::INFINITY)?);
+        self.bias_v = Some(init.normal([1, 1, self.width], deviation, f64::INFINITY)?);
+        Ok(self)
+    }
+
+    /// The same layer with one more key and value of zeros (PyTorch's `add_zero_attn`).
+    pub fn zero_attention(mut self) -> MultiheadAttention {
+        self.zero_attention = true;
+        self
     }
 
     /// The same layer without its biases.
@@ -71,7 +131,8 @@ impl MultiheadAttention {
         self.forward_with_weights(queries, keys, values, options, pass).0
     }
 
-    /// [`MultiheadAttention::forward`], and the mean of the heads' weights, `[n, queries, keys]`.
+    /// [`MultiheadAttention::forward`], and the weights of each head, `[n, heads, queries, keys]`. PyTorch's weights are
+    /// their mean over the heads. The keys that the layer adds stand at the end.
     ///
     /// # Panics
     /// If the shapes do not fit.
@@ -84,114 +145,59 @@ impl MultiheadAttention {
         options: &AttentionOptions,
         pass: &mut Pass,
     ) -> (Tensor, Tensor) {
-        let width = self.in_proj_weight.get().shape()[1];
-        let fits = |x: &Tensor| x.rank() == queries.rank() && x.shape().last() == Some(&width);
+        let [q, k, v] = [queries, keys, values].map(|x| if x.rank() == 2 { x.unsqueeze(0) } else { x.clone() });
+        let fits = |x: &Tensor, given: &Tensor| {
+            x.rank() == 3 && given.rank() == queries.rank() && x.shape()[0] == q.shape()[0]
+        };
         assert!(
-            matches!(queries.rank(), 2 | 3) && fits(queries) && fits(keys) && fits(values),
-            "attention: queries {}, keys {} and values {} must be [n, length, {width}] or [length, {width}]",
+            fits(&q, queries) && fits(&k, keys) && fits(&v, values),
+            "attention: queries {}, keys {} and values {} must be [n, length, width] or [length, width]",
             queries.shape(),
             keys.shape(),
             values.shape()
         );
-        let q = self.heads_of(queries, 0, width);
-        let (k, v) = (self.heads_of(keys, 1, width), self.heads_of(values, 2, width));
-        let mut weights = q.attention_weights(&k, options);
-        let mean = weights.mean(&[1]);
+        let mut all = [self.projected(&q, 0), self.projected(&k, 1), self.projected(&v, 2)];
+        for (own, x) in [&self.bias_k, &self.bias_v].into_iter().zip(&mut all[1..]) {
+            if let Some(own) = own {
+                *x = Tensor::concat(&[x, &own.get().broadcast_to([x.shape()[0], 1, self.width])], 1);
+            }
+        }
+        if self.zero_attention {
+            all[1..].iter_mut().for_each(|x| *x = x.pad(&[(0, 0), (0, 1), (0, 0)], 0.0));
+        }
+        let added = all[1].shape()[1] - k.shape()[1];
+        let [q, k, v] = all.map(|x| {
+            let (n, length) = (x.shape()[0], x.shape()[1]);
+            x.reshape([n, length, self.heads, self.width / self.heads]).permute(&[0, 2, 1, 3])
+        });
+        let weights = q.attention_weights(&k, &options.seeing(added, &q, &k));
+        let mut kept = weights.clone();
         if pass.training && self.dropout > 0.0 {
-            weights = weights.dropout(self.dropout, &mut pass.rng);
+            kept = weights.dropout(self.dropout, &mut pass.rng);
         }
-        let joined = weights.matmul(&v).permute(&[0, 2, 1, 3]).reshape(queries.shape());
-        let mean = if queries.rank() == 2 { mean.squeeze(0) } else { mean };
-        (self.out_proj.forward(&joined, pass), mean)
+        let joined = kept.matmul(&v).permute(&[0, 2, 1, 3]).reshape(queries.shape());
+        let weights = if queries.rank() == 2 { weights.squeeze(0) } else { weights };
+        (self.out_proj.forward(&joined, pass), weights)
     }
 
-    /// `[n, length, width]` through part `which` of the projection, cut into heads: `[n, heads, length, width / heads]`.
-    fn heads_of(&self, x: &Tensor, which: usize, width: usize) -> Tensor {
-        let weight = self.in_proj_weight.get().narrow(0, which * width, width);
-        let (length, rows) = (x.shape()[x.rank() - 2], x.elements() / width.max(1));
-        let mut y = x.reshape([rows, width]).matmul(&weight.transpose(0, 1));
-        if let Some(bias) = &self.in_proj_bias {
-            y = &y + &bias.get().narrow(0, which * width, width);
-        }
-        let n = if x.rank() == 3 { x.shape()[0] } else { 1 };
-        y.reshape([n, length, self.heads, width / self.heads]).permute(&[0, 2, 1, 3])
-    }
-}
-
-/// Attention to itself and a network of two layers, each with dropout, a shortcut and a normalisation:
-/// `torch.nn.TransformerEncoderLayer`, batch first, with ReLU.
-#[derive(Debug)]
-pub struct TransformerEncoderLayer {
-    /// Every place looks at every other.
-    pub self_attn: MultiheadAttention,
-    /// Up to the inner width.
-    pub linear1: Linear,
-    /// And back.
-    pub linear2: Linear,
-    /// Behind the attention, or before it.
-    pub norm1: LayerNorm,
-    /// Behind the network, or before it.
-    pub norm2: LayerNorm,
-    dropout: Dropout,
-    norm_first: bool,
-}
-
-crate::parameters!(TransformerEncoderLayer { self_attn, linear1, linear2, norm1, norm2 });
-
-impl TransformerEncoderLayer {
-    /// A layer with PyTorch's first values; its usual inner width is 2048, its dropout 0.1.
-    ///
-    /// # Errors
-    /// A fault of the device, such as out of memory.
-    ///
-    /// # Panics
-    /// If the heads do not divide the width, or the dropout is no probability.
+    /// `[n, length, ..]` through the projection of queries, keys or values: `[n, length, width]`.
     #[track_caller]
-    pub fn new(init: &mut Init, width: usize, heads: usize, inner: usize, dropout: f32) -> Result<Self> {
-        Ok(TransformerEncoderLayer {
-            self_attn: MultiheadAttention::new(init, width, heads)?.dropout(dropout),
-            linear1: Linear::new(init, width, inner)?,
-            linear2: Linear::new(init, inner, width)?,
-            norm1: LayerNorm::new(init, [width])?,
-            norm2: LayerNorm::new(init, [width])?,
-            dropout: Dropout::new(dropout),
-            norm_first: false,
-        })
-    }
-
-    /// The same layer with the normalisations before attention and network instead of behind them.
-    pub fn norm_first(mut self) -> Self {
-        self.norm_first = true;
-        self
-    }
-
-    /// `[n, length, width]` to the same shape, with a choice of what each place may look at.
-    ///
-    /// # Panics
-    /// If the shapes do not fit.
-    #[track_caller]
-    pub fn forward_masked(&self, x: &Tensor, options: &AttentionOptions, pass: &mut Pass) -> Tensor {
-        let attend = |x: &Tensor, pass: &mut Pass| {
-            let y = self.self_attn.forward(x, x, x, options, pass);
-            self.dropout.forward(&y, pass)
+    fn projected(&self, x: &Tensor, which: usize) -> Tensor {
+        let own = [&self.q_proj_weight, &self.k_proj_weight, &self.v_proj_weight][which];
+        let weight = match (own, &self.in_proj_weight) {
+            (Some(own), _) => own.get().clone(),
+            (None, Some(all)) => all.get().narrow(0, which * self.width, self.width),
+            (None, None) => unreachable!("a layer has one weight for all, or one for each"),
         };
-        let network = |x: &Tensor, pass: &mut Pass| {
-            let inner = self.linear1.forward(x, pass).relu();
-            let y = self.linear2.forward(&self.dropout.forward(&inner, pass), pass);
-            self.dropout.forward(&y, pass)
-        };
-        if self.norm_first {
-            let x = x + &attend(&self.norm1.forward(x, pass), pass);
-            return &x + &network(&self.norm2.forward(&x, pass), pass);
-        }
-        let x = self.norm1.forward(&(x + &attend(x, pass)), pass);
-        self.norm2.forward(&(&x + &network(&x, pass)), pass)
+        let bias = self.in_proj_bias.as_ref().map(|b| b.get().narrow(0, which * self.width, self.width));
+        // One product of all rows, not one for each sequence.
+        let (rows, inputs) = (x.shape()[0] * x.shape()[1], x.shape()[2]);
+        let y = x.reshape([rows, inputs]).linear(&weight, bias.as_ref());
+        y.reshape([x.shape()[0], x.shape()[1], self.width])
     }
 }
 
-impl Module for TransformerEncoderLayer {
-    #[track_caller]
-    fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
-        self.forward_masked(x, &AttentionOptions::default(), pass)
-    }
+/// Glorot and Bengio's uniform, whatever the scheme: the bound is sqrt(6 / (fan_in + fan_out)).
+fn glorot(init: &mut Init, outputs: usize, inputs: usize) -> Result<Param> {
+    init.uniform([outputs, inputs], (6.0 / (inputs + outputs).max(1) as f64).sqrt() as f32)
 }

@@ -50,6 +50,7 @@ mod pool;
 mod recurrent;
 mod recurrent_cell;
 mod sequential;
+mod transformer;
 mod unflatten;
 
 pub use activation::{
@@ -57,7 +58,7 @@ pub use activation::{
     Mish, Prelu, Relu, Relu6, Selu, Sigmoid, Silu, Softmax, Softplus, Softshrink, Softsign, Tanh, Tanhshrink,
     Threshold,
 };
-pub use attention::{MultiheadAttention, TransformerEncoderLayer};
+pub use attention::MultiheadAttention;
 pub use batch_norm::{BatchNorm1d, BatchNorm2d, BatchNorm3d};
 pub use buffer::Buffer;
 pub(crate) use buffer::Recorded;
@@ -81,6 +82,10 @@ pub use pool::{
 pub use recurrent::{Gru, Lstm, RecurrentOptions, Rnn};
 pub use recurrent_cell::{GruCell, LstmCell, RnnCell};
 pub use sequential::Sequential;
+pub use transformer::{
+    Transformer, TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer,
+    TransformerOptions,
+};
 pub use unflatten::Unflatten;
 
 use crate::ops::Rng;

@@ -133,17 +133,20 @@ impl Op for Resample2dGrad {
 /// Rows and columns.
 fn cases() -> Vec<(Axis, Axis)> {
     let axis = |rule, from: usize, to: usize| match rule {
-        Rule::LinearAligned if to > 1 => Axis { from, to, rule, num: from - 1, den: to - 1 },
-        Rule::LinearAligned => Axis { from, to, rule, num: 0, den: 1 },
+        Rule::LinearAligned | Rule::CubicAligned if to > 1 => Axis { from, to, rule, num: from - 1, den: to - 1 },
+        Rule::LinearAligned | Rule::CubicAligned => Axis { from, to, rule, num: 0, den: 1 },
         _ => Axis { from, to, rule, num: from, den: to.max(1) },
     };
-    use Rule::{Bins, Linear, LinearAligned, Nearest, NearestExact};
+    use Rule::{Bins, Cubic, CubicAligned, Linear, LinearAligned, Nearest, NearestExact};
     vec![
         (axis(Nearest, 3, 6), axis(Nearest, 4, 12)),
         (axis(Nearest, 5, 3), axis(NearestExact, 7, 4)),
         (axis(Linear, 3, 6), axis(Linear, 4, 7)),
         (axis(Linear, 9, 2), axis(LinearAligned, 5, 11)),
         (axis(LinearAligned, 6, 1), axis(LinearAligned, 3, 3)),
+        (axis(Cubic, 3, 7), axis(Cubic, 9, 4)),
+        (axis(CubicAligned, 5, 8), axis(Cubic, 2, 5)),
+        (axis(Cubic, 1, 3), axis(CubicAligned, 4, 1)),
         (axis(Bins, 7, 3), axis(Bins, 5, 5)),
         (axis(Bins, 3, 7), axis(Bins, 11, 1)),
         (axis(Nearest, 1, 4), axis(Linear, 1, 5)),

@@ -15,6 +15,10 @@ pub enum Rule {
     Linear,
     /// Between the two elements around `o r`: pixels are points, corners lie on corners.
     LinearAligned,
+    /// Cubics through the four elements around `(o + 1/2) r - 1/2`; beyond the border it is repeated.
+    Cubic,
+    /// Cubics through the four elements around `o r`.
+    CubicAligned,
     /// The mean of the bin from `floor(o n / m)` to `ceil((o + 1) n / m)`, of `n` inputs and `m` outputs.
     Bins,
 }
@@ -54,6 +58,21 @@ impl Axis {
                 let part = (place - first as f64).min(1.0);
                 (first, vec![T::of(1.0 - part), T::of(part)])
             }
+            Rule::Cubic | Rule::CubicAligned => {
+                let ratio = self.num as f64 / self.den as f64;
+                let place = match self.rule {
+                    Rule::Cubic => (o as f64 + 0.5) * ratio - 0.5,
+                    _ => o as f64 * ratio,
+                };
+                let low = place.floor();
+                let part = place - low;
+                let weights = [1.0 + part, part, 1.0 - part, 2.0 - part].map(keys);
+                // What lies beyond the border counts for the border.
+                let at: [usize; 4] = std::array::from_fn(|k| (low + k as f64 - 1.0).clamp(0.0, last as f64) as usize);
+                let mut taps = vec![0.0; at[3] - at[0] + 1];
+                at.iter().zip(weights).for_each(|(&i, w)| taps[i - at[0]] += w);
+                (at[0], taps.into_iter().map(T::of).collect())
+            }
             Rule::Bins => {
                 let first = o * self.from / self.to;
                 let end = ((o + 1) * self.from).div_ceil(self.to);
@@ -65,6 +84,12 @@ impl Axis {
     fn all<T: Real>(&self) -> Vec<(usize, Vec<T>)> {
         (0..self.to).map(|o| self.taps(o)).collect()
     }
+}
+
+/// The weight of an element at this distance (Keys 1981, with the coefficient -3/4 that PyTorch takes).
+fn keys(x: f64) -> f64 {
+    const A: f64 = -0.75;
+    if x <= 1.0 { ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0 } else { ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A }
 }
 
 /// Every plane read at other places.

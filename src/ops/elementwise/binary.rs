@@ -133,7 +133,7 @@ binary! {
         Some(log_slope), Some(|v| v.dy() * &(&v.inputs[0] / &v.inputs[1]));
     /// |a| with the sign of b, also where b is -0.
     Copysign copysign try_copysign "with_sign({a}, {b})" true, float |a, b| wide(a, |a| a.copysign(b.f64())), whole none none,
-        Some(|v| { let a = &v.inputs[0]; v.dy() * &(&a.sign() * &Tensor::scalar(a.device(), 1f32).copysign(&v.inputs[1])) }), None;
+        Some(|v| { let a = &v.inputs[0]; v.dy() * &(&v.outputs[0] / a).masked_fill(&a.eq(0f32), 0f32) }), None;
 }
 
 /// The gradient of a winner, half of it at a tie, none of a loser.
