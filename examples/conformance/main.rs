@@ -5,17 +5,22 @@
 //! and `train/` or is one of these. The tables that map foreign names to ours are the other files of this folder. The exit
 //! code is not zero if anything fails.
 
+mod attention;
 mod call;
 mod case;
 mod judge;
 mod modules;
 mod onnx;
+mod onnx_attention;
 mod onnx_nn;
 mod onnx_ops;
+mod onnx_places;
 mod onnx_space;
 mod optim;
 mod recurrent;
 mod torch;
+mod torch_index;
+mod torch_linalg;
 mod torch_loss;
 mod torch_math;
 mod torch_nn;

@@ -13,14 +13,14 @@ use crate::call::{float, promote};
 use crate::case::{Host, Tensors, index, list, number, tensors, text};
 use crate::judge::{Allowed, Unsupported, Verdict, compare};
 use crate::torch::panicked;
-use crate::{onnx_nn, onnx_ops};
+use crate::{onnx_attention, onnx_nn, onnx_ops, onnx_places};
 
 /// What a row returns: the outputs, in order.
 pub type Outputs = std::result::Result<Vec<Tensor>, Unsupported>;
 /// A row of a table: the operators, and our call.
 pub type Row = (&'static str, fn(&Node) -> Outputs);
 
-const TABLES: &[&[Row]] = &[onnx_ops::ROWS, onnx_nn::ROWS];
+const TABLES: &[&[Row]] = &[onnx_ops::ROWS, onnx_nn::ROWS, onnx_places::ROWS, onnx_attention::ROWS];
 
 /// A node with its inputs.
 pub struct Node<'a> {

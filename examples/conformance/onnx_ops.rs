@@ -1,6 +1,6 @@
 //! ONNX's operators on elements, shapes, axes and indices, and ours.
 
-use wgrad::functional::{Interpolation, ScatterReduction};
+use wgrad::functional::ScatterReduction;
 use wgrad::{DType, Tensor};
 
 use crate::call::{all_axes, float, promote};
@@ -282,7 +282,14 @@ pub const ROWS: &[Row] = &[
     ("BitwiseAnd", |n| binary(n, Tensor::bitwise_and)),
     ("BitwiseOr", |n| binary(n, Tensor::bitwise_or)),
     ("BitwiseXor", |n| binary(n, Tensor::bitwise_xor)),
-    ("BitwiseNot", |n| unary(n, Tensor::bitwise_not)),
+    ("BitwiseNot", |n| {
+        let y = n.x(0)?.bitwise_not();
+        // Only the bits of the file's type are turned.
+        one(match n.host(0)?.and_then(|h| h.bits) {
+            Some(bits) => y.bitwise_and(&Tensor::scalar(n.device, (1i32 << bits) - 1)),
+            None => y,
+        })
+    }),
     ("Sum", |n| folded(n, Tensor::add)),
     ("Max", |n| folded(n, Tensor::maximum)),
     ("Min", |n| folded(n, Tensor::minimum)),
@@ -486,38 +493,6 @@ pub const ROWS: &[Row] = &[
         let (start, end) = (at(n.i("start", 0)), at(n.i("end", rank)));
         let shape: Vec<i32> = x.shape()[start..end.max(start)].iter().map(|&v| v as i32).collect();
         one(Tensor::from_slice(n.device, &shape, shape.len()).map_err(|e| Unsupported(e.to_string()))?)
-    }),
-    ("Resize Upsample", |n| {
-        let x = n.fx(0)?;
-        let mode = n.s("mode", "nearest");
-        let way = n.s("coordinate_transformation_mode", "half_pixel");
-        let rounding = n.s("nearest_mode", "round_prefer_floor");
-        n.ignore("cubic_coeff_a extrapolation_value");
-        if n.i("exclude_outside", 0) != 0 || n.i("antialias", 0) != 0 || n.get("axes").is_some() {
-            return unsupported("exclude_outside, antialias or axes");
-        }
-        if n.s("keep_aspect_ratio_policy", "stretch") != "stretch" || !matches!(x.rank(), 3 | 4) {
-            return unsupported("keep_aspect_ratio_policy or axes of space");
-        }
-        let old = n.opset < 11 || n.get("height_scale").is_some();
-        let rule = match (&*mode, &*way, &*rounding) {
-            ("nearest", _, _) if old => Interpolation::Nearest,
-            ("nearest", "asymmetric", "floor") => Interpolation::Nearest,
-            ("nearest", "half_pixel", "round_prefer_ceil") => Interpolation::NearestExact,
-            ("linear" | "bilinear", "half_pixel", _) if !old => Interpolation::Linear,
-            ("linear" | "bilinear", "align_corners", _) if !old => Interpolation::LinearAligned,
-            _ => return unsupported(format!("{mode} {way} {rounding}")),
-        };
-        let scales = if n.opset < 11 { 1 } else { 2 };
-        if let Some(sizes) = n.host(3)?.filter(|h| !h.values.is_empty()) {
-            let sizes: Vec<usize> = sizes.values.iter().skip(2).map(|&v| v as usize).collect();
-            return one(x.interpolate_to(&sizes, rule));
-        }
-        let Some(scales) = n.host(scales)? else { return unsupported("no scales") };
-        if scales.values.len() != x.rank() || scales.values[..2] != [1.0, 1.0] {
-            return unsupported("scales of other axes");
-        }
-        one(x.interpolate_by(&scales.values[2..], rule))
     }),
     ("Size", |n| one(Tensor::scalar(n.device, n.x(0)?.elements() as i32))),
     // ---------------------------------------------------------------------------------------------------- indexing

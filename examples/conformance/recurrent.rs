@@ -1,13 +1,11 @@
-//! PyTorch's recurrent layers and cells, and its attention, with PyTorch's names of parameters, as ours.
+//! PyTorch's recurrent layers and cells, with PyTorch's names of parameters, as ours.
 
 use std::collections::BTreeMap;
 
-use wgrad::functional::AttentionOptions;
-use wgrad::nn::{
-    Gru, GruCell, Init, Lstm, LstmCell, MultiheadAttention, Parameters, Pass, RecurrentOptions, Rnn, RnnCell,
-};
-use wgrad::{DType, Tensor};
+use wgrad::Tensor;
+use wgrad::nn::{Gru, GruCell, Init, Lstm, LstmCell, Parameters, Pass, RecurrentOptions, Rnn, RnnCell};
 
+use crate::attention;
 use crate::call::{Arg, Call};
 use crate::judge::Unsupported;
 
@@ -22,7 +20,6 @@ pub struct Layer {
 
 const STACK: &str = "input_size hidden_size num_layers nonlinearity bias batch_first dropout bidirectional proj_size";
 const GATED: &str = "input_size hidden_size num_layers bias batch_first dropout bidirectional proj_size";
-const ATTENTION: &str = "embed_dim num_heads dropout bias add_bias_kv add_zero_attn kdim vdim batch_first device dtype";
 const CELL: &str = "input_size hidden_size bias nonlinearity";
 
 /// The class of this name.
@@ -34,12 +31,23 @@ pub fn layer(op: &str) -> Option<Layer> {
         "nn.RNNCell" => ("nn.RNNCell", CELL),
         "nn.LSTMCell" => ("nn.LSTMCell", CELL),
         "nn.GRUCell" => ("nn.GRUCell", CELL),
-        "nn.MultiheadAttention" => ("nn.MultiheadAttention", ATTENTION),
+        "nn.MultiheadAttention" => ("nn.MultiheadAttention", attention::MULTIHEAD),
+        "nn.TransformerEncoderLayer" => ("nn.TransformerEncoderLayer", attention::LAYER),
+        "nn.TransformerDecoderLayer" => ("nn.TransformerDecoderLayer", attention::LAYER),
+        "nn.Transformer" => ("nn.Transformer", attention::STACK),
         _ => return None,
     };
     let forward = match class {
         "nn.MultiheadAttention" => {
             "query key value key_padding_mask need_weights attn_mask average_attn_weights is_causal"
+        }
+        "nn.TransformerEncoderLayer" => "src src_mask src_key_padding_mask is_causal",
+        "nn.TransformerDecoderLayer" => {
+            "tgt memory tgt_mask memory_mask tgt_key_padding_mask memory_key_padding_mask tgt_is_causal memory_is_causal"
+        }
+        "nn.Transformer" => {
+            "src tgt src_mask tgt_mask memory_mask src_key_padding_mask tgt_key_padding_mask memory_key_padding_mask \
+             src_is_causal tgt_is_causal memory_is_causal"
         }
         _ => "input hx",
     };
@@ -47,10 +55,10 @@ pub fn layer(op: &str) -> Option<Layer> {
 }
 
 /// The leaves of a model by name.
-type Leaves = BTreeMap<String, Tensor>;
+pub type Leaves = BTreeMap<String, Tensor>;
 
 /// Puts the tensors of a case in the place of a model's parameters.
-fn load<M: Parameters>(model: &mut M, params: &dyn Fn(&str) -> Option<Tensor>) -> Result<Leaves, Unsupported> {
+pub fn load<M: Parameters>(model: &mut M, params: &dyn Fn(&str) -> Option<Tensor>) -> Result<Leaves, Unsupported> {
     let mut result = Ok(());
     model.params_mut(&mut |name, p| {
         if result.is_err() {
@@ -66,54 +74,6 @@ fn load<M: Parameters>(model: &mut M, params: &dyn Fn(&str) -> Option<Tensor>) -
     Ok(model.named_parameters().into_iter().map(|(name, p)| (name, p.get().clone())).collect())
 }
 
-/// Multi-head attention; PyTorch's truth masks say what may not be seen.
-fn attention(
-    ctor: &Call,
-    forward: &Call,
-    params: &dyn Fn(&str) -> Option<Tensor>,
-) -> Result<(Vec<Tensor>, Leaves), Unsupported> {
-    let fault = |e: wgrad::Error| Unsupported(e.to_string());
-    let no = |why: &str| Err(Unsupported(why.into()));
-    let (width, heads) = (ctor.i("embed_dim", 1)? as usize, ctor.i("num_heads", 1)? as usize);
-    if ctor.b("add_bias_kv", false)? || ctor.b("add_zero_attn", false)? || ctor.f("dropout", 0.0)? != 0.0 {
-        return no("add_bias_kv, add_zero_attn or dropout");
-    }
-    if ctor.has("kdim") || ctor.has("vdim") || forward.b("is_causal", false)? {
-        return no("kdim, vdim or is_causal");
-    }
-    let layer = MultiheadAttention::new(&mut Init::new(forward.device, 0), width, heads).map_err(fault)?;
-    let mut layer = if ctor.b("bias", true)? { layer } else { layer.without_bias() };
-    let leaves = load(&mut layer, params)?;
-    let all = [forward.ft("query")?, forward.ft("key")?, forward.ft("value")?];
-    let turned = all[0].rank() == 3 && !ctor.b("batch_first", false)?;
-    let [q, k, v] = all.map(|t| if turned { t.transpose(0, 1) } else { t });
-    // All masks as numbers to add: [n, heads, queries, keys].
-    let number = |mask: Tensor| match mask.dtype() {
-        DType::Bool => mask.cast(DType::F32).masked_fill(&mask, f32::NEG_INFINITY),
-        _ => mask,
-    };
-    let (queries, keys) = (q.shape()[q.rank() - 2], k.shape()[k.rank() - 2]);
-    let padding = forward.opt("key_padding_mask")?.map(|m| {
-        let n = m.elements() / keys;
-        number(m).reshape([n, 1, 1, keys])
-    });
-    let mask = forward.opt("attn_mask")?.map(|m| match m.rank() {
-        3 => number(m.clone()).reshape([m.shape()[0] / heads, heads, queries, keys]),
-        _ => number(m),
-    });
-    let mask = match (padding, mask) {
-        (Some(a), Some(b)) => Some(a.add(&b)),
-        (a, b) => a.or(b),
-    };
-    let options = AttentionOptions { mask, ..Default::default() };
-    let (y, weights) = layer.forward_with_weights(&q, &k, &v, &options, &mut Pass::eval());
-    let y = if turned { y.transpose(0, 1) } else { y };
-    if !forward.b("average_attn_weights", true)? {
-        return no("weights of each head");
-    }
-    Ok((if forward.b("need_weights", true)? { vec![y, weights] } else { vec![y] }, leaves))
-}
-
 /// Runs a layer: its outputs, and its parameters.
 pub fn run(
     layer: &Layer,
@@ -121,8 +81,10 @@ pub fn run(
     forward: &Call,
     params: &dyn Fn(&str) -> Option<Tensor>,
 ) -> Result<(Vec<Tensor>, Leaves), Unsupported> {
-    if layer.class == "nn.MultiheadAttention" {
-        return attention(ctor, forward, params);
+    match layer.class {
+        "nn.MultiheadAttention" => return attention::multihead(ctor, forward, params),
+        class if class.starts_with("nn.Transformer") => return attention::transformer(class, ctor, forward, params),
+        _ => {}
     }
     let fault = |e: wgrad::Error| Unsupported(e.to_string());
     let (inputs, hidden) = (ctor.i("input_size", 1)? as usize, ctor.i("hidden_size", 1)? as usize);

@@ -13,11 +13,22 @@ use crate::call::{Arg, Call, Outputs, Row};
 use crate::case::{Host, Tensors, index, list, number, tensors, text};
 use crate::judge::{Allowed, Unsupported, Verdict, compare};
 use crate::torch_math::Simple;
-use crate::{modules, recurrent, torch_loss, torch_math, torch_nn, torch_reduce, torch_shape, torch_space};
+use crate::{
+    modules, recurrent, torch_index, torch_linalg, torch_loss, torch_math, torch_nn, torch_reduce, torch_shape,
+    torch_space,
+};
 
 /// The tables, in the order they are searched.
-const TABLES: &[&[Row]] =
-    &[torch_math::ROWS, torch_shape::ROWS, torch_reduce::ROWS, torch_nn::ROWS, torch_loss::ROWS, torch_space::ROWS];
+const TABLES: &[&[Row]] = &[
+    torch_math::ROWS,
+    torch_shape::ROWS,
+    torch_reduce::ROWS,
+    torch_index::ROWS,
+    torch_linalg::ROWS,
+    torch_nn::ROWS,
+    torch_loss::ROWS,
+    torch_space::ROWS,
+];
 
 /// Functions whose built-in form on a GPU is good to 1e-4 only, as the format allows.
 const ROUGH: &[&str] =
@@ -76,7 +87,9 @@ fn judge(run: &Run, case: &Value, op: &str, data: &Tensors) -> std::result::Resu
     let mut inputs: Vec<Tensor> =
         hosts.iter().map(|h| h.upload(device, h.is_float())).collect::<Result<_>>().map_err(fault)?;
     let own = inputs.len();
-    let positional: Vec<Arg> = list(case, "args").iter().map(Arg::of).collect();
+    // In brackets a list is one index, a tuple several.
+    let arg = |v: &Value| if op == "__getitem__" && v.is_array() { Arg::List(vec![Arg::of(v)]) } else { Arg::of(v) };
+    let positional: Vec<Arg> = list(case, "args").iter().map(arg).collect();
     let keywords = keywords(case, "kwargs");
     if !text(case, "family").starts_with("module") {
         let done = call(device, op, &inputs, &hosts, &positional, &keywords)?;

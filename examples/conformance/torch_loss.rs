@@ -122,6 +122,24 @@ pub const ROWS: &[Row] = &[
             one(x.triplet_margin_loss(&y, &z, margin, p, eps, a.b("swap", false)?, reduction(a)?))
         },
     ),
+    ("nn.functional.multilabel_margin_loss", LOSS, |a| {
+        let (x, t) = (a.ft("input")?, a.t("target")?.cast(DType::I32));
+        let line = |t: Tensor| if t.rank() == 0 { t.reshape([1]) } else { t };
+        one(line(x).multilabel_margin_loss(&line(t), reduction(a)?))
+    }),
+    (
+        "nn.functional.linear_cross_entropy",
+        "input linear_weight target linear_bias weight reduction ignore_index label_smoothing chunking_method",
+        |a| {
+            a.ignore("chunking_method");
+            let (x, w) = (a.ft("input")?, a.ft("linear_weight")?);
+            if w.rank() != 2 {
+                return unsupported(format!("a weight {}", w.shape()));
+            }
+            let (logits, target) = (x.linear(&w, a.opt("linear_bias")?.as_ref()), a.t("target")?);
+            one(logits.cross_entropy_with(&target, &class_loss(a, true)?))
+        },
+    ),
     ("nn.functional.pairwise_distance", "x1 x2 p eps keepdim", |a| {
         let (p, eps) = (a.f("p", 2.0)? as f32, a.f("eps", 1e-6)? as f32);
         let y = a.ft("x1")?.pairwise_distance(&a.ft("x2")?, p, eps);
@@ -145,28 +163,32 @@ pub const ROWS: &[Row] = &[
         let (x, t) = (a.ft("input")?, a.t("target")?);
         let (p, margin) = (a.f("p", 1.0)? as f32, a.f("margin", 1.0)? as f32);
         let weight = a.opt("weight")?;
-        if x.rank() == 0 {
-            return unsupported("a number");
-        }
-        let alone = x.rank() == 1;
-        let (x, t) = if alone { (x.unsqueeze(0), t.reshape([1])) } else { (x, t) };
+        // One row may come alone, a single score too; its label then may have an axis or not.
+        let (alone, shape) = (x.rank() < 2, t.shape().clone());
+        let (x, t) = if alone { (x.reshape([1, x.elements()]), t.reshape([1])) } else { (x, t) };
         let reduction = reduction(a)?;
         let y = x.multi_margin_loss(&t.cast(DType::U32), p, margin, weight.as_ref(), reduction);
-        one(if alone && reduction == Reduction::None { y.squeeze(0) } else { y })
+        one(if alone && reduction == Reduction::None { y.reshape(shape) } else { y })
     }),
     (
         "nn.functional.scaled_dot_product_attention",
         "query key value attn_mask dropout_p is_causal scale enable_gqa",
         |a| {
-            if a.f("dropout_p", 0.0)? != 0.0 || a.b("enable_gqa", false)? {
-                return unsupported("dropout_p or enable_gqa");
+            if a.f("dropout_p", 0.0)? != 0.0 {
+                return unsupported("random numbers");
             }
             let mask = match a.get("attn_mask") {
                 Some(Arg::Tensor(_)) => Some(a.t("attn_mask")?),
                 _ => None,
             };
             let scale = a.num("scale")?.map(|s| s as f32);
-            let options = AttentionOptions { mask, causal: a.b("is_causal", false)?, scale };
+            let options = AttentionOptions {
+                mask,
+                causal: a.b("is_causal", false)?,
+                scale,
+                grouped: a.b("enable_gqa", false)?,
+                ..Default::default()
+            };
             one(a.ft("query")?.scaled_dot_product_attention(&a.ft("key")?, &a.ft("value")?, &options))
         },
     ),

@@ -114,16 +114,11 @@ fn avg_pool(a: &Call, axes: usize) -> Outputs {
     let (batch, x) = Batch::of(&a.ft("input")?, axes)?;
     let mut options = pool(a, axes)?;
     options.count_include_pad = a.b("count_include_pad", true)?;
-    if let Some(divisor) = a.num("divisor_override")? {
-        // The sum of a window is its mean over the whole of it.
-        if options.ceil_mode {
-            return unsupported("divisor_override with ceil_mode");
-        }
-        options.count_include_pad = true;
-        let area = (options.kernel[0] * options.kernel[1]) as f32;
-        return one(batch.back(&x.avg_pool2d(&options) * (area / divisor as f32)));
-    }
-    one(batch.back(x.avg_pool2d(&options)))
+    // A divisor may be negative there.
+    let divisor = a.num("divisor_override")?;
+    options.divisor_override = divisor.map(|_| 1);
+    let y = x.avg_pool2d(&options);
+    one(batch.back(divisor.map_or(y.clone(), |d| &y / d as f32)))
 }
 
 fn lp_pool(a: &Call, axes: usize) -> Outputs {

@@ -110,17 +110,21 @@ fn norm(a: &Call) -> Outputs {
         Some(Arg::Number(p, _)) => *p,
         Some(other) => return unsupported(format!("p={other:?}")),
     };
-    let keep = a.b("keepdim", false)?;
     a.dtype("dtype")?;
+    norm_of(&x, p, a.axes("dim")?, a.b("keepdim", false)?)
+}
+
+/// The norm over these axes; none are all.
+pub fn norm_of(x: &Tensor, p: f64, axes: Option<Vec<isize>>, keep: bool) -> Outputs {
     let scalar = x.rank() == 0;
-    let x = if scalar { x.reshape([1]) } else { x };
-    let axes = a.axes("dim")?.filter(|d| !d.is_empty()).unwrap_or_else(|| all_axes(&x));
+    let x = if scalar { x.reshape([1]) } else { x.clone() };
+    let axes = axes.filter(|d| !d.is_empty()).unwrap_or_else(|| all_axes(&x));
     let y = if keep { x.norm_keep(&axes, p as f32) } else { x.norm(&axes, p as f32) };
     one(if scalar { y.reshape(Vec::new()) } else { y })
 }
 
 /// Runs `f` over one axis of a tensor that may have none.
-fn along(x: &Tensor, axis: isize, f: impl Fn(&Tensor, isize) -> Vec<Tensor>) -> Outputs {
+pub fn along(x: &Tensor, axis: isize, f: impl Fn(&Tensor, isize) -> Vec<Tensor>) -> Outputs {
     if x.rank() == 0 {
         return Ok(f(&x.reshape([1]), 0).into_iter().map(|y| y.reshape(Vec::new())).collect());
     }
@@ -153,16 +157,16 @@ fn picked(a: &Call, f: impl Fn(&Tensor, isize) -> (Tensor, Tensor)) -> Outputs {
     Ok(both(f(&x, axis)).into_iter().map(|t| if keep { t.unsqueeze(place) } else { t }).collect())
 }
 
-fn index_of(a: &Call, x: &Tensor, axis: isize, name: &str) -> Result<Tensor, Unsupported> {
+pub fn index_of(a: &Call, x: &Tensor, axis: isize, name: &str) -> Result<Tensor, Unsupported> {
     a.index(name, if x.rank() == 0 { 1 } else { x.shape()[at(x, axis)] })
 }
 
 /// Both as lists where they are numbers.
-fn at_least_1(x: &Tensor) -> Tensor {
+pub fn at_least_1(x: &Tensor) -> Tensor {
     if x.rank() == 0 { x.reshape([1]) } else { x.clone() }
 }
 
-fn as_before(y: Tensor, x: &Tensor) -> Outputs {
+pub fn as_before(y: Tensor, x: &Tensor) -> Outputs {
     one(if x.rank() == 0 { y.reshape(Vec::new()) } else { y })
 }
 
@@ -274,7 +278,6 @@ pub const ROWS: &[Row] = &[
     ("var_mean var_mean.unbiased", "input dim unbiased keepdim correction", |a| spread(a, false, true)),
     ("std_mean std_mean.unbiased", "input dim unbiased keepdim correction", |a| spread(a, true, true)),
     ("norm norm.fro norm.inf", "input p dim keepdim dtype", norm),
-    ("linalg.vector_norm", "input p dim keepdim dtype", norm),
     ("dist", "input other p", |a| {
         let (x, y) = (a.ft("input")?, a.ft("other")?);
         let d = x.sub(&y);
@@ -405,25 +408,6 @@ pub const ROWS: &[Row] = &[
         let most = host.values.iter().fold(-1.0, |m: f64, &v| m.max(v)) as i64;
         let classes = if given < 0 { most + 1 } else { given } as usize;
         one(a.index("input", classes)?.one_hot(classes).cast(DType::I32))
-    }),
-    ("bincount", "input weights minlength", |a| {
-        let Some(host) = a.host("input") else { return unsupported("no numbers") };
-        let most = host.values.iter().fold(-1.0, |m: f64, &v| m.max(v)) as i64 + 1;
-        let bins = most.max(a.i("minlength", 0)?) as usize;
-        let weights = a.opt("weights")?.map(|w| float(&w));
-        let count = a.index("input", 0)?.bincount(bins, weights.as_ref());
-        one(if weights.is_some() { count } else { count.cast(DType::I32) })
-    }),
-    // The sample calls `embedding(idx, weight)`, weight first.
-    ("nn.functional.embedding", "weight input padding_idx max_norm norm_type scale_grad_by_freq sparse", |a| {
-        a.ignore("sparse norm_type");
-        let weight = a.ft("weight")?;
-        if a.has("max_norm") || a.b("scale_grad_by_freq", false)? {
-            return unsupported("max_norm or scale_grad_by_freq");
-        }
-        let rows = weight.shape()[0] as i64;
-        let padding = a.num("padding_idx")?.map(|p| if p < 0.0 { p as i64 + rows } else { p as i64 } as u32);
-        one(weight.embedding(&a.index("input", rows as usize)?, padding))
     }),
     ("repeat_interleave", "input repeats dim output_size", |a| {
         a.ignore("output_size");

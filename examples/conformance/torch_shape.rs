@@ -156,7 +156,7 @@ fn turned90(x: &Tensor, k: i64, a: usize, b: usize) -> Tensor {
     }
 }
 
-fn pick(x: &Tensor, axis: usize, index: i64) -> Tensor {
+pub fn pick(x: &Tensor, axis: usize, index: i64) -> Tensor {
     let i = if index < 0 { index + x.shape()[axis] as i64 } else { index } as usize;
     x.narrow(axis, i, 1).squeeze(axis)
 }
@@ -171,34 +171,6 @@ fn put(x: &Tensor, src: &Tensor, part: impl Fn(&Tensor) -> Tensor) -> Outputs {
     let src = src.cast(x.dtype()).broadcast_to(places.shape());
     let count = places.elements();
     one(x.reshape([n]).scatter(0, &places.reshape([count]), &src.reshape([count])).reshape(x.shape()))
-}
-
-/// `x[index]` with numbers, slices, `...` and `None`.
-fn item(a: &Call) -> Outputs {
-    let mut x = a.t("input")?;
-    let index = match a.get("index") {
-        Some(Arg::List(all)) => all.clone(),
-        Some(other) => vec![other.clone()],
-        None => vec![Arg::Nothing],
-    };
-    let used = index.iter().filter(|i| matches!(i, Arg::Number(..) | Arg::Slice(_))).count();
-    let mut axis = 0;
-    for i in &index {
-        match i {
-            Arg::Number(n, true) => x = pick(&x, axis, *n as i64),
-            Arg::Slice([start, stop, step]) => {
-                x = sliced(&x, axis, *start, *stop, step.unwrap_or(1));
-                axis += 1;
-            }
-            Arg::Ellipsis => axis += x.rank().saturating_sub(used),
-            Arg::Nothing => {
-                x = x.unsqueeze(axis);
-                axis += 1;
-            }
-            other => return unsupported(format!("an index of {other:?}")),
-        }
-    }
-    one(x)
 }
 
 fn view(a: &Call, name: &str) -> Outputs {
@@ -430,7 +402,6 @@ pub const ROWS: &[Row] = &[
         let (start, end) = (a.num("start")?.map(|v| v as i64), a.num("end")?.map(|v| v as i64));
         one(sliced(&x, at(&x, a.axis("dim")?.unwrap_or(0)), start, end, a.i("step", 1)?))
     }),
-    ("__getitem__", "input index", item),
     ("select_scatter", "input src dim index", |a| {
         let x = a.t("input")?;
         let (axis, index) = (at(&x, a.axis("dim")?.unwrap_or(0)), a.i("index", 0)?);
@@ -447,18 +418,6 @@ pub const ROWS: &[Row] = &[
         let offset = a.i("offset", 0)? as isize;
         put(&a.t("input")?, &a.t("src")?, |t| t.diagonal(offset, i, j))
     }),
-    // The number of results depends on the mask, so it is read off the file.
-    ("masked_select", "input mask", |a| {
-        let (x, mask) = (a.t("input")?, a.t("mask")?);
-        let Some(host) = a.host("mask") else { return unsupported("a computed mask") };
-        let shape = x.shape().broadcast(mask.shape(), "masked_select").map_err(|e| Unsupported(e.to_string()))?;
-        let wide =
-            Tensor::from_slice(x.device(), &host.ints().iter().map(|&v| v as u32).collect::<Vec<_>>(), mask.shape());
-        let wide = wide.and_then(|m| m.broadcast_to(&shape).to_vec::<u32>()).map_err(|e| Unsupported(e.to_string()))?;
-        let places: Vec<u32> = wide.iter().enumerate().filter(|(_, m)| **m != 0).map(|(i, _)| i as u32).collect();
-        let places = Tensor::from_slice(x.device(), &places, places.len()).map_err(|e| Unsupported(e.to_string()))?;
-        one(x.broadcast_to(&shape).take(&places))
-    }),
     ("block_diag", "*tensors", |a| {
         let all: Vec<Tensor> = a.list("tensors")?.iter().map(|x| atleast(x, 2)).collect();
         let width: usize = all.iter().map(|x| x.shape()[1]).sum();
@@ -471,16 +430,6 @@ pub const ROWS: &[Row] = &[
             })
             .collect();
         one(Tensor::concat(&rows.iter().collect::<Vec<_>>(), 0))
-    }),
-    ("trapezoid trapz", "y x dim dx", |a| {
-        let y = a.ft("y")?;
-        let axis = at(&y, a.axis("dim")?.unwrap_or(-1));
-        let n = y.shape()[axis];
-        if n < 2 || a.has("x") {
-            return unsupported("x, or too few points");
-        }
-        let sums = part(&y, axis, 0, n - 1).add(&part(&y, axis, 1, n)).sum(&[axis as isize]);
-        one(&sums * (0.5 * a.f("dx", 1.0)?) as f32)
     }),
     ("tril", "input diagonal", |a| band(a, Tensor::tril)),
     ("triu", "input diagonal", |a| band(a, Tensor::triu)),
@@ -503,6 +452,7 @@ pub const ROWS: &[Row] = &[
         let x = a.t("input")?;
         let (size, step) = (a.i("size", 1)? as usize, a.i("step", 1)? as usize);
         if x.rank() == 0 {
+            a.ignore("dimension");
             return one(x.reshape([1]));
         }
         one(x.unfold(a.axis("dimension")?.unwrap_or(0), size, step))
@@ -541,6 +491,11 @@ pub const ROWS: &[Row] = &[
     ("diff", "input n dim prepend append", |a| {
         let mut x = a.t("input")?;
         let axis = at(&x, a.axis("dim")?.unwrap_or(-1));
+        // PyTorch adds nothing where it takes no difference.
+        if a.i("n", 1)? == 0 {
+            a.ignore("prepend append");
+            return one(x);
+        }
         let ends = [a.opt("prepend")?, Some(x.clone()), a.opt("append")?];
         let all: Vec<Tensor> = ends.into_iter().flatten().collect();
         x = Tensor::concat(&all.iter().collect::<Vec<_>>(), axis as isize);

@@ -1,7 +1,7 @@
 //! PyTorch's functions over three axes of space, and those that resample, and ours.
 
 use wgrad::Tensor;
-use wgrad::functional::{Conv3dOptions, Interpolation, PadMode, Pool3dOptions};
+use wgrad::functional::{Conv3dOptions, GridMode, GridPadding, Interpolation, PadMode, Pool3dOptions};
 use wgrad::ops::im2col::Window;
 
 use crate::call::{Arg, Call, Outputs, Row, float, one, unsupported};
@@ -77,9 +77,9 @@ fn triple(a: &Call, x: &Tensor) -> Result<[usize; 3], Unsupported> {
 }
 
 /// `interpolate` and `Upsample`: by sizes or by scales.
-fn interpolate(a: &Call, mode: &str) -> Outputs {
+fn interpolate(a: &Call, mode: &str, aligned: bool) -> Outputs {
     let x = a.ft("input")?;
-    let aligned = a.b("align_corners", false)?;
+    let aligned = a.b("align_corners", aligned)?;
     if a.b("antialias", false)? {
         return unsupported("antialias");
     }
@@ -87,11 +87,14 @@ fn interpolate(a: &Call, mode: &str) -> Outputs {
     let rule = match (&*mode, aligned) {
         ("nearest", _) => Interpolation::Nearest,
         ("nearest-exact", _) => Interpolation::NearestExact,
-        ("linear" | "bilinear", false) => Interpolation::Linear,
-        ("linear" | "bilinear", true) => Interpolation::LinearAligned,
+        ("linear" | "bilinear" | "trilinear", false) => Interpolation::Linear,
+        ("linear" | "bilinear" | "trilinear", true) => Interpolation::LinearAligned,
+        ("bicubic", false) => Interpolation::Cubic,
+        ("bicubic", true) => Interpolation::CubicAligned,
+        ("area", _) => Interpolation::Area,
         _ => return unsupported(format!("mode {mode}")),
     };
-    if !matches!(x.rank(), 3 | 4) {
+    if !matches!(x.rank(), 3..=5) {
         return unsupported(format!("{} axes of space", x.rank() - 2));
     }
     let axes = x.rank() - 2;
@@ -116,6 +119,33 @@ fn interpolate(a: &Call, mode: &str) -> Outputs {
     one(x.interpolate_by(&scales, rule))
 }
 
+/// The way back from a pooling that told positions; without a size, the one that the window came from.
+fn unpool(a: &Call, axes: usize) -> Outputs {
+    let (x, index) = (a.ft("input")?, a.t("indices")?);
+    let lead = x.rank().saturating_sub(axes);
+    let sizes = |name: &str, default: Vec<i64>| -> Result<Vec<i64>, Unsupported> {
+        let given = a.ints(name)?.filter(|all| !all.is_empty()).unwrap_or(default);
+        Ok(if given.len() == 1 { vec![given[0]; axes] } else { given })
+    };
+    let kernel = sizes("kernel_size", vec![1])?;
+    let (stride, padding) = (sizes("stride", kernel.clone())?, sizes("padding", vec![0])?);
+    let own = |i: usize| (x.shape()[lead + i] as i64 - 1) * stride[i] + kernel[i] - 2 * padding[i];
+    let size = a.ints("output_size")?.unwrap_or_else(|| (0..axes).map(own).collect());
+    let size: Vec<usize> = size[size.len() - axes..].iter().map(|&n| n as usize).collect();
+    let alone = lead == 1;
+    let batch = |t: &Tensor| if alone { t.unsqueeze(0) } else { t.clone() };
+    let (x, index) = (batch(&x), batch(&index));
+    one(back(
+        alone,
+        match size[..] {
+            [n] => x.max_unpool1d(&index, n),
+            [h, w] => x.max_unpool2d(&index, [h, w]),
+            _ => x.max_unpool3d(&index, [size[0], size[1], size[2]]),
+        },
+    ))
+}
+
+const UNPOOL: &str = "input indices kernel_size stride padding output_size";
 const INTERPOLATE: &str = "input size scale_factor mode align_corners recompute_scale_factor antialias";
 
 /// The rows.
@@ -144,8 +174,11 @@ pub const ROWS: &[Row] = &[
             let (alone, x) = volumes(a)?;
             let mut options = pool(a)?;
             options.count_include_pad = a.b("count_include_pad", true)?;
-            options.divisor_override = a.num("divisor_override")?.map(|d| d as usize);
-            one(back(alone, x.avg_pool3d(&options)))
+            // A divisor may be negative there.
+            let divisor = a.num("divisor_override")?;
+            options.divisor_override = divisor.map(|_| 1);
+            let y = x.avg_pool3d(&options);
+            one(back(alone, divisor.map_or(y.clone(), |d| &y / d as f32)))
         },
     ),
     ("nn.functional.adaptive_avg_pool3d", "input output_size", |a| {
@@ -163,16 +196,44 @@ pub const ROWS: &[Row] = &[
         }
         Ok(all)
     }),
-    ("nn.functional.interpolate", INTERPOLATE, |a| interpolate(a, "nearest")),
-    ("nn.functional.interpolate.nearest nn.functional.upsample_nearest", INTERPOLATE, |a| interpolate(a, "nearest")),
-    ("nn.functional.interpolate.nearest-exact", INTERPOLATE, |a| interpolate(a, "nearest-exact")),
-    ("nn.functional.interpolate.linear", INTERPOLATE, |a| interpolate(a, "linear")),
+    ("nn.functional.interpolate", INTERPOLATE, |a| interpolate(a, "nearest", false)),
+    ("nn.functional.interpolate.nearest nn.functional.upsample_nearest", INTERPOLATE, |a| {
+        interpolate(a, "nearest", false)
+    }),
+    ("nn.functional.interpolate.nearest-exact", INTERPOLATE, |a| interpolate(a, "nearest-exact", false)),
+    ("nn.functional.interpolate.linear", INTERPOLATE, |a| interpolate(a, "linear", false)),
+    ("nn.functional.upsample_bilinear", INTERPOLATE, |a| interpolate(a, "bilinear", true)),
     (
-        "nn.functional.interpolate.bilinear nn.functional.upsample_bilinear nn.functional.interpolate.trilinear \
-         nn.functional.interpolate.area nn.functional.interpolate.bicubic",
+        "nn.functional.interpolate.bilinear nn.functional.interpolate.trilinear nn.functional.interpolate.area \
+         nn.functional.interpolate.bicubic",
         INTERPOLATE,
-        |a| interpolate(a, "bilinear"),
+        |a| interpolate(a, "bilinear", false),
     ),
+    ("nn.functional.grid_sample", "input grid mode padding_mode align_corners", |a| {
+        let mode = match &*a.s("mode", "bilinear")? {
+            "bilinear" => GridMode::Linear,
+            "nearest" => GridMode::Nearest,
+            "bicubic" => GridMode::Cubic,
+            other => return unsupported(format!("mode {other}")),
+        };
+        let padding = match &*a.s("padding_mode", "zeros")? {
+            "zeros" => GridPadding::Zeros,
+            "border" => GridPadding::Border,
+            "reflection" => GridPadding::Reflection,
+            other => return unsupported(format!("padding_mode {other}")),
+        };
+        one(a.ft("input")?.grid_sample(&a.ft("grid")?, mode, padding, a.b("align_corners", false)?))
+    }),
+    ("grid_sampler_2d grid_sampler_3d", "input grid interpolation_mode padding_mode align_corners", |a| {
+        let modes = [GridMode::Linear, GridMode::Nearest, GridMode::Cubic];
+        let paddings = [GridPadding::Zeros, GridPadding::Border, GridPadding::Reflection];
+        let (mode, padding) = (a.i("interpolation_mode", 0)? as usize, a.i("padding_mode", 0)? as usize);
+        let aligned = a.b("align_corners", false)?;
+        one(a.ft("input")?.grid_sample(&a.ft("grid")?, modes[mode], paddings[padding], aligned))
+    }),
+    ("nn.functional.max_unpool1d nn.functional.max_unpool1d.grad", UNPOOL, |a| unpool(a, 1)),
+    ("nn.functional.max_unpool2d nn.functional.max_unpool2d.grad", UNPOOL, |a| unpool(a, 2)),
+    ("nn.functional.max_unpool3d nn.functional.max_unpool3d.grad", UNPOOL, |a| unpool(a, 3)),
     ("nn.functional.unfold", "input kernel_size dilation padding stride", |a| {
         let x = a.ft("input")?;
         let alone = x.rank() == 3;
