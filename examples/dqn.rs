@@ -240,6 +240,8 @@ fn train<E: Env>(
         Some("huber") => Cost::Huber,
         Some(name) => return Err(Error::argument(format!("unknown cost {name:?}"), "use squared or huber")),
     };
+    // A run may be over long before `--steps`, and its returns are to be plotted all the same.
+    let common = &common::Options { log_every: common.log_every.or(Some(test_every)), ..common.clone() };
     let mut session = Session::start(&format!("Deep Q-learning, {}", options.task), common)?;
 
     let mut init = Init::new(&device, common.seed);

@@ -35,6 +35,16 @@ fn a_table_holds_the_pole_up() {
 }
 
 #[test]
+fn bandits_leave_a_plot_of_their_regret() {
+    let out = tempfile::tempdir().unwrap();
+    let folder = out.path().to_str().unwrap();
+    let text = text_of("bandits", &["--device", "cpu", "--runs", "50", "--steps", "40", "--out", folder]);
+    assert!(["greedy", "epsilon 0.1", "UCB", "Thompson"].iter().all(|name| text.contains(name)), "{text}");
+    let report = std::fs::read_to_string(out.path().join("report.html")).unwrap();
+    assert!(report.contains("<h2>Regret</h2>") && report.contains("<svg"));
+}
+
+#[test]
 fn tables_leave_plots_and_a_film() {
     for (task, files) in
         [("cartpole", &["report.html", "policy.gif"][..]), ("cliff", &["report.html"]), ("walk", &["report.html"])]
