@@ -13,6 +13,7 @@ mod dqn;
 mod env;
 mod functional;
 mod fuzz;
+mod join;
 mod launches;
 mod layers;
 mod nn;

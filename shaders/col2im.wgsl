@@ -65,5 +65,5 @@ fn sum_patches(
     }
     let place = p.image_first * p.channels * p.h * p.w + i;
     if p.accumulate != 0u { sum += x[place]; }
-    x[place] = sum;
+    x[place] = epilogue(sum, place);
 }

@@ -75,10 +75,10 @@ fn put(quad: u32, i: u32, at: vec4<i32>, values: vec4<f32>) {
     let row = row_first + quad + i * QUADS;
     if row < p.m {
         let start = c_start + i32(row) * p.c_row;
-        if at.x >= 0 { c[u32(start + at.x)] = values.x; }
-        if at.y >= 0 { c[u32(start + at.y)] = values.y; }
-        if at.z >= 0 { c[u32(start + at.z)] = values.z; }
-        if at.w >= 0 { c[u32(start + at.w)] = values.w; }
+        put_one(start, at.x, values.x);
+        put_one(start, at.y, values.y);
+        put_one(start, at.z, values.z);
+        put_one(start, at.w, values.w);
     }
 }
 

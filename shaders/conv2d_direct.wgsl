@@ -18,10 +18,10 @@ fn weight(at: i32, i: u32) -> f32 {
 fn put(start: i32, i: u32, at: vec4<i32>, values: vec4<f32>) {
     if i < p.m {
         let row = start + i32(i) * p.c_row;
-        if at.x >= 0 { c[u32(row + at.x)] = values.x; }
-        if at.y >= 0 { c[u32(row + at.y)] = values.y; }
-        if at.z >= 0 { c[u32(row + at.z)] = values.z; }
-        if at.w >= 0 { c[u32(row + at.w)] = values.w; }
+        put_one(row, at.x, values.x);
+        put_one(row, at.y, values.y);
+        put_one(row, at.z, values.z);
+        put_one(row, at.w, values.w);
     }
 }
 

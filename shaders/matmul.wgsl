@@ -79,7 +79,7 @@ fn put_one(row: i32, column: i32, value: f32) {
         let at = u32(row + column);
         var sum = value;
         if p.accumulate != 0u { sum += c[at]; }
-        c[at] = sum;
+        c[at] = epilogue(sum, at);
     }
 }
 

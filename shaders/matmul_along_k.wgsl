@@ -102,6 +102,6 @@ fn along_k(
         var sum = low[0][local % 4u];
         if local >= 4u { sum = high[0][local % 4u]; }
         if p.accumulate != 0u { sum += c[at]; }
-        c[at] = sum;
+        c[at] = epilogue(sum, at);
     }
 }

@@ -51,5 +51,5 @@ fn plain(
     let start = p.c_base + i32(slice) * p.c_slice + outer * p.c_outer + inner * p.c_inner;
     let at = u32(start + row * p.c_row + column * p.c_col);
     if p.accumulate != 0u { sum += c[at]; }
-    c[at] = sum;
+    c[at] = epilogue(sum, at);
 }

@@ -34,7 +34,7 @@ fn put(i: u32, total: f32) {
     let at = u32(start + row * p.c_row + column * p.c_col);
     var sum = total;
     if p.accumulate != 0u { sum += c[at]; }
-    c[at] = sum;
+    c[at] = epilogue(sum, at);
 }
 
 @compute @workgroup_size(WG)

@@ -22,7 +22,7 @@ fn put(start: i32, row: u32, column: u32, value: f32) {
         let at = u32(start + i32(row) * p.c_row + i32(column) * p.c_col);
         var sum = value;
         if p.accumulate != 0u { sum += c[at]; }
-        c[at] = sum;
+        c[at] = epilogue(sum, at);
     }
 }
 

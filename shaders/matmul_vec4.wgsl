@@ -81,7 +81,10 @@ fn put(quad: u32, i: u32, at: vec4<i32>, values: vec4<f32>) {
         let place = u32(c_start + i32(row) * p.c_row + at.x) / 4u;
         var sum = values;
         if p.accumulate != 0u { sum += c[place]; }
-        c[place] = sum;
+        let i = 4u * place;
+        c[place] = vec4<f32>(
+            epilogue(sum.x, i), epilogue(sum.y, i + 1u), epilogue(sum.z, i + 2u), epilogue(sum.w, i + 3u),
+        );
     }
 }
 

@@ -104,7 +104,7 @@ fn normalise(row: Row, local: u32) -> vec2<f32> {
                 value += bias[w];
             }
         }
-        y[j.at] = value;
+        y[j.at] = epilogue(value, j.at);
     }
     if (row.live && row.first == 0u) {
         stats[row.index] = mean;
@@ -180,7 +180,7 @@ fn gradient(row: Row, local: u32) -> vec2<f32> {
         if (CENTER) {
             value -= means.x;
         }
-        dx[j.at] = value * factor;
+        dx[j.at] = epilogue(value * factor, j.at);
     }
     return sums;
 }

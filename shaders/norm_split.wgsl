@@ -187,7 +187,7 @@ fn apply(
         }
     }
     for (var j = place_of(row, c * p.chunk + local); j.k < end; j = next(j, WG, runs, rest)) {
-        y[j.at] = (x[j.at] - mean) * factor + shift;
+        y[j.at] = epilogue((x[j.at] - mean) * factor + shift, j.at);
     }
 }
 
@@ -280,6 +280,6 @@ fn apply_gradient(
         factor *= given_weight[row];
     }
     for (var j = place_of(row, c * p.chunk + local); j.k < end; j = next(j, WG, runs, rest)) {
-        dx[j.at] = (dy[j.at] - (x[j.at] - mean) * along - shift) * factor;
+        dx[j.at] = epilogue((dy[j.at] - (x[j.at] - mean) * along - shift) * factor, j.at);
     }
 }

@@ -95,7 +95,7 @@ fn max_forward(
             }
         }
     }
-    plain_y[i] = best;
+    plain_y[i] = epilogue(best, i);
     new_positions[i] = position;
 }
 
@@ -125,7 +125,7 @@ fn max_grad(
             }
         }
     }
-    y[i] = sum;
+    y[i] = epilogue(sum, i);
 }
 
 @compute @workgroup_size(WG)
@@ -143,7 +143,7 @@ fn max_gather(
     if position != NOWHERE {
         value = x[i / p.out_w / p.out_h * p.h * p.w + position];
     }
-    y[i] = value;
+    y[i] = epilogue(value, i);
 }
 
 @compute @workgroup_size(WG)
@@ -171,7 +171,7 @@ fn avg_forward(
     }
     let rows = divisor(oy, p.kh, p.stride_h, p.top, p.h, p.bottom);
     let columns = divisor(ox, p.kw, p.stride_w, p.left, p.w, p.right);
-    plain_y[i] = sum / f32(select(rows * columns, p.divisor, p.divisor != 0u));
+    plain_y[i] = epilogue(sum / f32(select(rows * columns, p.divisor, p.divisor != 0u)), i);
 }
 
 @compute @workgroup_size(WG)
@@ -198,5 +198,5 @@ fn avg_grad(
             sum += x[plane + oy * p.out_w + ox] / f32(select(rows * columns, p.divisor, p.divisor != 0u));
         }
     }
-    plain_y[i] = sum;
+    plain_y[i] = epilogue(sum, i);
 }

@@ -128,6 +128,14 @@ fn normal_pair(a: u32, b: u32) -> vec2<u32> {
     );
 }
 
+fn store(i: u32, bits: u32) {
+    if (KIND == 0u) {
+        y[i] = bits;
+    } else {
+        y[i] = bitcast<u32>(epilogue(bitcast<f32>(bits), i));
+    }
+}
+
 @compute @workgroup_size(WG)
 fn draw(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -148,14 +156,14 @@ fn draw(
         out = vec4<u32>(normal_pair(words.x, words.y), normal_pair(words.z, words.w));
     }
     let i = 4u * block;
-    y[i] = out.x;
+    store(i, out.x);
     if (i + 1u < p.n) {
-        y[i + 1u] = out.y;
+        store(i + 1u, out.y);
     }
     if (i + 2u < p.n) {
-        y[i + 2u] = out.z;
+        store(i + 2u, out.z);
     }
     if (i + 3u < p.n) {
-        y[i + 3u] = out.w;
+        store(i + 3u, out.w);
     }
 }

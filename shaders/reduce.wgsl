@@ -84,8 +84,17 @@ fn step_to(k: u32) -> i32 {
     return near + i32(k2 - k1 * p.r2) * p.rs2 + i32(k1 - k0 * p.r1) * p.rs1 + i32(k0) * p.rs0;
 }
 
+// Stores what element `i` of the result became. Whole numbers never pass for floats.
+fn store(i: u32, key: u32) {
+    if (KIND == 0u) {
+        y[i] = bitcast<u32>(epilogue(bitcast<f32>(key), i));
+    } else {
+        y[i] = bits_of(key);
+    }
+}
+
 fn key_at(start: i32, k: u32) -> u32 {
-    return key_of(x[u32(start + step_to(k))]);
+    return key_of(load(u32(start + step_to(k))));
 }
 
 @compute @workgroup_size(WG)
@@ -116,7 +125,7 @@ fn thread(
     for (; k < end; k += 1u) {
         a0 = merge(a0, key_at(start, k));
     }
-    y[flat] = bits_of(merge(merge(a0, a1), merge(a2, a3)));
+    store(flat, merge(merge(a0, a1), merge(a2, a3)));
 }
 
 @compute @workgroup_size(WG)
@@ -155,7 +164,7 @@ fn group(
         }
     }
     if (local == 0u) {
-        y[flat] = bits_of(part[0]);
+        store(flat, part[0]);
     }
 }
 

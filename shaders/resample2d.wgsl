@@ -131,7 +131,7 @@ fn forward(
         }
         sum += weight_of(down, k) * line;
     }
-    y[i] = sum;
+    y[i] = epilogue(sum, i);
 }
 
 @compute @workgroup_size(WG)
@@ -164,5 +164,5 @@ fn grad(
             sum += by * line;
         }
     }
-    y[i] = sum;
+    y[i] = epilogue(sum, i);
 }

@@ -44,7 +44,7 @@ fn forward(
         if (!LOG) {
             out = exp_below(d) / sum;
         }
-        y[at] = select(nan_like(d), out, is_finite_key(key));
+        y[at] = epilogue(select(nan_like(d), out, is_finite_key(key)), at);
     }
 }
 
@@ -75,6 +75,6 @@ fn grad(
         if (LOG) {
             out = dy[at] - exp_below(x[at]) * sum;
         }
-        dx[at] = out;
+        dx[at] = epilogue(out, at);
     }
 }

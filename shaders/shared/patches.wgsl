@@ -136,3 +136,11 @@ fn places_of(n: u32, step: u32) -> vec4<i32> {
     }
     return select(vec4<i32>(-1), at, all < vec4<u32>(p.n));
 }
+
+// Stores an element of C; `column` is negative beyond the edge.
+fn put_one(row: i32, column: i32, value: f32) {
+    if column >= 0 {
+        let at = u32(row + column);
+        c[at] = epilogue(value, at);
+    }
+}

@@ -10,7 +10,11 @@ use crate::tensor::{
 
 const SHADER: Shader = Shader::new(
     "col2im",
-    concat!(include_str!("../../shaders/shared/flat.wgsl"), include_str!("../../shaders/col2im.wgsl")),
+    concat!(
+        include_str!("../../shaders/shared/flat.wgsl"),
+        include_str!("../../shaders/shared/epilogue.wgsl"),
+        include_str!("../../shaders/col2im.wgsl")
+    ),
 );
 
 /// `[n, c * kh * kw, windows]` to `[n, c, h, w]`.
@@ -56,7 +60,9 @@ impl Patches<'_> {
             windows: self.windows.len() as u32,
             accumulate: accumulate as u32,
         };
-        let launch = LoweredDispatch::new(&SHADER, "sum_patches").read(cols).write(x);
+        let launch = LoweredDispatch::new(&SHADER, "sum_patches").read(cols);
+        let last = self.windows.end == self.out[0] * self.out[1];
+        let launch = if last { launch.finish(x) } else { launch.write(x) };
         cx.launch(launch.params(&params).flat(count, 64));
     }
 }

@@ -67,7 +67,7 @@ fn lower(_: &Matmul, cx: &mut Lower) {
     let each = (m * n) as isize;
     let outer = batch[1] as isize * each;
     let c = Matrix { slot: c, base: 0, outer, inner: each, k_outer: 0, row: n as isize, col: 1 };
-    Gemm { m, n, k, batch, k_outer: 1, a, b, c, accumulate: false }.launch(cx);
+    Gemm { m, n, k, batch, k_outer: 1, a, b, c, accumulate: false, finish: true }.launch(cx);
 }
 
 /// An operand where it lies, or a copy of it where its whole buffer is too long to bind.
@@ -86,7 +86,7 @@ fn dense(m: usize, n: usize, k: usize, batches: usize, [a, b, c]: [Slot; 3]) -> 
         Matrix { slot, base: 0, outer: 0, inner, k_outer: 0, row: columns as isize, col: 1 }
     };
     let (a, b, c) = (matrix(a, m, k), matrix(b, k, n), matrix(c, m, n));
-    Gemm { m, n, k, batch: [1, batches], k_outer: 1, a, b, c, accumulate: false }
+    Gemm { m, n, k, batch: [1, batches], k_outer: 1, a, b, c, accumulate: false, finish: true }
 }
 
 /// Whether a tensor was recorded as another with its last two axes swapped.

@@ -56,6 +56,7 @@ const SHADER: Shader = Shader::new(
     concat!(
         include_str!("../../shaders/shared/flat.wgsl"),
         include_str!("../../shaders/shared/run.wgsl"),
+        include_str!("../../shaders/shared/epilogue.wgsl"),
         include_str!("../../shaders/norm.wgsl")
     ),
 );
@@ -123,7 +124,7 @@ impl Norm {
             return cut.forward(self, [x, weight, bias], [y, stats], running, cx);
         }
         let entry = if self.running { "forward_running" } else { "forward" };
-        let mut launch = LoweredDispatch::new(&SHADER, entry).read(x).read(weight).read(bias).write(y).write(stats);
+        let mut launch = LoweredDispatch::new(&SHADER, entry).read(x).read(weight).read(bias).finish(y).write(stats);
         if self.running {
             let (mean, var) = (cx.output(2), cx.output(3));
             launch = launch.write(mean).write(var).read(cx.input(3));
@@ -372,7 +373,7 @@ impl Op for NormGrad {
             }
             let entry = if op.affine == Affine::PerRow { "grad_rows" } else { "grad" };
             let launch = LoweredDispatch::new(&SHADER, entry).read(x).read(stats).read(dy).read(weight);
-            let mut launch = launch.write(cx.output(0));
+            let mut launch = launch.finish(cx.output(0));
             if op.affine == Affine::PerRow {
                 launch = launch.write(cx.output(1)).write(cx.output(2));
             }

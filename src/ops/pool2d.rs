@@ -18,6 +18,7 @@ const SHADER: Shader = Shader::new(
     concat!(
         include_str!("../../shaders/shared/flat.wgsl"),
         include_str!("../../shaders/shared/math.wgsl"),
+        include_str!("../../shaders/shared/epilogue.wgsl"),
         include_str!("../../shaders/pool2d.wgsl")
     ),
 );
@@ -207,7 +208,7 @@ impl Op for MaxPool2d {
             let (image, out) = (cx.meta(0), cx.output_meta(0));
             let (x, y, at) = (cx.input(0), cx.output(0), cx.output(1));
             let forward = launch("max_forward", out.shape.elements(), &op.pool, &image.shape, &out.shape, (false, 0));
-            cx.launch(forward.read(x).write(y).write(at));
+            cx.launch(forward.read(x).finish(y).write(at));
         })
     }
 
@@ -255,7 +256,7 @@ impl Op for MaxPool2dGrad {
             let (out, image) = (cx.meta(0), cx.output_meta(0));
             let (dy, at, dx) = (cx.input(0), cx.input(1), cx.output(0));
             let grad = launch("max_grad", image.shape.elements(), &op.pool, &image.shape, &out.shape, (false, 0));
-            cx.launch(grad.read(dy).read(at).write(dx));
+            cx.launch(grad.read(dy).read(at).finish(dx));
         })
     }
 
@@ -296,7 +297,7 @@ impl Op for MaxPool2dGather {
             let (image, out) = (cx.meta(0), cx.output_meta(0));
             let (x, at, y) = (cx.input(0), cx.input(1), cx.output(0));
             let gather = launch("max_gather", out.shape.elements(), &op.pool, &image.shape, &out.shape, (false, 0));
-            cx.launch(gather.read(x).read(at).write(y));
+            cx.launch(gather.read(x).read(at).finish(y));
         })
     }
 
@@ -333,7 +334,7 @@ fn lower_mean(op: &AvgPool2d, cx: &mut Lower) {
     let w = op.pool.window;
     let pass = |window: Window, x: Slot, image: &[usize], y: Slot, out: &[usize], divisor: usize| {
         let (pool, count) = (Pool { window, ..op.pool }, out.iter().product());
-        launch("avg_forward", count, &pool, image, out, (op.count_padding, divisor)).read(x).write(y)
+        launch("avg_forward", count, &pool, image, out, (op.count_padding, divisor)).read(x).finish(y)
     };
     if w.taps() < LARGE || w.kernel.contains(&1) {
         return cx.launch(pass(w, x, image, y, out, op.divisor));
@@ -405,7 +406,7 @@ impl Op for AvgPool2dGrad {
             let AvgPool2d { pool, count_padding, divisor } = op.forward;
             let by = (count_padding, divisor);
             let grad = launch("avg_grad", image.shape.elements(), &pool, &image.shape, &out.shape, by);
-            cx.launch(grad.read(dy).write(dx));
+            cx.launch(grad.read(dy).finish(dx));
         })
     }
 

@@ -35,7 +35,11 @@ pub struct Random {
 
 const SHADER: Shader = Shader::new(
     "random",
-    concat!(include_str!("../../shaders/shared/flat.wgsl"), include_str!("../../shaders/random.wgsl")),
+    concat!(
+        include_str!("../../shaders/shared/flat.wgsl"),
+        include_str!("../../shaders/shared/epilogue.wgsl"),
+        include_str!("../../shaders/random.wgsl")
+    ),
 );
 
 crate::params! {
@@ -65,7 +69,7 @@ impl Op for Random {
                     .read(lo)
                     .read(hi)
                     .read(counter)
-                    .write(y)
+                    .finish(y)
                     .params(&RandomParams { n: n as u32 })
                     .flat(n.div_ceil(4), 64),
             );

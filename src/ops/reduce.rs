@@ -59,12 +59,17 @@ const SHADER: Shader = Shader::new(
     concat!(
         include_str!("../../shaders/shared/flat.wgsl"),
         include_str!("../../shaders/shared/key.wgsl"),
+        include_str!("../../shaders/shared/epilogue.wgsl"),
+        include_str!("../../shaders/shared/prologue.wgsl"),
         include_str!("../../shaders/reduce.wgsl"),
     ),
 );
 
 /// Runs of kept axes, and of reduced ones, that the kernel walks.
 const MOST_RUNS: usize = 4;
+
+/// The kernel's number for the sum of floats.
+const SUM: u32 = 0;
 
 /// Threads of a workgroup that reduces one chunk together.
 const GROUP: u32 = 128;
@@ -182,7 +187,8 @@ fn lower(cx: &mut Lower, axes: &[usize], kind: u32, arg: bool) {
         };
         let first = positions.is_none();
         let launch = LoweredDispatch::new(&SHADER, entry).constant("KIND", kind).constant("TYPE", type_);
-        let mut launch = launch.read(walk.slot).write(values);
+        let launch = if first { launch.load(walk.slot) } else { launch.read(walk.slot) };
+        let mut launch = if last && !arg && kind == SUM { launch.finish(values) } else { launch.write(values) };
         if arg {
             let to = if last { out } else { cx.temp(outputs * chunks) };
             // The first launch reads no positions; any readable slot fills the binding.
@@ -275,7 +281,7 @@ impl Op for Reduce {
     fn lower(&self) -> Lowering<Self> {
         Lowering::Kernel(|op, cx| {
             let kind = match (op.kind, cx.meta(0).dtype) {
-                (ReduceKind::Sum, DType::F32) => 0,
+                (ReduceKind::Sum, DType::F32) => SUM,
                 (ReduceKind::Sum, _) => 1,
                 (ReduceKind::Max, _) => 2,
                 (ReduceKind::Min, _) => 3,

@@ -28,7 +28,11 @@ pub struct Resample2dGrad {
 
 const SHADER: Shader = Shader::new(
     "resample2d",
-    concat!(include_str!("../../shaders/shared/flat.wgsl"), include_str!("../../shaders/resample2d.wgsl")),
+    concat!(
+        include_str!("../../shaders/shared/flat.wgsl"),
+        include_str!("../../shaders/shared/epilogue.wgsl"),
+        include_str!("../../shaders/resample2d.wgsl")
+    ),
 );
 
 crate::params! {
@@ -76,7 +80,7 @@ impl Op for Resample2d {
     fn lower(&self) -> Lowering<Self> {
         Lowering::Kernel(|op, cx| {
             let (x, y) = (cx.input(0), cx.output(0));
-            cx.launch(op.launch("forward", cx.output_meta(0).shape.elements()).read(x).write(y));
+            cx.launch(op.launch("forward", cx.output_meta(0).shape.elements()).read(x).finish(y));
         })
     }
 
@@ -112,7 +116,7 @@ impl Op for Resample2dGrad {
     fn lower(&self) -> Lowering<Self> {
         Lowering::Kernel(|op, cx| {
             let (dy, dx) = (cx.input(0), cx.output(0));
-            cx.launch(op.forward.launch("grad", cx.output_meta(0).shape.elements()).read(dy).write(dx));
+            cx.launch(op.forward.launch("grad", cx.output_meta(0).shape.elements()).read(dy).finish(dx));
         })
     }
 

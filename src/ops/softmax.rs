@@ -46,6 +46,7 @@ const SHADER: Shader = Shader::new(
         include_str!("../../shaders/shared/flat.wgsl"),
         include_str!("../../shaders/shared/math.wgsl"),
         include_str!("../../shaders/shared/row.wgsl"),
+        include_str!("../../shaders/shared/epilogue.wgsl"),
         include_str!("../../shaders/softmax.wgsl"),
     ),
 );
@@ -109,7 +110,7 @@ macro_rules! row_op {
                     for i in 0..cx.arity() {
                         launch = launch.read(cx.input(i));
                     }
-                    let launch = launch.write(cx.output(0));
+                    let launch = launch.finish(cx.output(0));
                     cx.launch(over_rows(launch, &cx.meta(0).shape, op.axis, cx.caps()));
                 })
             }

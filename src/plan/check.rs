@@ -1,13 +1,14 @@
 //! Runs that look at every step: `WGRAD_CHECK`.
 //!
 //! Somebody else's GPU is where kernels go wrong, and a wrong number there is a loss curve that is a little worse. So a
-//! program can be run one step at a time, fused kernels and updates in place included: what a step reads is
-//! fetched, the step runs, and what it wrote is held against the CPU code of the ops it stands for, in double
+//! program can be run one step at a time (or those that share a launch), fused kernels and updates in place included: what it
+//! reads is fetched, the step runs, and what it wrote is held against the CPU code of the ops it stands for, in double
 //! precision, on the same inputs. Errors do not add up that way, so the first step that disagrees is the one to blame.
 //!
 //! The allowed error is what the same formula loses in single precision on the CPU, twenty times over, and at least
 //! 1e-5 of the largest value: Vulkan lets a GPU's sine be that wrong.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -23,11 +24,11 @@ use crate::tensor::{AnyOp, DType, Layout, Node};
 pub(super) trait Backend {
     /// What a base holds now; nothing if it has no memory yet.
     fn words(&mut self, base: Base) -> Result<Vec<u32>>;
-    /// Runs a step.
+    /// Runs a step, the first of its group, and what shares its launches.
     fn run(&mut self, step: usize) -> Result<()>;
-    /// Runs a step to its end, and says how many seconds it took.
+    /// The same, to its end, and says how many seconds it took.
     fn time(&mut self, step: usize) -> Result<f64>;
-    /// The kernels of a step.
+    /// Its kernels.
     fn shaders(&self, step: usize) -> Vec<Shader>;
 }
 
@@ -81,56 +82,101 @@ impl Seen {
     }
 }
 
+/// What a step reads.
+enum Given {
+    /// From memory.
+    Seen(Seen),
+    /// Output `k` of an earlier step, by its place in the group, in whose launches this one runs.
+    Made(usize, usize),
+}
+
+impl Given {
+    fn seen(&self) -> Option<&Seen> {
+        match self {
+            Given::Seen(seen) => Some(seen),
+            Given::Made(..) => None,
+        }
+    }
+
+    fn data<'a, T: Real>(&self, made: &'a [Vec<Data<T>>]) -> Cow<'a, Data<T>> {
+        match self {
+            Given::Seen(seen) => Cow::Owned(seen.data()),
+            Given::Made(step, k) => Cow::Borrowed(&made[*step][*k]),
+        }
+    }
+}
+
+/// Steps that share launches, and per step what it reads, with the layouts by which it reads.
+struct Group<'a> {
+    steps: &'a [Step],
+    inputs: Vec<Vec<(Given, Layout)>>,
+}
+
+impl Group<'_> {
+    /// What comes from memory, over all steps.
+    fn seen(&self) -> impl Iterator<Item = (&Seen, &Layout)> {
+        self.inputs.iter().flatten().filter_map(|(given, layout)| Some((given.seen()?, layout)))
+    }
+}
+
 impl Inspect<'_> {
     /// Runs all steps of a program, and stops after the first that is not as it should be.
     pub fn run(&self, program: &Program, scalars: &[u32], backend: &mut dyn Backend) -> Result<()> {
-        for (at, step) in program.steps.iter().enumerate() {
-            let inputs = self.inputs(program, step, scalars, backend)?;
-            backend.run(at)?;
-            let outputs = self.outputs(step, backend)?;
+        for range in program.groups() {
+            let group = self.group(program, &program.steps[range.clone()], scalars, backend)?;
+            backend.run(range.start)?;
+            let outputs = group.steps.iter().map(|step| self.outputs(step, backend)).collect::<Result<Vec<_>>>()?;
             let fault = match self.check {
-                Check::Finite => self.not_finite(step, &inputs, &outputs, scalars),
-                _ => self.disagreement(step, &inputs, &outputs, scalars),
+                Check::Finite => self.not_finite(&group, &outputs, scalars),
+                _ => self.disagreement(&group, &outputs, scalars),
             };
             if let Some(fault) = fault {
-                return Err(Error::Check(self.report(step, &inputs, &outputs, &fault, &backend.shaders(at))));
+                let shaders = backend.shaders(range.start);
+                return Err(Error::Check(self.report(&group, &outputs, &fault, &shaders)));
             }
         }
         Ok(())
     }
 
-    /// What a step reads, with the layouts by which it reads.
-    fn inputs(
+    fn group<'a>(
         &self,
         program: &Program,
-        step: &Step,
+        steps: &'a [Step],
         scalars: &[u32],
         backend: &mut dyn Backend,
-    ) -> Result<Vec<(Seen, Layout)>> {
-        let places: Vec<(Base, Layout, DType)> = match step {
-            Step::Fused(_, fused) => fused.operands.iter().map(|o| (o.base, o.layout.clone(), o.dtype)).collect(),
-            Step::Kernel(node) => {
-                let metas = &self.graph.nodes[*node].input_metas;
-                program.inputs[node].iter().zip(metas).map(|((b, l), m)| (*b, l.clone(), m.dtype)).collect()
-            }
-        };
+    ) -> Result<Group<'a>> {
         let mut seen: HashMap<Base, Vec<u32>> = HashMap::new();
-        places
-            .into_iter()
-            .map(|(base, layout, dtype)| {
-                if let Base::Scalar(l) = base {
-                    return Ok((Seen { words: vec![scalars[l]], dtype }, layout));
-                }
-                if layout.shape.elements() == 0 {
-                    return Ok((Seen { words: Vec::new(), dtype }, layout));
-                }
-                let words = match seen.get(&base) {
-                    Some(words) => words.clone(),
-                    None => seen.entry(base).or_insert(backend.words(base)?).clone(),
+        let mut made: HashMap<Base, (usize, usize)> = HashMap::new();
+        let mut inputs = Vec::new();
+        for (at, step) in steps.iter().enumerate() {
+            let dtypes: Vec<DType> = match step {
+                Step::Fused(_, fused) => fused.operands.iter().map(|o| o.dtype).collect(),
+                Step::Kernel(node) => self.graph.nodes[*node].input_metas.iter().map(|m| m.dtype).collect(),
+            };
+            let mut given = Vec::new();
+            for ((base, layout), dtype) in program.reads(step).zip(dtypes) {
+                let words = match (base, made.get(&base)) {
+                    (_, Some(&(step, k))) => {
+                        given.push((Given::Made(step, k), layout.clone()));
+                        continue;
+                    }
+                    (Base::Scalar(l), _) => vec![scalars[l]],
+                    _ if layout.shape.elements() == 0 => Vec::new(),
+                    _ => match seen.get(&base) {
+                        Some(words) => words.clone(),
+                        None => seen.entry(base).or_insert(backend.words(base)?).clone(),
+                    },
                 };
-                Ok((Seen { words, dtype }, layout))
-            })
-            .collect()
+                given.push((Given::Seen(Seen { words, dtype }), layout.clone()));
+            }
+            inputs.push(given);
+            match step {
+                Step::Fused(base, _) => _ = made.insert(*base, (at, 0)),
+                Step::Kernel(node) => (0..self.graph.nodes[*node].metas.len())
+                    .for_each(|k| _ = made.insert(Base::Node(*node, k), (at, k))),
+            }
+        }
+        Ok(Group { steps, inputs })
     }
 
     fn outputs(&self, step: &Step, backend: &mut dyn Backend) -> Result<Vec<Seen>> {
@@ -148,50 +194,71 @@ impl Inspect<'_> {
         }
     }
 
-    fn disagreement(&self, step: &Step, inputs: &[(Seen, Layout)], outputs: &[Seen], scalars: &[u32]) -> Option<Fault> {
-        let want = self.replay::<f64>(step, inputs, scalars);
-        let single = self.replay::<f32>(step, inputs, scalars);
-        let mut pairs = outputs.iter().zip(want.iter().zip(&single)).enumerate();
-        pairs.find_map(|(k, (got, (want, single)))| {
-            // An output that nobody reads may have no memory.
+    fn disagreement(&self, group: &Group, outputs: &[Vec<Seen>], scalars: &[u32]) -> Option<Fault> {
+        let want = self.replay::<f64>(group, scalars);
+        let single = self.replay::<f32>(group, scalars);
+        let all = outputs.iter().enumerate().flat_map(|(step, o)| o.iter().enumerate().map(move |(k, o)| (step, k, o)));
+        all.into_iter().find_map(|(step, output, got)| {
+            // An output that nobody reads may have no memory, nor does what only its own launch reads.
             if got.words.is_empty() {
                 return None;
             }
-            compare(got, want, single).map(|(element, text)| Fault { output: k, element, text })
+            let (element, text) = compare(got, &want[step][output], &single[step][output])?;
+            Some(Fault { step, output, element, text })
         })
     }
 
-    /// What the CPU code makes of the inputs of a step.
-    fn replay<T: Precision>(&self, step: &Step, inputs: &[(Seen, Layout)], scalars: &[u32]) -> Vec<Data<T>> {
-        match step {
-            Step::Kernel(node) => {
-                let data: Vec<Data<T>> = inputs.iter().map(|(seen, _)| seen.data()).collect();
-                let views: Vec<View<T>> = data
-                    .iter()
-                    .zip(inputs)
-                    .map(|(data, (_, l))| View { shape: &l.shape, strides: l.strides.clone(), offset: l.offset, data })
-                    .collect();
-                let outputs = T::apply(&*self.graph.nodes[*node].op, &views);
-                outputs.into_iter().map(|a| a.data).collect()
-            }
-            Step::Fused(_, fused) => {
-                let mut values = self.replay_fused::<T>(fused, inputs, scalars);
-                vec![values.pop().expect("a fused kernel has code")]
-            }
+    /// What the CPU code makes of the inputs of a group: the outputs of each step.
+    fn replay<T: Precision>(&self, group: &Group, scalars: &[u32]) -> Vec<Vec<Data<T>>> {
+        let mut made: Vec<Vec<Data<T>>> = Vec::new();
+        for (step, inputs) in group.steps.iter().zip(&group.inputs) {
+            let outputs = match step {
+                Step::Kernel(node) => {
+                    let data: Vec<Cow<Data<T>>> = inputs.iter().map(|(given, _)| given.data(&made)).collect();
+                    let views: Vec<View<T>> = data
+                        .iter()
+                        .zip(inputs)
+                        .map(|(data, (_, l))| View {
+                            shape: &l.shape,
+                            strides: l.strides.clone(),
+                            offset: l.offset,
+                            data,
+                        })
+                        .collect();
+                    let outputs = T::apply(&*self.graph.nodes[*node].op, &views);
+                    outputs.into_iter().map(|a| a.data).collect()
+                }
+                Step::Fused(_, fused) => {
+                    let mut values = self.replay_fused::<T>(fused, inputs, &made, scalars);
+                    vec![values.pop().expect("a fused kernel has code")]
+                }
+            };
+            made.push(outputs);
         }
+        made
     }
 
     /// The values of all instructions of a fused kernel, op by op.
-    fn replay_fused<T: Precision>(&self, fused: &Fused, inputs: &[(Seen, Layout)], scalars: &[u32]) -> Vec<Data<T>> {
+    fn replay_fused<T: Precision>(
+        &self,
+        fused: &Fused,
+        inputs: &[(Given, Layout)],
+        made: &[Vec<Data<T>>],
+        scalars: &[u32],
+    ) -> Vec<Data<T>> {
         let n = fused.shape.elements();
         let mut values: Vec<Data<T>> = Vec::new();
         for (instruction, dtype) in &fused.code {
             let value = match instruction {
                 Instruction::Load(k) => {
-                    let (seen, layout) = &inputs[*k];
-                    let mut words = Vec::with_capacity(n);
-                    for_each_position(&layout.shape, &layout.strides, layout.offset, |i| words.push(seen.words[i]));
-                    Seen { words, dtype: *dtype }.data()
+                    let (given, layout) = &inputs[*k];
+                    let mut at = Vec::with_capacity(n);
+                    for_each_position(&layout.shape, &layout.strides, layout.offset, |i| at.push(i));
+                    match &*given.data(made) {
+                        Data::Float(v) => Data::Float(at.iter().map(|&i| v[i]).collect()),
+                        Data::Int(v) => Data::Int(at.iter().map(|&i| v[i]).collect()),
+                        Data::Uint(v) => Data::Uint(at.iter().map(|&i| v[i]).collect()),
+                    }
                 }
                 Instruction::Scalar(k) => Seen { words: vec![scalars[fused.scalars[*k].0]; n], dtype: *dtype }.data(),
                 Instruction::Apply { args, node, .. } => {
@@ -213,9 +280,9 @@ impl Inspect<'_> {
     }
 
     /// The first element that is not finite although everything it was made of is.
-    fn not_finite(&self, step: &Step, inputs: &[(Seen, Layout)], outputs: &[Seen], scalars: &[u32]) -> Option<Fault> {
+    fn not_finite(&self, group: &Group, outputs: &[Vec<Seen>], scalars: &[u32]) -> Option<Fault> {
         let read = |test: fn(f32) -> bool| {
-            inputs.iter().filter(|(seen, _)| seen.dtype == DType::F32).any(|(seen, l)| {
+            group.seen().filter(|(seen, _)| seen.dtype == DType::F32).any(|(seen, l)| {
                 let mut found = false;
                 for_each_position(&l.shape, &l.strides, l.offset, |i| found |= test(f32::from_bits(seen.words[i])));
                 found
@@ -224,9 +291,11 @@ impl Inspect<'_> {
         let (nan_in, infinite_in) = (read(f32::is_nan), read(f32::is_infinite));
         if nan_in {
             // It came from outside the program: what the program makes is caught when it is made.
-            return Some(Fault { output: 0, element: 0, text: "a NaN is among the numbers given to it".into() });
+            let text = "a NaN is among the numbers given to it".into();
+            return Some(Fault { step: 0, output: 0, element: 0, text });
         }
-        for (k, seen) in outputs.iter().enumerate().filter(|(_, seen)| seen.dtype == DType::F32) {
+        let all = outputs.iter().enumerate().flat_map(|(step, o)| o.iter().enumerate().map(move |(k, o)| (step, k, o)));
+        for (step, output, seen) in all.filter(|(.., seen)| seen.dtype == DType::F32) {
             let bad = |w: &u32| {
                 let x = f32::from_bits(*w);
                 x.is_nan() || (x.is_infinite() && !infinite_in)
@@ -236,18 +305,19 @@ impl Inspect<'_> {
                 if infinite_in {
                     text = format!("element {element} is NaN, made of infinities");
                 }
-                if let Step::Fused(_, fused) = step {
-                    text += &self.first_bad(fused, inputs, scalars, element);
+                if let Step::Fused(_, fused) = &group.steps[step] {
+                    text += &self.first_bad(fused, group, step, scalars, element);
                 }
-                return Some(Fault { output: k, element, text });
+                return Some(Fault { step, output, element, text });
             }
         }
         None
     }
 
     /// Which op inside a fused kernel made the first number that is not finite, by the CPU's account.
-    fn first_bad(&self, fused: &Fused, inputs: &[(Seen, Layout)], scalars: &[u32], element: usize) -> String {
-        let values = self.replay_fused::<f32>(fused, inputs, scalars);
+    fn first_bad(&self, fused: &Fused, group: &Group, step: usize, scalars: &[u32], element: usize) -> String {
+        let made = self.replay::<f32>(group, scalars);
+        let values = self.replay_fused::<f32>(fused, &group.inputs[step], &made, scalars);
         let at = |v: usize| match &values[v] {
             Data::Float(x) => x[element] as f64,
             Data::Int(x) => x[element] as f64,
@@ -266,15 +336,9 @@ impl Inspect<'_> {
         String::new()
     }
 
-    fn report(
-        &self,
-        step: &Step,
-        inputs: &[(Seen, Layout)],
-        outputs: &[Seen],
-        fault: &Fault,
-        shaders: &[Shader],
-    ) -> String {
-        let (title, last) = match step {
+    /// What a step computes, for a person, and the last of its nodes.
+    fn title(&self, step: &Step) -> (String, Option<usize>) {
+        match step {
             Step::Kernel(node) => (format!("{:?}", self.graph.nodes[*node].op), Some(*node)),
             Step::Fused(_, fused) => {
                 let nodes: Vec<usize> = fused.code.iter().filter_map(|(i, _)| instruction_node(i)).collect();
@@ -282,23 +346,23 @@ impl Inspect<'_> {
                 let what = if ops.is_empty() { "a copy".into() } else { format!("[{}]", ops.join(", ")) };
                 (format!("a fused kernel of {what}"), nodes.last().copied())
             }
-        };
-        let mut text = format!("WGRAD_CHECK on {}: {title}", self.device);
-        if let Some(node) = last {
+        }
+    }
+
+    fn report(&self, group: &Group, outputs: &[Vec<Seen>], fault: &Fault, shaders: &[Shader]) -> String {
+        let titles: Vec<String> = group.steps.iter().map(|step| self.title(step).0).collect();
+        let mut text = format!("WGRAD_CHECK on {}: {}", self.device, titles.join(", and in its launch "));
+        if let Some(node) = self.title(&group.steps[fault.step]).1 {
             let _ = write!(text, "\n  recorded at {}", self.sites[node].at);
         }
-        let shape = |k: usize| match step {
-            Step::Kernel(node) => self.graph.nodes[*node].metas[k].shape.clone(),
+        let shape = match &group.steps[fault.step] {
+            Step::Kernel(node) => self.graph.nodes[*node].metas[fault.output].shape.clone(),
             Step::Fused(_, fused) => fused.shape.clone(),
         };
-        let _ = write!(
-            text,
-            "\n  output {} {} {}: {}",
-            fault.output,
-            outputs[fault.output].dtype,
-            shape(fault.output),
-            fault.text
-        );
+        let dtype = outputs[fault.step][fault.output].dtype;
+        let _ = write!(text, "\n  output {} {dtype} {shape}: {}", fault.output, fault.text);
+        let inputs: Vec<(&Seen, &Layout)> = group.seen().collect();
+        let outputs: Vec<&Seen> = outputs.iter().flatten().collect();
         for (i, (seen, layout)) in inputs.iter().enumerate() {
             let _ =
                 write!(text, "\n  input {i} {} {}: {}", seen.dtype, layout.shape, glance(seen, layout, fault.element));
@@ -308,7 +372,7 @@ impl Inspect<'_> {
         }
         match std::env::var("WGRAD_DUMP") {
             _ if shaders.is_empty() => {}
-            Ok(folder) if !folder.is_empty() => match dump(&folder, inputs, outputs, shaders) {
+            Ok(folder) if !folder.is_empty() => match dump(&folder, &inputs, &outputs, shaders) {
                 Ok(()) => _ = write!(text, "\n  its WGSL, inputs and outputs are in {folder}"),
                 Err(e) => _ = write!(text, "\n  {folder} cannot be written: {e}"),
             },
@@ -319,6 +383,8 @@ impl Inspect<'_> {
 }
 
 struct Fault {
+    /// Within the group.
+    step: usize,
     output: usize,
     element: usize,
     text: String,
@@ -394,7 +460,7 @@ fn glance(seen: &Seen, layout: &Layout, element: usize) -> String {
     text
 }
 
-fn dump(folder: &str, inputs: &[(Seen, Layout)], outputs: &[Seen], shaders: &[Shader]) -> std::io::Result<()> {
+fn dump(folder: &str, inputs: &[(&Seen, &Layout)], outputs: &[&Seen], shaders: &[Shader]) -> std::io::Result<()> {
     let folder = std::path::Path::new(folder);
     std::fs::create_dir_all(folder)?;
     for (k, shader) in shaders.iter().enumerate() {

@@ -41,18 +41,9 @@ impl CpuPlan {
         let program = fuse(graph, Limits { operands: 16, scalars: 32, code: 64 });
         let mut last_use = QuickMap::default();
         for (at, step) in program.steps.iter().enumerate() {
-            match step {
-                Step::Fused(_, fused) => fused.operands.iter().for_each(|o| {
-                    last_use.insert(o.base, at);
-                }),
-                Step::Kernel(node) => program.inputs[node].iter().for_each(|(base, _)| {
-                    last_use.insert(*base, at);
-                }),
-            }
+            program.reads(step).for_each(|(base, _)| _ = last_use.insert(base, at));
         }
-        for (base, _) in program.kept.iter().flat_map(|(_, values)| values) {
-            last_use.insert(*base, usize::MAX);
-        }
+        program.kept_bases().for_each(|base| _ = last_use.insert(base, usize::MAX));
         CpuPlan { program, last_use }
     }
 

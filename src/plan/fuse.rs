@@ -7,6 +7,8 @@
 //!
 //! The result is a list of steps over bases: values with memory. Both backends run it.
 
+use std::ops::Range;
+
 use super::trace::{Graph, LeafKind, Source};
 use crate::tensor::{AnyLowering, DType, Layout, QuickMap, Scalar, Shape};
 
@@ -63,13 +65,56 @@ pub(super) enum Step {
     Kernel(usize),
 }
 
+impl Step {
+    /// What it computes, if that is a fused kernel.
+    pub fn fused(&self) -> Option<(Base, &Fused)> {
+        match self {
+            Step::Fused(base, fused) => Some((*base, fused)),
+            Step::Kernel(_) => None,
+        }
+    }
+}
+
 /// A graph, decided.
+#[derive(Default)]
 pub(super) struct Program {
     pub steps: Vec<Step>,
     /// For each node that runs a kernel of its own, where its inputs lie.
     pub inputs: QuickMap<usize, Vec<(Base, Layout)>>,
     /// For each kept node and output, where its value lies: dense.
     pub kept: Vec<(usize, Vec<(Base, usize)>)>,
+    /// Per step, whether it runs within the launches of the step before; empty: none does.
+    pub joined: Vec<bool>,
+}
+
+impl Program {
+    /// What a step reads, and by which layouts.
+    pub fn reads<'a>(&'a self, step: &'a Step) -> Box<dyn Iterator<Item = (Base, &'a Layout)> + 'a> {
+        match step {
+            Step::Fused(_, fused) => Box::new(fused.operands.iter().map(|o| (o.base, &o.layout))),
+            Step::Kernel(node) => Box::new(self.inputs[node].iter().map(|(base, layout)| (*base, layout))),
+        }
+    }
+
+    /// The bases that outlive the run.
+    pub fn kept_bases(&self) -> impl Iterator<Item = Base> {
+        self.kept.iter().flat_map(|(_, values)| values.iter().map(|(base, _)| *base))
+    }
+
+    /// How often each base is read, by steps or by whoever keeps it.
+    pub fn readers(&self) -> QuickMap<Base, usize> {
+        let mut readers: QuickMap<Base, usize> = QuickMap::default();
+        let read = self.steps.iter().flat_map(|step| self.reads(step).map(|(base, _)| base));
+        read.chain(self.kept_bases()).for_each(|base| *readers.entry(base).or_default() += 1);
+        readers
+    }
+
+    /// The runs of steps that share launches, in order.
+    pub fn groups(&self) -> Vec<Range<usize>> {
+        let heads = (0..self.steps.len()).filter(|&at| !self.joined.get(at).copied().unwrap_or(false));
+        let heads: Vec<usize> = heads.chain([self.steps.len()]).collect();
+        heads.windows(2).map(|pair| pair[0]..pair[1]).collect()
+    }
 }
 
 /// What the backend can do in one kernel.
@@ -117,7 +162,7 @@ pub(super) fn fuse(graph: &Graph, limits: Limits) -> Program {
         .collect();
     let mut root = roots(graph, &class, limits);
     loop {
-        let program = Program { steps: Vec::new(), inputs: QuickMap::default(), kept: Vec::new() };
+        let program = Program::default();
         let mut fuser =
             Fuser { graph, limits, class: class.clone(), root: root.clone(), program, copies: QuickMap::default() };
         match fuser.run() {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::check::Backend;
 use super::fuse::{Base, Fused, Instruction, Limits, Operand, Program, Step, fuse};
+use super::join::{self, Join};
 use super::memory::{self, Memory};
 use super::trace::{Graph, LeafKind};
 use super::value::caps_of;
@@ -51,11 +52,13 @@ pub(super) enum Kind {
 pub(super) struct Built<'a> {
     graph: &'a Graph,
     program: Program,
-    caps: Caps,
+    /// How often each base is read.
+    pub readers: HashMap<Base, usize>,
+    pub caps: Caps,
     pub launches: Vec<Launch>,
     /// Kind and elements of each virtual buffer.
     pub virtuals: Vec<(Kind, usize)>,
-    slots: HashMap<Base, Slot>,
+    pub slots: HashMap<Base, Slot>,
     storages: HashMap<usize, Virtual>,
     feed: Virtual,
     copies: HashMap<(Base, Layout), Slot>,
@@ -285,6 +288,7 @@ impl<'a> Built<'a> {
         let mut built = Built {
             graph,
             program,
+            readers: HashMap::new(),
             caps,
             launches: Vec::new(),
             virtuals: Vec::new(),
@@ -317,27 +321,65 @@ impl<'a> Built<'a> {
     }
 
     fn lower_all(&mut self) {
+        let joins = join::arrange(&mut self.program, self.graph);
+        self.readers = self.program.readers();
         self.place_packs();
         let steps = std::mem::take(&mut self.program.steps);
-        for (at, step) in steps.iter().enumerate() {
-            self.step = at;
-            match step {
-                Step::Fused(base, fused) => {
-                    let slot = self.slot_of(*base, fused.shape.elements());
-                    self.launch_fused(fused, slot, None);
-                }
-                Step::Kernel(node) => self.lower_kernel(*node, &steps),
-            }
+        self.program.joined = vec![false; steps.len()];
+        let mut start = 0;
+        while start < steps.len() {
+            let main = start + (joins[start] == Join::Ahead) as usize;
+            let behind = joins[main + 1..].iter().take_while(|&&join| join == Join::Behind).count();
+            self.lower_group(&steps, start, main, main + 1 + behind);
+            start = main + 1 + behind;
         }
         self.program.steps = steps;
     }
 
+    /// The launches of step `main`, of the one before it if that is not `start` itself, and of those behind it, in as few
+    /// launches as can be.
+    fn lower_group(&mut self, steps: &[Step], start: usize, main: usize, end: usize) {
+        let first = self.launches.len();
+        let parts: Vec<(Base, &Fused)> = steps[main + 1..end].iter().filter_map(Step::fused).collect();
+        let ahead = if start < main { steps[start].fused() } else { None };
+        if let Some((base, fused)) = ahead {
+            self.slot_of(base, fused.shape.elements());
+        }
+        self.step = main;
+        match &steps[main] {
+            Step::Fused(base, fused) => self.launch_step(*base, fused, !parts.is_empty()),
+            Step::Kernel(node) => self.lower_kernel(*node, steps),
+        }
+        if let Some((base, fused)) = ahead {
+            if self.load_through(first, base, fused) {
+                self.program.joined[main] = true;
+                self.launches[first..].iter_mut().for_each(|launch| launch.step = start);
+            } else {
+                let own = self.launches.split_off(first);
+                self.step = start;
+                self.launch_step(base, fused, false);
+                self.launches.extend(own);
+            }
+        }
+        let inside = self.store_through(first, &steps[main], &parts);
+        self.program.joined[main + 1..][..inside].fill(true);
+        for (k, (base, fused)) in parts.into_iter().enumerate().skip(inside) {
+            self.step = main + 1 + k;
+            self.launch_step(base, fused, false);
+        }
+    }
+
+    fn launch_step(&mut self, base: Base, fused: &Fused, open: bool) {
+        let slot = self.slot_of(base, fused.shape.elements());
+        self.launch_fused(fused, slot, None, open);
+    }
+
     /// The memory of a base that a step is about to write.
-    fn slot_of(&mut self, base: Base, elements: usize) -> Slot {
+    pub fn slot_of(&mut self, base: Base, elements: usize) -> Slot {
         if let Some(&slot) = self.slots.get(&base) {
             return slot;
         }
-        let kept = self.program.kept.iter().any(|(_, values)| values.iter().any(|(b, _)| *b == base));
+        let kept = self.program.kept_bases().any(|b| b == base);
         let slot = self.fresh_slot(if kept { Kind::Output } else { Kind::Scratch }, elements);
         self.slots.insert(base, slot);
         slot
@@ -366,7 +408,7 @@ impl<'a> Built<'a> {
                     let target =
                         Slot { buffer: pack.buffer, offset: pack.offset + offset, len: inputs[k].shape.elements() };
                     if self.slots.get(&base) != Some(&target) {
-                        self.launch_fused(&copy_of(base, layout, inputs[k].dtype), target, Some(node));
+                        self.launch_fused(&copy_of(base, layout, inputs[k].dtype), target, Some(node), false);
                     }
                 }
             }
@@ -388,46 +430,31 @@ impl<'a> Built<'a> {
             return;
         }
         let slot = self.slot_of(Base::Node(node, output), meta.shape.elements());
-        self.launch_fused(&copy_of(base, layout, meta.dtype), slot, Some(node));
+        self.launch_fused(&copy_of(base, layout, meta.dtype), slot, Some(node), false);
     }
 
     /// Whether a later step, or the program, reads this base.
     fn read_after(&self, base: Base, steps: &[Step]) -> bool {
-        let later = steps[self.step + 1..].iter().any(|step| match step {
-            Step::Fused(_, fused) => fused.operands.iter().any(|o| o.base == base),
-            Step::Kernel(node) => self.program.inputs[node].iter().any(|(b, _)| *b == base),
-        });
-        later || self.program.kept.iter().any(|(_, values)| values.iter().any(|(b, _)| *b == base))
+        let reads = |step| self.program.reads(step).any(|(b, _)| b == base);
+        steps[self.step + 1..].iter().any(reads) || self.program.kept_bases().any(|b| b == base)
     }
 
     /// Gives packs their memory, and lets the steps that compute their inputs write into it directly: where the value
     /// is whole and has no other reader.
     fn place_packs(&mut self) {
-        let mut readers: HashMap<Base, usize> = HashMap::new();
-        for step in &self.program.steps {
-            match step {
-                Step::Fused(_, fused) => fused.operands.iter().for_each(|o| *readers.entry(o.base).or_default() += 1),
-                Step::Kernel(node) => {
-                    self.program.inputs[node].iter().for_each(|(base, _)| *readers.entry(*base).or_default() += 1)
-                }
-            }
-        }
-        for (base, _) in self.program.kept.iter().flat_map(|(_, values)| values) {
-            *readers.entry(*base).or_default() += 1;
-        }
         for node in 0..self.graph.nodes.len() {
             let op = Arc::clone(&self.graph.nodes[node].op);
             let AnyLowering::Pack(offsets) = op.lower() else { continue };
             let base = Base::Node(node, 0);
             let elements = self.graph.nodes[node].metas[0].shape.elements();
-            let kept = self.program.kept.iter().any(|(_, values)| values.iter().any(|(b, _)| *b == base));
+            let kept = self.program.kept_bases().any(|b| b == base);
             let gapless =
                 self.graph.nodes[node].input_metas.iter().map(|m| m.shape.elements()).sum::<usize>() == elements;
             let slot = match (kept, gapless) {
                 // What leaves the plan must not be shared with its next run, so its gaps are filled each time.
                 (true, false) => {
                     let slot = self.slot_of(base, elements);
-                    self.launch_fused(&zeros(elements), slot, Some(node));
+                    self.launch_fused(&zeros(elements), slot, Some(node), false);
                     slot
                 }
                 (true, true) => self.slot_of(base, elements),
@@ -442,7 +469,7 @@ impl<'a> Built<'a> {
                 let whole = layout.is_contiguous()
                     && layout.offset == 0
                     && layout.shape.elements() == producer.metas[out].shape.elements();
-                if readers[input] == 1 && own && whole && !self.slots.contains_key(input) {
+                if self.readers[input] == 1 && own && whole && !self.slots.contains_key(input) {
                     let len = layout.shape.elements();
                     self.slots.insert(*input, Slot { buffer: slot.buffer, offset: slot.offset + offset, len });
                 }
@@ -451,7 +478,7 @@ impl<'a> Built<'a> {
     }
 
     /// The range of a base that a layout touches, aligned for binding, and the layout relative to it.
-    fn range(&mut self, base: Base, layout: &Layout) -> (Slot, Layout) {
+    pub fn range(&mut self, base: Base, layout: &Layout) -> (Slot, Layout) {
         let slot = match base {
             Base::Scalar(l) => Slot { buffer: self.feed, offset: l * ALIGN_ELEMENTS, len: 1 },
             _ => self.slots[&base],
@@ -475,12 +502,12 @@ impl<'a> Built<'a> {
         (bound, Layout { offset: start - aligned, ..layout.clone() })
     }
 
-    fn launch_fused(&mut self, fused: &Fused, target: Slot, node: Option<usize>) {
+    fn launch_fused(&mut self, fused: &Fused, target: Slot, node: Option<usize>, open: bool) {
         let n = fused.shape.elements();
         if n == 0 {
             return;
         }
-        let generated = wgsl::generate(fused);
+        let generated = wgsl::generate(fused, open);
         let mut dispatch = LoweredDispatch::new(&generated.shader, "main");
         let mut words = vec![n as u32];
         for operand in &fused.operands {
@@ -493,7 +520,8 @@ impl<'a> Built<'a> {
             patches.push((words.len() * 4, *leaf));
             words.push(0);
         }
-        dispatch = dispatch.write(target).flat(n, wgsl::GROUP);
+        let dispatch = if open { dispatch.finish(target) } else { dispatch.write(target) };
+        let mut dispatch = dispatch.flat(n, wgsl::GROUP);
         dispatch.params = bytemuck::cast_slice(&words).to_vec();
         dispatch.fields = generated.fields.into();
         self.launches.push(Launch { dispatch, patches, node, step: self.step });
@@ -571,7 +599,7 @@ impl Store for NodeStore<'_, '_> {
         }
         let copy = self.built.fresh_slot(Kind::Scratch, len);
         let dtype = self.built.graph.nodes[self.node].input_metas[i].dtype;
-        self.built.launch_fused(&copy_of(base, layout.clone(), dtype), copy, Some(self.node));
+        self.built.launch_fused(&copy_of(base, layout.clone(), dtype), copy, Some(self.node), false);
         self.built.copies.insert((base, layout), copy);
         copy
     }

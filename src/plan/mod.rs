@@ -1,7 +1,7 @@
 //! From a recorded graph to a fixed list of launches, kept and replayed.
 //!
 //! `trace` turns the tensors into a graph that can be compared; `fuse` decides which values exist in memory and which
-//! only inside a kernel; `gpu` lowers the result to launches with buffers and replays them; `cpu` runs the same steps
+//! only inside a kernel; `join` puts the stores and loads of one kernel to the use of another; `gpu` lowers the result to launches with buffers and replays them; `cpu` runs the same steps
 //! on the reference code. A plan is kept by the structure of its graph, so the second step of a training loop finds
 //! the first one's plan and thinks nothing.
 
@@ -9,6 +9,7 @@ mod check;
 mod cpu;
 mod fuse;
 mod gpu;
+mod join;
 mod memory;
 mod oracle;
 pub mod profile;

@@ -200,10 +200,24 @@ impl Profiler {
     pub fn run(&self, program: &Program, graph: &Graph, sites: &[Arc<Node>], backend: &mut dyn Backend) -> Result<()> {
         let mut current = self.current();
         let profile = current.get_or_insert_default();
-        for (at, step) in program.steps.iter().enumerate() {
+        for group in program.groups() {
             let start = profile.started.elapsed().as_secs_f64();
-            let seconds = backend.time(at)?;
-            profile.note(event_of(step, program, graph, sites, start, seconds));
+            let seconds = backend.time(group.start)?;
+            // Of steps in one launch only the last result counts, and what comes from outside.
+            let (steps, mut event) = (&program.steps[group], None);
+            let mut inside: Vec<Base> = Vec::new();
+            for (k, step) in steps.iter().enumerate() {
+                let mut next = event_of(step, program, graph, sites, start, seconds);
+                next.bytes = 4 * traffic(step, program, graph, &inside, k + 1 == steps.len()) as u64;
+                inside.extend(made_by(step, graph));
+                event = Some(match event {
+                    None => next,
+                    Some(Event { name, at, bytes, .. }) => {
+                        Event { name: format!("{name} + {}", next.name), at, bytes: bytes + next.bytes, ..next }
+                    }
+                });
+            }
+            event.into_iter().for_each(|event| profile.note(event));
         }
         profile.runs += 1;
         // A program that is killed leaves a trace too.
@@ -225,12 +239,31 @@ impl Drop for Profiler {
     }
 }
 
+/// The bases that a step makes.
+fn made_by(step: &Step, graph: &Graph) -> Vec<Base> {
+    match step {
+        Step::Fused(base, _) => vec![*base],
+        Step::Kernel(node) => (0..graph.nodes[*node].metas.len()).map(|k| Base::Node(*node, k)).collect(),
+    }
+}
+
+/// Elements that a step reads from elsewhere than `inside`, and with `stores` those of its results.
+fn traffic(step: &Step, program: &Program, graph: &Graph, inside: &[Base], stores: bool) -> usize {
+    // A broadcast axis is read once.
+    let size = |l: &Layout| l.shape.iter().zip(&l.strides).filter(|(_, s)| **s != 0).map(|(n, _)| n).product::<usize>();
+    let read: usize = program.reads(step).filter(|(base, _)| !inside.contains(base)).map(|(_, l)| size(l)).sum();
+    let results = match step {
+        Step::Kernel(node) => graph.nodes[*node].metas.iter().map(|m| m.shape.elements()).sum(),
+        Step::Fused(_, fused) => fused.shape.elements(),
+    };
+    read + if stores { results } else { 0 }
+}
+
 fn event_of(step: &Step, program: &Program, graph: &Graph, sites: &[Arc<Node>], start: f64, seconds: f64) -> Event {
-    let (node, name, result, elements) = match step {
+    let (node, name, result) = match step {
         Step::Kernel(node) => {
-            let GraphNode { op, metas, input_metas, .. } = &graph.nodes[*node];
-            let elements: usize = metas.iter().chain(input_metas).map(|m| m.shape.elements()).sum();
-            (*node, format!("{op:?}"), format!("{} {}", metas[0].dtype, metas[0].shape), elements)
+            let GraphNode { op, metas, .. } = &graph.nodes[*node];
+            (*node, format!("{op:?}"), format!("{} {}", metas[0].dtype, metas[0].shape))
         }
         Step::Fused(base, fused) => {
             // A dense copy of a view belongs to the op that reads it.
@@ -246,11 +279,8 @@ fn event_of(step: &Step, program: &Program, graph: &Graph, sites: &[Arc<Node>], 
             let ops: Vec<String> =
                 fused.code.iter().filter_map(apply).map(|n| format!("{:?}", graph.nodes[n].op)).collect();
             let name = if ops.is_empty() { "copy".into() } else { ops.join(" ") };
-            // A broadcast axis is read once.
-            let read = |l: &Layout| l.shape.iter().zip(&l.strides).filter(|(_, s)| **s != 0).map(|(n, _)| n).product();
-            let read: usize = fused.operands.iter().map(|o| -> usize { read(&o.layout) }).sum();
-            (node, name, format!("{} {}", fused.dtype, fused.shape), read + fused.shape.elements())
+            (node, name, format!("{} {}", fused.dtype, fused.shape))
         }
     };
-    Event { name, result, at: sites[node].at, start, seconds, bytes: elements as u64 * 4 }
+    Event { name, result, at: sites[node].at, start, seconds, bytes: 0 }
 }

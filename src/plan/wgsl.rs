@@ -2,7 +2,8 @@
 //!
 //! Extents and strides are written into the text as numbers, so that the driver divides by constants; the element
 //! count, the first elements of the operands, and the host's scalars are parameters, so that kernels over the same
-//! pattern share one pipeline.
+//! pattern share one pipeline. Inside another kernel, whose parameters are its own, first elements are written into the text
+//! too, and the host's scalars are read from the buffer of its numbers.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use std::sync::LazyLock;
 use super::fuse::{Fused, Instruction};
 use super::walk::Walk;
 use crate::device::Shader;
-use crate::tensor::DType;
+use crate::tensor::{Bind, DType};
 
 /// A generated kernel.
 pub(super) struct Generated {
@@ -33,12 +34,12 @@ const BASES: [&str; MOST_OPERANDS] = [
 ];
 const SCALARS: [&str; MOST_SCALARS] = ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11"];
 
-/// Where operand `k` reads, as an expression of `i` or the coordinates `c0..`.
-fn position(walk: &Walk, k: usize) -> String {
+/// Where operand `k` reads, as an expression of `i` or the coordinates `c0..`, from `base` on.
+fn position(walk: &Walk, k: usize, base: &str) -> String {
     if walk.in_order(k) {
-        return format!("p.{} + i", BASES[k]);
+        return format!("{base} + i");
     }
-    let mut text = format!("p.{}", BASES[k]);
+    let mut text = base.to_string();
     for (axis, &stride) in walk.strides[k].iter().enumerate() {
         match stride {
             0 => {}
@@ -50,8 +51,31 @@ fn position(walk: &Walk, k: usize) -> String {
     text
 }
 
-/// Writes the kernel.
-pub(super) fn generate(fused: &Fused) -> Generated {
+/// The lines that compute the value of element `i`, the last of `v0..`.
+fn code(fused: &Fused, walk: &Walk, load: &dyn Fn(usize) -> String, number: &dyn Fn(usize) -> String) -> String {
+    let mut text = String::new();
+    if (0..fused.operands.len()).any(|k| !walk.in_order(k) && walk.strides[k].iter().any(|&s| s != 0)) {
+        text.push_str(&coordinates(walk));
+    }
+    for (at, (instruction, dtype)) in fused.code.iter().enumerate() {
+        let value = match instruction {
+            Instruction::Load(k) => truth(load(*k), *dtype),
+            Instruction::Scalar(k) => truth(number(*k), *dtype),
+            Instruction::Apply { scalar, args, .. } => {
+                let mut value = scalar.wgsl.to_string();
+                for (name, arg) in ["{a}", "{b}", "{c}"].into_iter().zip(args) {
+                    value = value.replace(name, &format!("v{arg}"));
+                }
+                value
+            }
+        };
+        text += &format!("    let v{at} = {value};\n");
+    }
+    text
+}
+
+/// Writes the kernel; `open` for one that stores through an epilogue.
+pub(super) fn generate(fused: &Fused, open: bool) -> Generated {
     let walk = Walk::over(fused);
     let mut fields = vec![("n", 0)];
     let mut params = String::from("    n: u32,\n");
@@ -79,27 +103,16 @@ pub(super) fn generate(fused: &Fused) -> Generated {
          @builtin(num_workgroups) groups: vec3<u32>,\n    @builtin(local_invocation_index) local: u32,\n) {\n    \
          let i = flat_index(group, groups, local);\n    if (i >= p.n) {\n        return;\n    }\n",
     );
-    if (0..fused.operands.len()).any(|k| !walk.in_order(k) && walk.strides[k].iter().any(|&s| s != 0)) {
-        text.push_str(&coordinates(&walk));
-    }
-    for (number, (instruction, dtype)) in fused.code.iter().enumerate() {
-        let value = match instruction {
-            Instruction::Load(k) => truth(format!("in{k}[{}]", position(&walk, *k)), *dtype),
-            Instruction::Scalar(k) => truth(format!("p.{}", SCALARS[*k]), *dtype),
-            Instruction::Apply { scalar, args, .. } => {
-                let mut value = scalar.wgsl.to_string();
-                for (name, arg) in ["{a}", "{b}", "{c}"].into_iter().zip(args) {
-                    value = value.replace(name, &format!("v{arg}"));
-                }
-                value
-            }
-        };
-        text += &format!("    let v{number} = {value};\n");
-    }
+    let load = |k: usize| format!("in{k}[{}]", position(&walk, k, &format!("p.{}", BASES[k])));
+    text += &code(fused, &walk, &load, &|k| format!("p.{}", SCALARS[k]));
     let last = fused.code.len() - 1;
     let stored = if fused.dtype == DType::Bool { format!("u32(v{last})") } else { format!("v{last}") };
+    let stored = if open { format!("epilogue({stored}, i)") } else { stored };
     text += &format!("    out[i] = {stored};\n}}\n");
-    text += &functions_called(&text);
+    text += &functions_called(&text, "");
+    if open {
+        text += EPILOGUE;
+    }
     Generated { shader: Shader { name: Cow::Borrowed("fused"), source: Cow::Owned(text) }, fields }
 }
 
@@ -128,8 +141,9 @@ static FUNCTIONS: LazyLock<BTreeMap<&str, &str>> = LazyLock::new(|| {
         .collect()
 });
 
-/// Those that a text calls, and those that they call. Drivers compile what they are given, used or not.
-fn functions_called(text: &str) -> String {
+/// Those that a text calls, and those that they call, but for what `shader` has already. Drivers compile what they are
+/// given, used or not.
+fn functions_called(text: &str, shader: &str) -> String {
     let mut found: Vec<&str> = Vec::new();
     let mut unread = vec![text];
     while let Some(text) = unread.pop() {
@@ -137,6 +151,7 @@ fn functions_called(text: &str) -> String {
         for word in code.flat_map(|line| line.split_inclusive(|c: char| !c.is_alphanumeric() && c != '_')) {
             if let Some((name, function)) = word.strip_suffix('(').and_then(|w| FUNCTIONS.get_key_value(w))
                 && !found.contains(name)
+                && !shader.contains(&format!("fn {name}("))
             {
                 found.push(name);
                 unread.push(function);
@@ -150,4 +165,93 @@ fn functions_called(text: &str) -> String {
 /// Truth values are `u32` in memory and `bool` in expressions.
 fn truth(word: String, dtype: DType) -> String {
     if dtype == DType::Bool { format!("({word} != 0u)") } else { word }
+}
+
+/// The functions through which kernels store and load; the planner writes others in their place.
+const EPILOGUE: &str = include_str!("../../shaders/shared/epilogue.wgsl");
+const PROLOGUE: &str = include_str!("../../shaders/shared/prologue.wgsl");
+
+/// Where code inside another kernel finds an operand.
+pub(super) enum Place {
+    /// Value `k` of the chain: 0 is what the kernel stores, `k` what the `k`-th fused kernel behind it makes.
+    Value(usize),
+    /// In binding `k` of those added, from an element on.
+    Bound(usize, usize),
+}
+
+/// A fused kernel inside another, with the places of its operands and the added bindings of its numbers of the host.
+pub(super) type Part<'a> = (&'a Fused, &'a [Place], &'a [usize]);
+
+/// A kernel that takes in fused ones: its entry point, how many bindings it has, those added and their types, its text.
+pub(super) struct Inside<'a> {
+    pub entry: &'a str,
+    pub first: usize,
+    pub binds: &'a [(Bind, DType)],
+    pub shader: &'a str,
+}
+
+impl Inside<'_> {
+    fn declarations(&self, name: &str, binding: impl Fn(usize) -> usize) -> String {
+        let declare = |(k, (bind, dtype)): (usize, &(Bind, DType))| {
+            let (at, access) = (binding(k), if bind.write { "read_write" } else { "read" });
+            format!("@group(0) @binding({at}) var<storage, {access}> {name}{k}: array<{}>;\n", dtype.wgsl())
+        };
+        self.binds.iter().enumerate().map(declare).collect()
+    }
+
+    fn code(&self, name: &str, (fused, places, scalars): Part) -> String {
+        let walk = Walk::over(fused);
+        let load = |k: usize| match &places[k] {
+            Place::Value(value) => format!("value{value}"),
+            Place::Bound(bind, base) => format!("{name}{bind}[{}]", position(&walk, k, &format!("{base}u"))),
+        };
+        code(fused, &walk, &load, &|k| format!("{name}{}[0]", scalars[k]))
+    }
+
+    /// The text with `written` in the place of `fragment`.
+    fn with(&self, fragment: &str, written: String) -> String {
+        assert!(self.shader.contains(fragment), "the shader of a launch that takes in others has no place for them");
+        let functions = functions_called(&written, self.shader);
+        self.only_entry().replacen(fragment, &(written + &functions), 1)
+    }
+
+    /// The text without its other entry points, whose bindings may have the numbers of the added ones.
+    fn only_entry(&self) -> String {
+        let mut text = String::new();
+        for (k, part) in self.shader.split("@compute").enumerate() {
+            let wanted = part.contains(&format!("fn {}(", self.entry));
+            match part.find("\n}\n") {
+                Some(end) if k > 0 && !wanted => text += &part[end + 3..],
+                _ => text += &(if k > 0 { "@compute" } else { "" }.to_string() + part),
+            }
+        }
+        text
+    }
+
+    /// The shader with these fused kernels where it stores: value `main` in its own place, the others of `stores` (value,
+    /// added binding) in theirs.
+    pub fn epilogue(&self, parts: &[Part], main: usize, stores: &[(usize, usize)]) -> String {
+        let mut text = self.declarations("epilogue", |k| self.first + k);
+        text += "\nfn epilogue(value0: f32, i: u32) -> f32 {\n";
+        for (k, part) in parts.iter().enumerate() {
+            let (value, last) = (k + 1, part.0.code.len() - 1);
+            text += &format!("    var value{value}: f32;\n    {{\n{}", self.code("epilogue", *part));
+            text += &format!("    value{value} = v{last};\n    }}\n");
+        }
+        for (value, bind) in stores {
+            text += &format!("    epilogue{bind}[i] = value{value};\n");
+        }
+        text += &format!("    return value{main};\n}}\n");
+        self.with(EPILOGUE, text)
+    }
+
+    /// The shader with this fused kernel where it loads from binding `at`, whose first element is element `shift` of the
+    /// result. The first added binding takes the number of that one.
+    pub fn prologue(&self, part: Part, at: usize, shift: usize) -> String {
+        let mut text = self.declarations("prologue", |k| if k == 0 { at } else { self.first + k - 1 });
+        text += &format!("\nfn load(at: u32) -> u32 {{\n    let i = at + {shift}u;\n");
+        text += &self.code("prologue", part);
+        text += &format!("    return bitcast<u32>(v{});\n}}\n", part.0.code.len() - 1);
+        self.with(PROLOGUE, text)
+    }
 }

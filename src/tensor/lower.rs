@@ -71,6 +71,10 @@ pub struct LoweredDispatch {
     pub fields: Cow<'static, [(&'static str, usize)]>,
     /// Its extent.
     pub work: LoweredWork,
+    /// The binding it stores through `epilogue`; see [`LoweredDispatch::finish`].
+    pub finish: Option<usize>,
+    /// The binding it loads through `load`; see [`LoweredDispatch::load`].
+    pub load: Option<usize>,
 }
 
 /// A struct of kernel parameters: at most 128 bytes of `u32`, `i32` and `f32`. Made by [`params!`](crate::params).
@@ -105,6 +109,8 @@ impl LoweredDispatch {
             params: Vec::new(),
             fields: Cow::Borrowed(&[]),
             work: LoweredWork::Groups([0; 3]),
+            finish: None,
+            load: None,
         }
     }
 
@@ -124,6 +130,22 @@ impl LoweredDispatch {
     pub fn write(mut self, slot: Slot) -> Self {
         self.bindings.push(Bind { slot, write: true });
         self
+    }
+
+    /// [`LoweredDispatch::write`] for an `f32` output of an op that the kernel stores through
+    /// `epilogue(value, i)` of `shaders/shared/epilogue.wgsl`, `i` being the row-major index of the element in the output:
+    /// once each, as `y[i] = epilogue(value, i)`, when its value is final. The planner puts elementwise work behind it there.
+    /// Of an output's launches none may read it after, and all that finish some of its elements say so.
+    pub fn finish(mut self, slot: Slot) -> Self {
+        self.finish = Some(self.bindings.len());
+        self.write(slot)
+    }
+
+    /// [`LoweredDispatch::read`] for an input `x: array<u32>` that the kernel loads through `load(i)` of
+    /// `shaders/shared/prologue.wgsl` alone, each element about once. The planner puts elementwise work before it there.
+    pub fn load(mut self, slot: Slot) -> Self {
+        self.load = Some(self.bindings.len());
+        self.read(slot)
     }
 
     /// Sets the parameters.

@@ -10,6 +10,7 @@ use crate::tensor::{Lower, LoweredDispatch, Slot};
 const TILED: Shader = Shader::new(
     "conv2d",
     concat!(
+        include_str!("../../../shaders/shared/epilogue.wgsl"),
         include_str!("../../../shaders/shared/patches.wgsl"),
         include_str!("../../../shaders/shared/tile.wgsl"),
         include_str!("../../../shaders/conv2d.wgsl")
@@ -17,7 +18,11 @@ const TILED: Shader = Shader::new(
 );
 const DIRECT: Shader = Shader::new(
     "conv2d_direct",
-    concat!(include_str!("../../../shaders/shared/patches.wgsl"), include_str!("../../../shaders/conv2d_direct.wgsl")),
+    concat!(
+        include_str!("../../../shaders/shared/epilogue.wgsl"),
+        include_str!("../../../shaders/shared/patches.wgsl"),
+        include_str!("../../../shaders/conv2d_direct.wgsl")
+    ),
 );
 
 crate::params! {
@@ -133,7 +138,8 @@ impl Product {
             Kernel::Direct => (LoweredDispatch::new(&DIRECT, "direct"), 64),
         };
         let launch = launch.constant("SUM_OVER_IMAGES", self.sum_over_images as u8);
-        let launch = launch.read(a).read(pixels).write(c).params(&params);
+        let launch = launch.read(a).read(pixels).params(&params);
+        let launch = if slices > 1 { launch.write(c) } else { launch.finish(c) };
         let workgroups = self.workgroups(groups, kernel) * slices;
         cx.launch(launch.flat(workgroups * invocations as usize, invocations));
     }

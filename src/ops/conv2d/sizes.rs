@@ -213,7 +213,7 @@ impl Sizes {
         let wide = |x: Matrix| Matrix { outer: 0, col: x.outer, ..x };
         let (b, c) = if one_product { (wide(b), wide(c)) } else { (b, c) };
         let (n, outer) = if one_product { (images, 1) } else { (windows, images) };
-        Gemm { m, n, k, batch: [outer, self.groups], k_outer: 1, a, b, c, accumulate: false }
+        Gemm { m, n, k, batch: [outer, self.groups], k_outer: 1, a, b, c, accumulate: false, finish: false }
     }
 }
 
@@ -224,7 +224,8 @@ fn transposed(x: Matrix) -> Matrix {
 /// Writes zeros: a product of which the sum is empty.
 fn zeros(cx: &mut Lower, slot: Slot) {
     let c = Matrix { slot, base: 0, outer: 0, inner: 0, k_outer: 0, row: slot.len as isize, col: 1 };
-    Gemm { m: 1, n: slot.len, k: 0, batch: [1, 1], k_outer: 1, a: c, b: c, c, accumulate: false }.launch(cx);
+    Gemm { m: 1, n: slot.len, k: 0, batch: [1, 1], k_outer: 1, a: c, b: c, c, accumulate: false, finish: true }
+        .launch(cx);
 }
 
 fn axes(cx: &Lower, i: usize) -> [usize; 4] {
@@ -250,7 +251,8 @@ pub(super) fn lower_forward(op: &Conv2d, cx: &mut Lower) {
             s.patches(&images, &windows).gather(cx, x, cols);
         }
         let matrices = [s.weight(weight), s.cols(cols, windows.len()), s.y(y, &images, &windows)];
-        s.product([s.group(), s.depth()], images.len(), windows.len(), matrices).launch(cx);
+        let product = s.product([s.group(), s.depth()], images.len(), windows.len(), matrices);
+        Gemm { finish: true, ..product }.launch(cx);
     }
 }
 
@@ -271,7 +273,8 @@ pub(super) fn lower_input_grad(op: &Conv2dInputGrad, cx: &mut Lower) {
     let cols = s.columns(cx, dx);
     for (images, windows) in s.chunks(cx) {
         let matrices = [transposed(s.weight(weight)), s.y(dy, &images, &windows), s.cols(cols, windows.len())];
-        s.product([s.depth(), s.group()], images.len(), windows.len(), matrices).launch(cx);
+        let product = s.product([s.depth(), s.group()], images.len(), windows.len(), matrices);
+        Gemm { finish: s.in_place(), ..product }.launch(cx);
         if !s.in_place() {
             s.patches(&images, &windows).scatter(cx, cols, dx, windows.start > 0);
         }
@@ -291,7 +294,9 @@ pub(super) fn lower_weight_grad(op: &Conv2dWeightGrad, cx: &mut Lower) {
         return s.implicit_weight_grad(kernel, [x, dy, dw], cx);
     }
     let cols = s.columns(cx, x);
-    for (i, (images, windows)) in s.chunks(cx).into_iter().enumerate() {
+    let chunks = s.chunks(cx);
+    let count = chunks.len();
+    for (i, (images, windows)) in chunks.into_iter().enumerate() {
         if !s.in_place() {
             s.patches(&images, &windows).gather(cx, x, cols);
         }
@@ -305,6 +310,7 @@ pub(super) fn lower_weight_grad(op: &Conv2dWeightGrad, cx: &mut Lower) {
             b: transposed(s.cols(cols, windows.len())),
             c: s.weight(dw),
             accumulate: i > 0,
+            finish: i + 1 == count,
         }
         .launch(cx);
     }

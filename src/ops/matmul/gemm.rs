@@ -11,6 +11,7 @@ const TILED: Shader = Shader::new(
         include_str!("../../../shaders/shared/gemm.wgsl"),
         include_str!("../../../shaders/shared/tiles.wgsl"),
         include_str!("../../../shaders/shared/tile.wgsl"),
+        include_str!("../../../shaders/shared/epilogue.wgsl"),
         include_str!("../../../shaders/matmul.wgsl")
     ),
 );
@@ -20,24 +21,41 @@ const VEC4: Shader = Shader::new(
         include_str!("../../../shaders/shared/gemm.wgsl"),
         include_str!("../../../shaders/shared/tiles.wgsl"),
         include_str!("../../../shaders/shared/tile.wgsl"),
+        include_str!("../../../shaders/shared/epilogue.wgsl"),
         include_str!("../../../shaders/matmul_vec4.wgsl")
     ),
 );
 const ALONG_K: Shader = Shader::new(
     "matmul_along_k",
-    concat!(include_str!("../../../shaders/shared/gemm.wgsl"), include_str!("../../../shaders/matmul_along_k.wgsl")),
+    concat!(
+        include_str!("../../../shaders/shared/gemm.wgsl"),
+        include_str!("../../../shaders/shared/epilogue.wgsl"),
+        include_str!("../../../shaders/matmul_along_k.wgsl")
+    ),
 );
 const BROADCAST: Shader = Shader::new(
     "matmul_subgroup",
-    concat!(include_str!("../../../shaders/shared/gemm.wgsl"), include_str!("../../../shaders/matmul_subgroup.wgsl")),
+    concat!(
+        include_str!("../../../shaders/shared/gemm.wgsl"),
+        include_str!("../../../shaders/shared/epilogue.wgsl"),
+        include_str!("../../../shaders/matmul_subgroup.wgsl")
+    ),
 );
 const PLAIN: Shader = Shader::new(
     "matmul_plain",
-    concat!(include_str!("../../../shaders/shared/gemm.wgsl"), include_str!("../../../shaders/matmul_plain.wgsl")),
+    concat!(
+        include_str!("../../../shaders/shared/gemm.wgsl"),
+        include_str!("../../../shaders/shared/epilogue.wgsl"),
+        include_str!("../../../shaders/matmul_plain.wgsl")
+    ),
 );
 const SPLIT: Shader = Shader::new(
     "matmul_split",
-    concat!(include_str!("../../../shaders/shared/flat.wgsl"), include_str!("../../../shaders/matmul_split.wgsl")),
+    concat!(
+        include_str!("../../../shaders/shared/flat.wgsl"),
+        include_str!("../../../shaders/shared/epilogue.wgsl"),
+        include_str!("../../../shaders/matmul_split.wgsl")
+    ),
 );
 
 /// Rows and columns of `c` that one subgroup makes by broadcasts.
@@ -102,6 +120,8 @@ pub(crate) struct Gemm {
     pub c: Matrix,
     /// Add to what `c` holds.
     pub accumulate: bool,
+    /// `c` is dense in an output of the op, and final.
+    pub finish: bool,
 }
 
 impl Gemm {
@@ -119,13 +139,15 @@ impl Gemm {
     fn launch_in_turn(&self, (k_outer_step, k_step): (usize, usize), cx: &mut Lower) {
         let cut = |extent: usize, step: usize| (0..extent).step_by(step).map(move |i| (i, step.min(extent - i)));
         let pieces = cut(self.k_outer, k_outer_step).flat_map(|o| cut(self.k, k_step).map(move |l| (o, l)));
+        let count = self.k_outer.div_ceil(k_outer_step) * self.k.div_ceil(k_step);
         for (i, ((o, k_outer), (l, k))) in pieces.enumerate() {
             let moved = |x: Matrix, along_k: isize| Matrix {
                 base: x.base.wrapping_add_signed(o as isize * x.k_outer + l as isize * along_k),
                 ..x
             };
             let (a, b) = (moved(self.a, self.a.col), moved(self.b, self.b.row));
-            Gemm { k, k_outer, a, b, accumulate: self.accumulate || i > 0, ..*self }.launch(cx);
+            let finish = self.finish && i + 1 == count;
+            Gemm { k, k_outer, a, b, accumulate: self.accumulate || i > 0, finish, ..*self }.launch(cx);
         }
     }
 
@@ -232,7 +254,8 @@ impl Gemm {
             Variant::Tiled(tile) => tiled(&TILED, tile),
             Variant::Vec4(tile) => tiled(&VEC4, tile),
         };
-        let launch = launch.read(g.a.slot).read(g.b.slot).write(g.c.slot).params(&params);
+        let launch = launch.read(g.a.slot).read(g.b.slot).params(&params);
+        let launch = if g.finish && all_slices == 1 { launch.finish(g.c.slot) } else { launch.write(g.c.slot) };
         cx.launch(launch.flat(groups.div_ceil(per_group) * invocations as usize, invocations));
         if all_slices > 1 {
             let params = SplitParams {
@@ -248,12 +271,12 @@ impl Gemm {
                 c_row: target.row as i32,
                 c_col: target.col as i32,
             };
-            add_up(g.c.slot, target.slot, params, cx);
+            add_up(g.c.slot, (target.slot, g.finish), params, cx);
         }
     }
 }
 
-/// Adds up `slices` copies of `sum` that lie one after another, in order.
+/// Adds up `slices` copies of `sum`, an output, that lie one after another, in order.
 pub(crate) fn add_slices(partial: Slot, slices: usize, sum: Slot, cx: &mut Lower) {
     let params = SplitParams {
         m: 1,
@@ -268,14 +291,18 @@ pub(crate) fn add_slices(partial: Slot, slices: usize, sum: Slot, cx: &mut Lower
         c_row: 0,
         c_col: 1,
     };
-    add_up(partial, sum, params, cx);
+    add_up(partial, (sum, true), params, cx);
 }
 
 /// With more slices than this one invocation alone waits longer for its loads than for a launch.
 const MANY_SLICES: u32 = 16;
 
-fn add_up(partial: Slot, sum: Slot, params: SplitParams, cx: &mut Lower) {
-    let launch = |entry| LoweredDispatch::new(&SPLIT, entry).read(partial).write(sum).params(&params);
+/// Adds up the slices into a slot, which may be a finished output.
+fn add_up(partial: Slot, (sum, finish): (Slot, bool), params: SplitParams, cx: &mut Lower) {
+    let launch = |entry| {
+        let launch = LoweredDispatch::new(&SPLIT, entry).read(partial).params(&params);
+        if finish { launch.finish(sum) } else { launch.write(sum) }
+    };
     let count = params.count as usize;
     cx.launch(match cx.caps().software || params.slices <= MANY_SLICES {
         true => launch("add_slices").flat(count, 64),

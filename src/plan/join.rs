@@ -1,0 +1,313 @@
+//! Which fused kernels run inside the launches of another step.
+//!
+//! A fused kernel that reads what a step makes element by element can be computed where that step stores it: bias,
+//! activation and residual behind a product or a convolution, the slope of an activation behind the product of its
+//! backward pass. One that only a reduction reads can be computed where the reduction loads it. Either way a launch is
+//! spared and a trip through memory, often two.
+//!
+//! Shaders know nothing of it but two functions, `epilogue` and `load` of `shaders/shared`, through which they store and
+//! load; a launch says with `LoweredDispatch::finish` and `LoweredDispatch::load` which binding that is. `arrange` moves
+//! the steps that may share launches next to each other before lowering; then the launches are there, and what does not
+//! fit them (no such binding, too many operands) is launched by itself after all.
+
+use std::collections::HashMap;
+
+use super::fuse::{Base, Fused, Operand, Program, Step};
+use super::gpu::Built;
+use super::trace::Graph;
+use super::wgsl::{self, Place};
+use crate::tensor::{AnyLowering, Bind, DType, Layout, Slot};
+
+/// What a step may share launches with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Join {
+    /// Nothing before it, and nothing after it by its own doing.
+    Alone,
+    /// The step before: it is computed where that one stores.
+    Behind,
+    /// The step after: it is computed where that one loads.
+    Ahead,
+}
+
+/// Instructions behind one step.
+const MOST_CODE: usize = 64;
+
+/// Moves the steps that may share launches next to each other. The order of everything that depends on anything stays.
+pub(super) fn arrange(program: &mut Program, graph: &Graph) -> Vec<Join> {
+    let groups = Groups::of(program, graph);
+    let mut steps: Vec<Option<Step>> = std::mem::take(&mut program.steps).into_iter().map(Some).collect();
+    let mut joins = Vec::new();
+    let mut put = |at: usize, join| {
+        joins.push(join);
+        program.steps.push(steps[at].take().expect("each step is put once"));
+    };
+    for at in 0..groups.head.len() {
+        if groups.head[at] == at && !groups.ahead.values().any(|&moved| moved == at) {
+            groups.ahead.get(&at).into_iter().for_each(|&moved| put(moved, Join::Ahead));
+            put(at, Join::Alone);
+            groups.behind[at].iter().for_each(|&moved| put(moved, Join::Behind));
+        }
+    }
+    joins
+}
+
+/// Steps that may share launches, by their numbers before anything moves.
+struct Groups {
+    /// The step whose stores each step is computed at: itself, if it runs alone.
+    head: Vec<usize>,
+    /// Those computed at the stores of each.
+    behind: Vec<Vec<usize>>,
+    /// By reader, the step computed at its loads.
+    ahead: HashMap<usize, usize>,
+}
+
+impl Groups {
+    fn of(program: &Program, graph: &Graph) -> Groups {
+        let n = program.steps.len();
+        let mut groups = Groups { head: (0..n).collect(), behind: vec![Vec::new(); n], ahead: HashMap::new() };
+        // The head of the group that makes each base.
+        let mut made: HashMap<Base, usize> = HashMap::new();
+        for (at, step) in program.steps.iter().enumerate() {
+            match step {
+                Step::Kernel(node) => {
+                    (0..graph.nodes[*node].metas.len()).for_each(|k| _ = made.insert(Base::Node(*node, k), at));
+                }
+                Step::Fused(base, fused) => {
+                    if let Some(head) = groups.host(program, graph, &made, fused) {
+                        groups.head[at] = head;
+                        groups.behind[head].push(at);
+                    }
+                    made.insert(*base, groups.head[at]);
+                }
+            }
+        }
+        groups.find_ahead(program, graph);
+        groups
+    }
+
+    /// The step at whose stores a fused kernel can be computed: the last to make one of its operands, if it makes nothing
+    /// else of what it reads, and that in the order in which it is read.
+    fn host(&self, program: &Program, graph: &Graph, made: &HashMap<Base, usize>, fused: &Fused) -> Option<usize> {
+        let head = fused.operands.iter().filter_map(|o| made.get(&o.base)).copied().max()?;
+        let elements = fused.shape.elements();
+        let whole = |o: &Operand| {
+            o.dtype == DType::F32 && in_order(&o.layout) && o.layout.shape.elements() == elements && elements > 0
+        };
+        let code = |at: &usize| match &program.steps[*at] {
+            Step::Fused(_, fused) => fused.code.len(),
+            Step::Kernel(_) => 0,
+        };
+        let code = self.behind[head].iter().map(code).sum::<usize>() + fused.code.len();
+        if fused.dtype != DType::F32 || code > MOST_CODE {
+            return None;
+        }
+        let inside: Vec<&Operand> = fused.operands.iter().filter(|o| made.get(&o.base) == Some(&head)).collect();
+        let fits = match &program.steps[head] {
+            Step::Fused(_, first) => first.dtype == DType::F32 && first.shape.elements() == elements,
+            Step::Kernel(node) => {
+                let node_at = &graph.nodes[*node];
+                // Of several outputs one is computed on: the one that the group reads already.
+                let member = |at: &usize| program.reads(&program.steps[*at]).map(|(base, _)| base).collect::<Vec<_>>();
+                let read = self.behind[head].iter().flat_map(member).chain(inside.iter().map(|o| o.base));
+                let outputs: Vec<usize> = read.filter_map(|b| output_of(b, *node)).collect();
+                matches!(node_at.op.lower(), AnyLowering::Kernel(_))
+                    && outputs.iter().all(|&k| k == outputs[0] && node_at.metas[k].shape.elements() == elements)
+            }
+        };
+        (fits && inside.iter().all(|o| whole(o))).then_some(head)
+    }
+
+    fn find_ahead(&mut self, program: &Program, graph: &Graph) {
+        let readers = program.readers();
+        for (at, step) in program.steps.iter().enumerate() {
+            let Step::Fused(base, fused) = step else { continue };
+            let free = self.head[at] == at && self.behind[at].is_empty() && readers.get(base) == Some(&1);
+            if !free || fused.operands.is_empty() || fused.dtype == DType::Bool {
+                continue;
+            }
+            let lowering = |at: usize| match &program.steps[at] {
+                Step::Kernel(node) => Some(graph.nodes[*node].op.lower()),
+                Step::Fused(..) => None,
+            };
+            let reads = |at: &usize| program.reads(&program.steps[*at]).any(|(b, _)| b == *base);
+            let Some(reader) = (at + 1..program.steps.len()).find(reads) else { continue };
+            let layouts: Vec<&Layout> = program.reads(&program.steps[reader]).map(|(_, layout)| layout).collect();
+            let once = layouts.len() == 1 && layouts[0].shape.elements() == fused.shape.elements();
+            // What an update overwrites meanwhile would be read too late.
+            let overwritten = (at + 1..reader).any(|k| matches!(lowering(k), Some(AnyLowering::InPlace(..))));
+            if once && !overwritten && matches!(lowering(reader), Some(AnyLowering::Kernel(_))) {
+                self.ahead.insert(reader, at);
+            }
+        }
+    }
+}
+
+fn output_of(base: Base, node: usize) -> Option<usize> {
+    match base {
+        Base::Node(n, k) if n == node => Some(k),
+        _ => None,
+    }
+}
+
+fn in_order(layout: &Layout) -> bool {
+    layout.is_contiguous() && layout.offset == 0
+}
+
+/// What a launch binds besides, and the text that uses it.
+struct Added {
+    binds: Vec<(Bind, DType)>,
+    /// Per fused kernel, where each operand and each number of the host comes from.
+    places: Vec<(Vec<Place>, Vec<usize>)>,
+}
+
+impl Built<'_> {
+    /// Computes as many of the fused kernels `parts` as fit where the launches from `first` on store the result of `step`.
+    pub(super) fn store_through(&mut self, first: usize, step: &Step, parts: &[(Base, &Fused)]) -> usize {
+        let root = match step {
+            Step::Fused(base, _) => *base,
+            Step::Kernel(node) => {
+                let bases = parts.iter().flat_map(|(_, fused)| fused.operands.iter().map(|o| o.base));
+                match bases.into_iter().find(|b| output_of(*b, *node).is_some()) {
+                    Some(root) => root,
+                    None => return 0,
+                }
+            }
+        };
+        (1..=parts.len()).rev().find(|&m| self.store_all(first, root, &parts[..m])).unwrap_or(0)
+    }
+
+    /// [`Built::store_through`], all or none.
+    fn store_all(&mut self, first: usize, root: Base, parts: &[(Base, &Fused)]) -> bool {
+        let Some(&slot) = self.slots.get(&root) else { return false };
+        let stores = |bind: &Bind| bind.slot.buffer == slot.buffer && bind.slot.offset == slot.offset;
+        let marked: Vec<usize> = (first..self.launches.len())
+            .filter(|&l| {
+                let d = &self.launches[l].dispatch;
+                d.finish.is_some_and(|k| stores(&d.bindings[k]))
+            })
+            .collect();
+        if marked.is_empty() {
+            return false;
+        }
+        // Values that somebody reads who is not computed here need memory: the first in the place of the root.
+        let reads_here = |base: Base| -> usize {
+            parts.iter().map(|(_, fused)| fused.operands.iter().filter(|o| o.base == base).count()).sum()
+        };
+        let chain: Vec<Base> = std::iter::once(root).chain(parts.iter().map(|(base, _)| *base)).collect();
+        let needed = |base: &Base| self.readers.get(base).copied().unwrap_or(0) > reads_here(*base);
+        let stored: Vec<usize> = (0..chain.len()).filter(|&k| needed(&chain[k])).collect();
+        let Some((&main, others)) = stored.split_first() else { return false };
+
+        let mut added = self.operands(parts, |base| chain.iter().position(|b| *b == base));
+        let elements = parts[0].1.shape.elements();
+        let reads = added.binds.len();
+        for &k in others {
+            let slot = self.slot_of(chain[k], elements);
+            added.binds.push((Bind { slot, write: true }, DType::F32));
+        }
+        let target = if main == 0 { slot } else { self.slot_of(chain[main], elements) };
+        let moved = |bind: &Bind| match bind.slot.buffer == slot.buffer {
+            true => {
+                let offset = target.offset + bind.slot.offset - slot.offset;
+                Bind { slot: Slot { buffer: target.buffer, offset, len: bind.slot.len }, ..*bind }
+            }
+            false => *bind,
+        };
+        let fits = marked.iter().all(|&l| {
+            let all: Vec<Bind> =
+                self.launches[l].dispatch.bindings.iter().map(moved).chain(added.binds.iter().map(|b| b.0)).collect();
+            all.len() <= self.caps.max_bindings as usize && !aliased(&all)
+        });
+        if !fits {
+            return false;
+        }
+        for launch in &mut self.launches[first..] {
+            launch.dispatch.bindings.iter_mut().for_each(|bind| *bind = moved(bind));
+        }
+        let stores: Vec<(usize, usize)> = others.iter().enumerate().map(|(i, &k)| (k, reads + i)).collect();
+        for l in marked {
+            let d = &mut self.launches[l].dispatch;
+            let fused: Vec<_> = parts.iter().zip(&added.places).map(|((_, f), (p, s))| (*f, &p[..], &s[..])).collect();
+            let text =
+                wgsl::Inside { entry: d.entry, first: d.bindings.len(), binds: &added.binds, shader: &d.shader.source };
+            d.shader.source = text.epilogue(&fused, main, &stores).into();
+            d.bindings.extend(added.binds.iter().map(|b| b.0));
+        }
+        if main > 0 {
+            self.slots.remove(&root);
+        }
+        true
+    }
+
+    /// Computes a fused kernel where the launches from `first` on load its result, if they do nothing else with it.
+    pub(super) fn load_through(&mut self, first: usize, base: Base, fused: &Fused) -> bool {
+        let slot = self.slots[&base];
+        let reads = |bind: &Bind| bind.slot.buffer == slot.buffer;
+        let readers: Vec<usize> =
+            (first..self.launches.len()).filter(|&l| self.launches[l].dispatch.bindings.iter().any(reads)).collect();
+        let added = self.operands(&[(base, fused)], |_| None);
+        let fits = readers.iter().all(|&l| {
+            let d = &self.launches[l].dispatch;
+            let only = d.bindings.iter().filter(|bind| reads(bind)).count() == 1;
+            let marked = d.load.is_some_and(|k| reads(&d.bindings[k]));
+            let mut all: Vec<Bind> = d.bindings.iter().filter(|bind| !reads(bind)).copied().collect();
+            all.extend(added.binds.iter().map(|b| b.0));
+            only && marked && all.len() <= self.caps.max_bindings as usize && !aliased(&all)
+        });
+        if !fits || added.binds.is_empty() {
+            return false;
+        }
+        for l in readers {
+            let d = &mut self.launches[l].dispatch;
+            let at = d.load.expect("just checked");
+            let shift = d.bindings[at].slot.offset - slot.offset;
+            let (places, scalars) = &added.places[0];
+            let text =
+                wgsl::Inside { entry: d.entry, first: d.bindings.len(), binds: &added.binds, shader: &d.shader.source };
+            d.shader.source = text.prologue((fused, places, scalars), at, shift).into();
+            // The first operand takes the binding of what is not loaded any more.
+            d.bindings[at] = added.binds[0].0;
+            d.bindings.extend(added.binds[1..].iter().map(|b| b.0));
+        }
+        self.slots.remove(&base);
+        true
+    }
+
+    /// What the fused kernels read that `inside` does not know; its answers are values in the launch.
+    fn operands(&mut self, parts: &[(Base, &Fused)], inside: impl Fn(Base) -> Option<usize>) -> Added {
+        let mut added = Added { binds: Vec::new(), places: Vec::new() };
+        let bound = |binds: &mut Vec<(Bind, DType)>, slot: Slot, dtype: DType| {
+            let bind = (Bind { slot, write: false }, dtype);
+            binds.iter().position(|b| *b == bind).unwrap_or_else(|| {
+                binds.push(bind);
+                binds.len() - 1
+            })
+        };
+        for (_, fused) in parts {
+            let mut places = Vec::new();
+            for operand in &fused.operands {
+                places.push(match inside(operand.base) {
+                    Some(value) => Place::Value(value),
+                    None => {
+                        let (slot, layout) = self.range(operand.base, &operand.layout);
+                        Place::Bound(bound(&mut added.binds, slot, operand.dtype), layout.offset)
+                    }
+                });
+            }
+            let mut scalars = Vec::new();
+            for (leaf, dtype) in &fused.scalars {
+                let (slot, _) = self.range(Base::Scalar(*leaf), &Layout::contiguous(1, 0));
+                scalars.push(bound(&mut added.binds, slot, *dtype));
+            }
+            added.places.push((places, scalars));
+        }
+        added
+    }
+}
+
+/// Whether one buffer would be read and written, or written twice over.
+fn aliased(binds: &[Bind]) -> bool {
+    let meet =
+        |a: &Bind, b: &Bind| a.slot.buffer == b.slot.buffer && (a.write != b.write || a.slot == b.slot && a.write);
+    binds.iter().enumerate().any(|(i, a)| binds[i + 1..].iter().any(|b| meet(a, b)))
+}
