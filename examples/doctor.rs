@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use wgrad::device::{Device, Kind, adapters};
+use wgrad::device::{Device, GpuOptions, Kind, adapters};
 use wgrad::ops::REGISTRY;
 use wgrad::selftest::{self, Order};
 use wgrad::{Error, Result, Tensor};
@@ -54,7 +54,12 @@ fn run(options: &Options) -> Result<bool> {
         None => vec!["gpu", "software", "cpu"],
     };
     for name in names {
-        match Device::named(name) {
+        // The first test of an adapter is with wgpu's checks, whatever was found before.
+        let opened = match name {
+            "gpu" => Device::gpu(&GpuOptions { trusted: Some(false), ..Default::default() }),
+            other => Device::named(other),
+        };
+        match opened {
             Ok(device) => devices.push(device),
             // Not every machine has all of them; the message says what to install.
             Err(fault @ Error::NoAdapter { .. }) if options.device.is_none() => {
@@ -68,10 +73,12 @@ fn run(options: &Options) -> Result<bool> {
     for device in &devices {
         println!("\n== {device}");
         describe(device);
-        if !options.no_selftest {
-            well &= self_test(device, options)?;
-        }
+        let right = options.no_selftest || self_test(device, options)?;
+        well &= right;
         speed(device)?;
+        if let Some(gpu) = device.as_gpu().filter(|gpu| !options.no_selftest && !gpu.summary().software) {
+            gpu.set_trusted(right && without_checks(options)?);
+        }
     }
     let cpu = Device::cpu();
     for device in devices.iter().filter(|d| d.as_gpu().is_some()) {
@@ -122,6 +129,17 @@ fn describe(device: &Device) {
         n => format!("subgroups of {n}"),
     };
     println!("features: {}, {subgroup}", if gpu.has_immediates() { "immediates" } else { "no immediates" });
+}
+
+/// The same on the GPU without checks of bounds in the kernels; whether they are right, all of them.
+fn without_checks(options: &Options) -> Result<bool> {
+    let device = Device::gpu(&GpuOptions { trusted: Some(true), ..Default::default() })?;
+    println!("\n== {device}, kernels without checks of bounds");
+    let right = self_test(&device, options)?;
+    speed(&device)?;
+    let trusted = right && options.only.is_none();
+    println!("from now on kernels run {} on this adapter", if trusted { "without checks" } else { "with checks" });
+    Ok(trusted)
 }
 
 /// Every kernel on every sample.

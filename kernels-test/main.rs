@@ -25,6 +25,7 @@ mod profile;
 mod registry;
 mod rooms;
 mod shaders;
+mod start;
 mod train;
 mod uniformity;
 mod weight;

@@ -228,15 +228,9 @@ impl Places {
     /// to anything but `0`.
     pub fn from_env(data: Option<&Path>) -> Self {
         let var = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        let absolute = |name| var(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let cache = if cfg!(windows) {
-            absolute("LOCALAPPDATA")
-        } else {
-            absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))
-        };
         Self {
             explicit: data.map(Path::to_path_buf).or_else(|| var("WGRAD_DATA").map(PathBuf::from)),
-            cache: cache.map(|folder| folder.join("wgrad")),
+            cache: crate::device::cache_folder(),
             offline: var("WGRAD_OFFLINE").is_some_and(|value| value != "0"),
         }
     }

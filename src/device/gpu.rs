@@ -4,9 +4,11 @@
 //! every call that talks to the driver ends by asking for it, so that a fault comes back as an `Err` from the call
 //! that met it, and nothing panics.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use super::adapter::{self, AdapterSummary};
+use super::cache::{self, Files};
 use super::counters::Tally;
 use super::pipeline::Pipelines;
 use super::pool::Pool;
@@ -28,11 +30,25 @@ pub struct GpuOptions {
     pub gpu_variants: bool,
     /// Take this variant of a kernel wherever it can serve, by name: for tests and measurements.
     pub variant: Option<&'static str>,
+    /// Compile kernels without checks of bounds and loops: `None` leaves it to `WGRAD_TRUSTED` (0 or 1), and where that is
+    /// not set does so on real GPUs on which `examples/doctor` found every kernel right, with the checks and without.
+    pub trusted: Option<bool>,
+    /// The folder where compiled kernels are kept between processes, if any: by default in the user's cache, or where
+    /// `WGRAD_KERNEL_CACHE` says (`0`: nowhere).
+    pub cache: Option<PathBuf>,
 }
 
 impl Default for GpuOptions {
     fn default() -> Self {
-        GpuOptions { software: false, immediates: true, portable: false, gpu_variants: false, variant: None }
+        GpuOptions {
+            software: false,
+            immediates: true,
+            portable: false,
+            gpu_variants: false,
+            variant: None,
+            trusted: None,
+            cache: cache::kernels_folder(),
+        }
     }
 }
 
@@ -48,6 +64,9 @@ pub struct Gpu {
     summary: AdapterSummary,
     gpu_variants: bool,
     variant: Option<&'static str>,
+    trusted: bool,
+    files: Option<Files>,
+    pub(super) compiled: Option<wgpu::PipelineCache>,
     limits: wgpu::Limits,
     features: wgpu::Features,
     subgroup: u32,
@@ -69,6 +88,9 @@ impl Gpu {
         }
         if !options.portable {
             wanted |= wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+        }
+        if options.cache.is_some() {
+            wanted |= wgpu::Features::PIPELINE_CACHE;
         }
         let features = chosen.features() & wanted;
         let limits = if options.portable { wgpu::Limits::default() } else { chosen.limits() };
@@ -102,6 +124,19 @@ impl Gpu {
             *note.lock().unwrap_or_else(|e| e.into_inner()) = Some(lost);
         });
 
+        let files = options.cache.as_deref().map(|folder| Files::of(folder, &info));
+        let compiled = files.as_ref().filter(|_| features.contains(wgpu::Features::PIPELINE_CACHE)).map(|files| {
+            let data = files.compiled();
+            let (label, data, fallback) = (Some("wgrad"), data.as_deref(), true);
+            // SAFETY: by its digest the data are, to the bit, what `PipelineCache::get_data` gave for an adapter of this
+            // name and driver. wgpu and the driver look once more whether they are theirs; if not, the cache is empty.
+            unsafe { device.create_pipeline_cache(&wgpu::PipelineCacheDescriptor { label, data, fallback }) }
+        });
+        let named = std::env::var("WGRAD_TRUSTED").ok().filter(|value| !value.is_empty()).map(|value| value != "0");
+        let software = info.device_type == wgpu::DeviceType::Cpu;
+        let earned = || !software && files.as_ref().is_some_and(Files::is_trusted);
+        let trusted = options.trusted.or(named).unwrap_or_else(earned);
+
         let tally = Arc::new(Tally::default());
         let subgroup =
             if features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size {
@@ -117,6 +152,9 @@ impl Gpu {
             summary: AdapterSummary::of(&info),
             gpu_variants: options.gpu_variants,
             variant: options.variant,
+            trusted,
+            files,
+            compiled,
             device,
             queue,
             fault,
@@ -150,6 +188,23 @@ impl Gpu {
     /// The variant of a kernel to take wherever it can serve.
     pub fn wanted_variant(&self) -> Option<&'static str> {
         self.variant
+    /// Whether kernels are compiled without checks of bounds and loops.
+    pub fn is_trusted(&self) -> bool {
+        self.trusted
+    }
+
+    /// Notes for later processes whether a self-test found every kernel right on this adapter, with the checks and without.
+    pub fn set_trusted(&self, trusted: bool) {
+        self.files.iter().for_each(|files| files.set_trusted(trusted));
+    }
+
+    /// Keeps what the driver has compiled for the next process: now and then, or `now`.
+    pub(super) fn keep_compiled(&self, now: bool) {
+        match (&self.files, &self.compiled) {
+            (Some(files), Some(cache)) if now => files.write(cache),
+            (Some(files), Some(cache)) => files.compiled_more(cache),
+            _ => {}
+        }
     }
 
     /// Whether kernel parameters travel as immediates.
@@ -191,5 +246,11 @@ impl Gpu {
         let polled = self.device.poll(wgpu::PollType::wait_indefinitely());
         self.check()?;
         polled.map(|_| ()).map_err(|e| Error::Gpu(e.to_string()))
+    }
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        self.keep_compiled(true);
     }
 }

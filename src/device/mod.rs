@@ -4,6 +4,7 @@
 //! but slow GPU and is only used when asked for. `WGRAD_DEVICE=gpu|software|cpu|reference` overrides the choice.
 
 mod adapter;
+mod cache;
 mod counters;
 mod gpu;
 mod mirror;
@@ -17,9 +18,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock};
 
 pub use adapter::{AdapterSummary, adapters};
+pub use cache::folder as cache_folder;
 pub use counters::{Counters, Tally};
 pub use gpu::{Gpu, GpuOptions};
-pub use pipeline::{Pipeline, Shader};
+pub use pipeline::{Kernel, Pipeline, Shader};
 pub use pool::{ALIGN, Buffer, size_class};
 pub use submit::{Binding, Encoded};
 pub use transfer::Readback;

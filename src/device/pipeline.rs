@@ -1,4 +1,4 @@
-//! Compiled kernels, cached by source, entry point and constants.
+//! Compiled kernels, cached by source, entry point and constants. Those of a plan are compiled side by side.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -44,6 +44,9 @@ pub struct Pipeline {
     pub(super) id: u64,
 }
 
+/// A kernel to compile: its text, entry point, and the values of its `override` constants.
+pub type Kernel<'a> = (&'a Shader, &'static str, &'a [(&'static str, f64)]);
+
 type Key = (Shader, &'static str, Vec<(&'static str, u64)>);
 
 #[derive(Debug, Default)]
@@ -55,20 +58,36 @@ const IMMEDIATE: &str = "var<immediate> p: Params;";
 const UNIFORM: &str = "@group(1) @binding(0) var<uniform> p: Params;";
 
 impl Gpu {
-    /// The kernel `entry` of `shader` with these `override` constants.
+    /// These kernels, compiled side by side unless they are already.
     ///
     /// # Errors
-    /// [`crate::Error::Gpu`] if the shader does not compile, with wgpu's message.
-    pub fn pipeline(
-        &self,
-        shader: &Shader,
-        entry: &'static str,
-        constants: &[(&'static str, f64)],
-    ) -> Result<Arc<Pipeline>> {
-        let key: Key = (shader.clone(), entry, constants.iter().map(|&(n, v)| (n, v.to_bits())).collect());
-        if let Some(found) = self.pipelines.0.lock().unwrap_or_else(|e| e.into_inner()).get(&key) {
-            return Ok(Arc::clone(found));
+    /// [`crate::Error::Gpu`] if a shader does not compile, with wgpu's message.
+    pub fn pipelines(&self, kernels: &[Kernel]) -> Result<Vec<Arc<Pipeline>>> {
+        let known = || self.pipelines.0.lock().unwrap_or_else(|e| e.into_inner());
+        let key = |&(shader, entry, constants): &Kernel| -> Key {
+            (shader.clone(), entry, constants.iter().map(|&(name, value)| (name, value.to_bits())).collect())
+        };
+        let keys: Vec<Key> = kernels.iter().map(key).collect();
+        let mut missing: HashMap<&Key, Kernel> = HashMap::new();
+        {
+            let known = known();
+            let fresh = keys.iter().zip(kernels).filter(|(key, _)| !known.contains_key(*key));
+            fresh.for_each(|(key, kernel)| _ = missing.insert(key, *kernel));
         }
+        if !missing.is_empty() {
+            // A fault is noted without saying whose it is, so that either all of them are kept or none.
+            let compiled = side_by_side(missing.into_iter().collect(), |(key, kernel)| (key, self.compile(kernel)));
+            self.check()?;
+            Tally::add(&self.tally().pipelines, compiled.len() as u64);
+            let mut known = known();
+            compiled.into_iter().for_each(|(key, pipeline)| _ = known.insert(key.clone(), Arc::new(pipeline)));
+            self.keep_compiled(false);
+        }
+        let known = known();
+        Ok(keys.iter().map(|key| Arc::clone(&known[key])).collect())
+    }
+
+    fn compile(&self, (shader, entry, constants): Kernel) -> Pipeline {
         let has_params = shader.source.contains(IMMEDIATE);
         let as_uniform = has_params && !self.has_immediates();
         let adapted = if as_uniform { shader.with_uniform_params() } else { shader.clone() };
@@ -77,11 +96,17 @@ impl Gpu {
             false => (Cow::Borrowed(&*adapted.source), Vec::new()),
         };
         let label = format!("{}/{entry}", shader.name);
-        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some(&label),
-            source: wgpu::ShaderSource::Wgsl(source),
-        });
-        self.check()?;
+        let descriptor = wgpu::ShaderModuleDescriptor { label: Some(&label), source: wgpu::ShaderSource::Wgsl(source) };
+        let module = if self.is_trusted() {
+            // SAFETY: without wgpu's checks a kernel must stay within its bindings and come to an end by itself. The text
+            // is of this crate, or of ops that the program defines in the same way: an invocation returns if its index is past
+            // the end of its output, addresses are made of indices below extents that belong to the bindings, an index that
+            // comes from data is compared with its extent first, and loops count up to extents. All of them have been run with
+            // the checks and without, with the right results, before an adapter is trusted.
+            unsafe { self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+        } else {
+            self.device.create_shader_module(descriptor)
+        };
         let raw = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(&label),
             layout: None,
@@ -91,18 +116,26 @@ impl Gpu {
                 constants,
                 zero_initialize_workgroup_memory: false,
             },
-            cache: None,
+            cache: self.compiled.as_ref(),
         });
-        self.check()?;
-        Tally::add(&self.tally().pipelines, 1);
-        let pipeline = Arc::new(Pipeline {
+        Pipeline {
             bindings: raw.get_bind_group_layout(0),
             params: as_uniform.then(|| raw.get_bind_group_layout(1)),
             raw,
             textures,
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-        });
-        self.pipelines.0.lock().unwrap_or_else(|e| e.into_inner()).insert(key, Arc::clone(&pipeline));
-        Ok(pipeline)
+        }
     }
+}
+
+/// Does something to each of many, on all cores.
+#[cfg(not(target_arch = "wasm32"))]
+fn side_by_side<T: Send, R: Send>(all: Vec<T>, work: impl Fn(T) -> R + Sync + Send) -> Vec<R> {
+    use rayon::prelude::*;
+    all.into_par_iter().map(work).collect()
+}
+
+#[cfg(target_arch = "wasm32")]
+fn side_by_side<T, R>(all: Vec<T>, work: impl Fn(T) -> R) -> Vec<R> {
+    all.into_iter().map(work).collect()
 }

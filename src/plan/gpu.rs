@@ -14,7 +14,7 @@ use super::memory::{self, Memory};
 use super::trace::{Graph, LeafKind};
 use super::value::caps_of;
 use super::wgsl;
-use crate::device::{ALIGN, Binding, Buffer, Encoded, Gpu, Pipeline, Shader};
+use crate::device::{ALIGN, Binding, Buffer, Encoded, Gpu, Kernel, Pipeline, Shader};
 use crate::error::{Error, Result};
 use crate::tensor::{
     AnyLowering, Bind, Caps, DType, Layout, Lower, LoweredDispatch, LoweredWork, Slot, Storage, Store, Value, Virtual,
@@ -94,26 +94,30 @@ impl GpuPlan {
         built.lower_all();
         built.check(gpu)?;
         let memory = memory::assign(&built, gpu)?;
+        let kernels: Vec<Kernel> =
+            built.launches.iter().map(|Launch { dispatch: d, .. }| (&d.shader, d.entry, &d.constants[..])).collect();
+        let pipelines = gpu.pipelines(&kernels)?;
         let launches = built
             .launches
             .iter()
-            .map(|launch| {
+            .zip(pipelines)
+            .map(|(launch, pipeline)| {
                 let d = &launch.dispatch;
                 let range = |b: &Bind| {
                     let bytes = (b.slot.len.max(1) * 4) as u64;
                     (b.slot.buffer.0 as usize, (b.slot.offset * 4) as u64, bytes, b.write)
                 };
-                Ok(Ready {
+                Ready {
                     step: launch.step,
                     shader: d.shader.clone(),
-                    pipeline: gpu.pipeline(&d.shader, d.entry, &d.constants)?,
+                    pipeline,
                     bindings: d.bindings.iter().map(range).collect(),
                     params: d.params.clone(),
                     patches: launch.patches.clone(),
                     groups: grid(&d.work),
-                })
+                }
             })
-            .collect::<Result<Vec<_>>>()?;
+            .collect();
         let feed = built.launches.iter().any(|l| l.dispatch.bindings.iter().any(|b| b.slot.buffer == built.feed));
         let place = |&(base, offset): &(Base, usize)| {
             let slot = built.slots[&base];
