@@ -188,6 +188,8 @@ impl Gpu {
     /// The variant of a kernel to take wherever it can serve.
     pub fn wanted_variant(&self) -> Option<&'static str> {
         self.variant
+    }
+
     /// Whether kernels are compiled without checks of bounds and loops.
     pub fn is_trusted(&self) -> bool {
         self.trusted

@@ -57,6 +57,34 @@ pub(super) struct Fused {
     pub code: Vec<(Instruction, DType)>,
 }
 
+impl Fused {
+    /// A fused kernel that only copies.
+    pub fn copy(base: Base, layout: Layout, dtype: DType) -> Fused {
+        let mut fused = Fused {
+            shape: layout.shape.clone(),
+            dtype,
+            operands: Vec::new(),
+            scalars: Vec::new(),
+            code: vec![(Instruction::Load(0), dtype)],
+        };
+        match base {
+            Base::Scalar(l) => {
+                fused.scalars.push((l, dtype));
+                fused.code[0].0 = Instruction::Scalar(0);
+            }
+            _ => fused.operands.push(Operand { base, layout, dtype }),
+        }
+        fused
+    }
+
+    /// A fused kernel that writes zeros.
+    pub fn zeros(elements: usize) -> Fused {
+        let scalar = Scalar { wgsl: "0.0", block: |_, out| out.fill(0), cheap: true };
+        let code = vec![(Instruction::Apply { scalar, args: Vec::new(), node: None }, DType::F32)];
+        Fused { shape: elements.into(), dtype: DType::F32, operands: Vec::new(), scalars: Vec::new(), code }
+    }
+}
+
 /// One step of a plan.
 pub(super) enum Step {
     /// Computes a base by a fused kernel.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::check::Backend;
-use super::fuse::{Base, Fused, Instruction, Limits, Operand, Program, Step, fuse};
+use super::fuse::{Base, Fused, Limits, Program, Step, fuse};
 use super::join::{self, Join};
 use super::memory::{self, Memory};
 use super::trace::{Graph, LeafKind};
@@ -17,7 +17,7 @@ use super::wgsl;
 use crate::device::{ALIGN, Binding, Buffer, Encoded, Gpu, Kernel, Pipeline, Shader};
 use crate::error::{Error, Result};
 use crate::tensor::{
-    AnyLowering, Bind, Caps, DType, Layout, Lower, LoweredDispatch, LoweredWork, Slot, Storage, Store, Value, Virtual,
+    AnyLowering, Bind, Caps, Layout, Lower, LoweredDispatch, LoweredWork, Slot, Storage, Store, Value, Virtual,
 };
 
 /// Elements between aligned offsets.
@@ -51,7 +51,7 @@ pub(super) enum Kind {
 
 pub(super) struct Built<'a> {
     graph: &'a Graph,
-    program: Program,
+    pub program: Program,
     /// How often each base is read.
     pub readers: HashMap<Base, usize>,
     pub caps: Caps,
@@ -62,7 +62,7 @@ pub(super) struct Built<'a> {
     storages: HashMap<usize, Virtual>,
     feed: Virtual,
     copies: HashMap<(Base, Layout), Slot>,
-    step: usize,
+    pub step: usize,
 }
 
 pub(super) struct GpuPlan {
@@ -340,40 +340,7 @@ impl<'a> Built<'a> {
         self.program.steps = steps;
     }
 
-    /// The launches of step `main`, of the one before it if that is not `start` itself, and of those behind it, in as few
-    /// launches as can be.
-    fn lower_group(&mut self, steps: &[Step], start: usize, main: usize, end: usize) {
-        let first = self.launches.len();
-        let parts: Vec<(Base, &Fused)> = steps[main + 1..end].iter().filter_map(Step::fused).collect();
-        let ahead = if start < main { steps[start].fused() } else { None };
-        if let Some((base, fused)) = ahead {
-            self.slot_of(base, fused.shape.elements());
-        }
-        self.step = main;
-        match &steps[main] {
-            Step::Fused(base, fused) => self.launch_step(*base, fused, !parts.is_empty()),
-            Step::Kernel(node) => self.lower_kernel(*node, steps),
-        }
-        if let Some((base, fused)) = ahead {
-            if self.load_through(first, base, fused) {
-                self.program.joined[main] = true;
-                self.launches[first..].iter_mut().for_each(|launch| launch.step = start);
-            } else {
-                let own = self.launches.split_off(first);
-                self.step = start;
-                self.launch_step(base, fused, false);
-                self.launches.extend(own);
-            }
-        }
-        let inside = self.store_through(first, &steps[main], &parts);
-        self.program.joined[main + 1..][..inside].fill(true);
-        for (k, (base, fused)) in parts.into_iter().enumerate().skip(inside) {
-            self.step = main + 1 + k;
-            self.launch_step(base, fused, false);
-        }
-    }
-
-    fn launch_step(&mut self, base: Base, fused: &Fused, open: bool) {
+    pub fn launch_step(&mut self, base: Base, fused: &Fused, open: bool) {
         let slot = self.slot_of(base, fused.shape.elements());
         self.launch_fused(fused, slot, None, open);
     }
@@ -389,7 +356,7 @@ impl<'a> Built<'a> {
         slot
     }
 
-    fn lower_kernel(&mut self, node: usize, steps: &[Step]) {
+    pub fn lower_kernel(&mut self, node: usize, steps: &[Step]) {
         let op = Arc::clone(&self.graph.nodes[node].op);
         let graph = self.graph;
         let (inputs, outputs) = (&graph.nodes[node].input_metas, &graph.nodes[node].metas);
@@ -412,7 +379,7 @@ impl<'a> Built<'a> {
                     let target =
                         Slot { buffer: pack.buffer, offset: pack.offset + offset, len: inputs[k].shape.elements() };
                     if self.slots.get(&base) != Some(&target) {
-                        self.launch_fused(&copy_of(base, layout, inputs[k].dtype), target, Some(node), false);
+                        self.launch_fused(&Fused::copy(base, layout, inputs[k].dtype), target, Some(node), false);
                     }
                 }
             }
@@ -434,7 +401,7 @@ impl<'a> Built<'a> {
             return;
         }
         let slot = self.slot_of(Base::Node(node, output), meta.shape.elements());
-        self.launch_fused(&copy_of(base, layout, meta.dtype), slot, Some(node), false);
+        self.launch_fused(&Fused::copy(base, layout, meta.dtype), slot, Some(node), false);
     }
 
     /// Whether a later step, or the program, reads this base.
@@ -458,7 +425,7 @@ impl<'a> Built<'a> {
                 // What leaves the plan must not be shared with its next run, so its gaps are filled each time.
                 (true, false) => {
                     let slot = self.slot_of(base, elements);
-                    self.launch_fused(&zeros(elements), slot, Some(node), false);
+                    self.launch_fused(&Fused::zeros(elements), slot, Some(node), false);
                     slot
                 }
                 (true, true) => self.slot_of(base, elements),
@@ -558,32 +525,6 @@ impl<'a> Built<'a> {
     }
 }
 
-/// A fused kernel that only copies.
-fn copy_of(base: Base, layout: Layout, dtype: DType) -> Fused {
-    let mut fused = Fused {
-        shape: layout.shape.clone(),
-        dtype,
-        operands: Vec::new(),
-        scalars: Vec::new(),
-        code: vec![(Instruction::Load(0), dtype)],
-    };
-    match base {
-        Base::Scalar(l) => {
-            fused.scalars.push((l, dtype));
-            fused.code[0].0 = Instruction::Scalar(0);
-        }
-        _ => fused.operands.push(Operand { base, layout, dtype }),
-    }
-    fused
-}
-
-/// A fused kernel that writes zeros.
-fn zeros(elements: usize) -> Fused {
-    let scalar = crate::tensor::Scalar { wgsl: "0.0", block: |_, out| out.fill(0), cheap: true };
-    let code = vec![(Instruction::Apply { scalar, args: Vec::new(), node: None }, DType::F32)];
-    Fused { shape: elements.into(), dtype: DType::F32, operands: Vec::new(), scalars: Vec::new(), code }
-}
-
 /// What one op's lowering sees of the plan.
 struct NodeStore<'a, 'b> {
     built: &'a mut Built<'b>,
@@ -603,7 +544,7 @@ impl Store for NodeStore<'_, '_> {
         }
         let copy = self.built.fresh_slot(Kind::Scratch, len);
         let dtype = self.built.graph.nodes[self.node].input_metas[i].dtype;
-        self.built.launch_fused(&copy_of(base, layout.clone(), dtype), copy, Some(self.node), false);
+        self.built.launch_fused(&Fused::copy(base, layout.clone(), dtype), copy, Some(self.node), false);
         self.built.copies.insert((base, layout), copy);
         copy
     }

@@ -161,8 +161,41 @@ struct Added {
 }
 
 impl Built<'_> {
+    /// The launches of step `main`, of the one before it if that is not `start` itself, and of those behind it, in as few
+    /// launches as can be.
+    pub(super) fn lower_group(&mut self, steps: &[Step], start: usize, main: usize, end: usize) {
+        let first = self.launches.len();
+        let parts: Vec<(Base, &Fused)> = steps[main + 1..end].iter().filter_map(Step::fused).collect();
+        let ahead = if start < main { steps[start].fused() } else { None };
+        if let Some((base, fused)) = ahead {
+            self.slot_of(base, fused.shape.elements());
+        }
+        self.step = main;
+        match &steps[main] {
+            Step::Fused(base, fused) => self.launch_step(*base, fused, !parts.is_empty()),
+            Step::Kernel(node) => self.lower_kernel(*node, steps),
+        }
+        if let Some((base, fused)) = ahead {
+            if self.load_through(first, base, fused) {
+                self.program.joined[main] = true;
+                self.launches[first..].iter_mut().for_each(|launch| launch.step = start);
+            } else {
+                let own = self.launches.split_off(first);
+                self.step = start;
+                self.launch_step(base, fused, false);
+                self.launches.extend(own);
+            }
+        }
+        let inside = self.store_through(first, &steps[main], &parts);
+        self.program.joined[main + 1..][..inside].fill(true);
+        for (k, (base, fused)) in parts.into_iter().enumerate().skip(inside) {
+            self.step = main + 1 + k;
+            self.launch_step(base, fused, false);
+        }
+    }
+
     /// Computes as many of the fused kernels `parts` as fit where the launches from `first` on store the result of `step`.
-    pub(super) fn store_through(&mut self, first: usize, step: &Step, parts: &[(Base, &Fused)]) -> usize {
+    fn store_through(&mut self, first: usize, step: &Step, parts: &[(Base, &Fused)]) -> usize {
         let root = match step {
             Step::Fused(base, _) => *base,
             Step::Kernel(node) => {
@@ -240,7 +273,7 @@ impl Built<'_> {
     }
 
     /// Computes a fused kernel where the launches from `first` on load its result, if they do nothing else with it.
-    pub(super) fn load_through(&mut self, first: usize, base: Base, fused: &Fused) -> bool {
+    fn load_through(&mut self, first: usize, base: Base, fused: &Fused) -> bool {
         let slot = self.slots[&base];
         let reads = |bind: &Bind| bind.slot.buffer == slot.buffer;
         let readers: Vec<usize> =
