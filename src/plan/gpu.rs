@@ -17,7 +17,8 @@ use super::wgsl;
 use crate::device::{ALIGN, Binding, Buffer, Encoded, Gpu, Kernel, Pipeline, Shader};
 use crate::error::{Error, Result};
 use crate::tensor::{
-    AnyLowering, Bind, Caps, Layout, Lower, LoweredDispatch, LoweredWork, Slot, Storage, Store, Value, Virtual,
+    AnyLowering, Bind, Caps, Layout, Lower, LoweredDispatch, LoweredWork, QuickMap, Slot, Storage, Store, Value,
+    Virtual,
 };
 
 /// Elements between aligned offsets.
@@ -53,7 +54,7 @@ pub(super) struct Built<'a> {
     graph: &'a Graph,
     pub program: Program,
     /// How often each base is read.
-    pub readers: HashMap<Base, usize>,
+    pub readers: QuickMap<Base, usize>,
     pub caps: Caps,
     pub launches: Vec<Launch>,
     /// Kind and elements of each virtual buffer.
@@ -292,7 +293,7 @@ impl<'a> Built<'a> {
         let mut built = Built {
             graph,
             program,
-            readers: HashMap::new(),
+            readers: QuickMap::default(),
             caps,
             launches: Vec::new(),
             virtuals: Vec::new(),

@@ -6,7 +6,11 @@ use crate::tensor::{Caps, Lower, LoweredDispatch, Slot};
 
 const SHADER: Shader = Shader::new(
     "norm_split",
-    concat!(include_str!("../../../shaders/shared/run.wgsl"), include_str!("../../../shaders/norm_split.wgsl")),
+    concat!(
+        include_str!("../../../shaders/shared/run.wgsl"),
+        include_str!("../../../shaders/shared/epilogue.wgsl"),
+        include_str!("../../../shaders/norm_split.wgsl")
+    ),
 );
 
 crate::params! {
@@ -80,7 +84,7 @@ impl Cut {
         }
         self.launch(launch, rows, op.eps(), cx);
         let launch = LoweredDispatch::new(&SHADER, "apply").constant("WEIGHT", affine_constant(op.affine));
-        let launch = launch.constant("BIAS", op.bias as u8).read(x).read(stats).read(weight).read(bias).write(y);
+        let launch = launch.constant("BIAS", op.bias as u8).read(x).read(stats).read(weight).read(bias).finish(y);
         self.launch(launch, rows * self.chunks, op.eps(), cx);
     }
 
@@ -94,7 +98,7 @@ impl Cut {
         self.launch(launch, rows, 0.0, cx);
         let launch = LoweredDispatch::new(&SHADER, "apply_gradient").constant("CENTER", op.center as u8);
         let launch = launch.constant("WEIGHT", affine_constant(op.affine)).read(x).read(stats).read(dy);
-        let launch = launch.read(weight).read(sums[0]).read(sums[1]).write(dx);
+        let launch = launch.read(weight).read(sums[0]).read(sums[1]).finish(dx);
         self.launch(launch, rows * self.chunks, 0.0, cx);
     }
 }
