@@ -1,13 +1,12 @@
 //! The workloads: the same shapes, inputs and losses that other libraries are timed on.
 
 mod generative;
+mod pictures;
 
 use wgrad::autodiff;
 use wgrad::functional::Reduction;
-use wgrad::nn::{
-    Conv2d, Flatten, Init, Linear, Lstm, MaxPool2d, Module, Parameters, Pass, RecurrentOptions, Relu, Rnn, Sequential,
-};
-use wgrad::ops::{Conv2dOptions, Padding, Pool2dOptions};
+use wgrad::nn::{Flatten, Init, Linear, Lstm, Module, Parameters, Pass, RecurrentOptions, Relu, Rnn, Sequential};
+use wgrad::ops::{Conv2dOptions, Padding};
 use wgrad::optim::{Adam, Optimizer, Sgd};
 use wgrad::{DType, Device, Error, Result, Tensor, eval};
 
@@ -22,6 +21,7 @@ pub const NAMES: &[&str] = &[
     "conv_fwd_bwd",
     "lr_step",
     "cnn_cpcpff_step",
+    "cnn_svhn_step",
     "dqn_step",
     "vae_step",
     "gan_step",
@@ -29,6 +29,7 @@ pub const NAMES: &[&str] = &[
     "rnn_step_b50",
     "lstm_step",
     "lstm2_step",
+    "resnet18_cifar_step",
 ];
 
 /// What a step runs, and the results of the last one.
@@ -131,7 +132,6 @@ fn dqn(d: &Device) -> Result<Workload> {
 
 pub fn make(name: &str, device: &Device) -> Result<Workload> {
     let d = device;
-    let images = || floats(d, [50, 1, 28, 28], 1, 0.5, 0.5);
     Ok(match name {
         "matmul_256" | "matmul_1024" | "matmul_2048" => {
             let n: usize = name["matmul_".len()..].parse().unwrap_or(256);
@@ -173,19 +173,11 @@ pub fn make(name: &str, device: &Device) -> Result<Workload> {
         }
         "lr_step" => {
             let net = Sequential::new().then(Flatten).then(Linear::new(&mut Init::new(d, 0), 784, 10)?);
-            Workload::train(net, Sgd::new(0.1), images()?, labels(d, 50, 10, 2)?)
+            Workload::train(net, Sgd::new(0.1), floats(d, [50, 1, 28, 28], 1, 0.5, 0.5)?, labels(d, 50, 10, 2)?)
         }
-        "cnn_cpcpff_step" => {
-            let mut init = Init::new(d, 0);
-            let init = &mut init;
-            let same = || Conv2dOptions { padding: Padding::Same, ..Default::default() };
-            let pool = || MaxPool2d(Pool2dOptions::new([2, 2]));
-            let net = Sequential::new().then(Conv2d::new(init, 1, 32, [5, 5], same())?).then(Relu).then(pool());
-            let net = net.then(Conv2d::new(init, 32, 64, [5, 5], same())?).then(Relu).then(pool());
-            let net = net.then(Flatten).then(Linear::new(init, 3136, 1024)?).then(Relu);
-            let net = net.then(Linear::new(init, 1024, 10)?);
-            Workload::train(net, Adam::new(1e-4), images()?, labels(d, 50, 10, 2)?)
-        }
+        "cnn_cpcpff_step" => pictures::cpcpff(d)?,
+        "cnn_svhn_step" => pictures::svhn(d)?,
+        "resnet18_cifar_step" => pictures::resnet18(d)?,
         "dqn_step" => dqn(d)?,
         "vae_step" => generative::vae(d)?,
         "gan_step" => generative::gan(d)?,

@@ -2,6 +2,7 @@
 
 use super::elementwise::{broadcast_pair, same_meta, zip_words};
 use crate::error::{ShapeError, fit};
+use crate::reference::simd::vectorized;
 use crate::reference::{Array, Real, View, compare as reference};
 use crate::tensor::{Backward, BlockFn, DType, Input, Lowering, Meta, NoGrad, Op, Sample, Scalar, Tensor, Tolerance};
 
@@ -141,9 +142,16 @@ impl Op for Select {
         Lowering::Elementwise(|_, _| Scalar {
             wgsl: "select({c}, {b}, {a})",
             block: |args, out| {
-                for (i, o) in out.iter_mut().enumerate() {
-                    *o = if args[0][i] != 0 { args[1][i] } else { args[2][i] };
-                }
+                let operands = args[0].iter().zip(args[1]).zip(args[2]);
+                vectorized(
+                    #[inline(always)]
+                    || {
+                        out.iter_mut().zip(operands).for_each(
+                            #[inline(always)]
+                            |(o, ((&mask, &a), &b))| *o = if mask != 0 { a } else { b },
+                        )
+                    },
+                );
             },
             cheap: true,
         })

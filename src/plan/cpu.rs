@@ -124,8 +124,8 @@ impl Run<'_> {
     fn release(&mut self, base: Base, at: usize) {
         if self.plan.last_use[&base] == at {
             let data = self.memory.remove(&base).and_then(Arc::into_inner);
-            if let Some(Data::Float(array)) = data {
-                recycle::give_back(array);
+            if let Some(data) = data {
+                recycle::give_back_data(data);
             }
         }
     }
@@ -197,7 +197,7 @@ fn run_fused(fused: &Fused, memory: &QuickMap<Base, Arc<Data<f32>>>, scalars: &[
             Data::Int(out)
         }
         DType::U32 | DType::Bool => {
-            let mut out = vec![0u32; n];
+            let mut out = recycle::stale_words(n);
             job.run(&mut out);
             Data::Uint(out)
         }

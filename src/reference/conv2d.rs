@@ -4,6 +4,8 @@
 //! and images are dealt out to threads. With `W` as `[oc, c * kh * kw]` and `cols` as the patches of an image:
 //! `y = W cols`, `dx` is the columns `W^T dy` added back onto the pixels, `dW` is the sum over images of `dy cols^T`.
 
+mod direct;
+
 use std::ops::Range;
 use std::sync::Mutex;
 
@@ -11,6 +13,7 @@ use rayon::prelude::*;
 
 use super::im2col::{Window, Windows};
 use super::matmul::{Matrix, Target, gemm};
+use super::real::{singles, singles_mut};
 use super::{Array, Real, View};
 
 /// Elements of one block of columns: what the second-level cache holds beside the weights.
@@ -19,6 +22,9 @@ const BLOCK: usize = 1 << 18;
 const FEW: usize = 64;
 /// The weight gradient is this many partial sums over images, added in order, whatever the number of threads.
 const PARTS: usize = 8;
+
+/// Fewer channels than this would leave vectors empty.
+const FEWEST: usize = 8;
 
 /// The sizes of one convolution.
 struct Conv<'a> {
@@ -83,6 +89,13 @@ impl<'a> Conv<'a> {
         let w = self.window;
         let point = w.kernel == [1, 1] && w.stride == [1, 1];
         w.padding == [0; 4] && (point || (w.kernel == self.size && w.dilation == [1, 1]))
+    }
+
+    /// Whether products without columns are faster, for so many channels in a group of the target. A build without
+    /// optimisation leaves large ones to the `gemm` crate, which is optimised even there.
+    fn is_direct(&self, outs: usize) -> bool {
+        let small = self.images * self.result() * self.depth() <= 1 << 20;
+        outs >= FEWEST && !self.is_identity() && (small || !cfg!(debug_assertions))
     }
 
     /// Images that are multiplied together.
@@ -180,6 +193,12 @@ pub fn conv2d<T: Real>(x: &View<T>, weight: &View<T>, window: &Window, groups: u
     }
     let mut y = T::stale(count);
     let (x, weight, pool) = (x.floats(), weight.floats(), Pool::new());
+    if conv.is_direct(conv.group())
+        && let (Some(x), Some(weight), Some(to)) = (singles(&x), singles(&weight), singles_mut(&mut y))
+    {
+        direct::conv2d(&conv, x, weight, to);
+        return Array::floats(shape, y);
+    }
     let (p, depth, group, run) = (conv.windows(), conv.depth(), conv.group(), conv.run());
     let alone = conv.images <= run;
     y.par_chunks_mut(run * conv.result()).zip(x.par_chunks(run * conv.image())).for_each(|(y, x)| {
@@ -224,6 +243,12 @@ pub fn input_grad<T: Real>(
         return Array::floats(shape, dx);
     }
     let (dy, weight, pool) = (dy.floats(), weight.floats(), Pool::new());
+    if conv.is_direct(conv.channels / groups)
+        && let (Some(dy), Some(weight), Some(to)) = (singles(&dy), singles(&weight), singles_mut(&mut dx))
+    {
+        direct::input_grad(&conv, dy, weight, to);
+        return Array::floats(shape, dx);
+    }
     let (depth, group, run) = (conv.depth(), conv.group(), conv.run());
     let alone = conv.images <= run;
     dx.par_chunks_mut(run * conv.image()).zip(dy.par_chunks(run * conv.result())).for_each(|(dx, dy)| {
@@ -261,6 +286,12 @@ pub fn weight_grad<T: Real>(x: &View<T>, dy: &View<T>, window: &Window, groups: 
         return Array::floats(shape, dw);
     }
     let (x, dy, pool) = (x.floats(), dy.floats(), Pool::new());
+    if conv.is_direct(conv.group())
+        && let (Some(x), Some(dy), Some(to)) = (singles(&x), singles(&dy), singles_mut(&mut dw))
+    {
+        direct::weight_grad(&conv, x, dy, to);
+        return Array::floats(shape, dw);
+    }
     let units = conv.images.div_ceil(run);
     let parts = units.min(PARTS);
     let alone = parts == 1;
@@ -306,7 +337,7 @@ mod tests {
         Array::floats(shape, (0..shape.iter().product()).map(next).collect::<Vec<_>>())
     }
 
-    fn floats(a: &Array<f64>) -> &[f64] {
+    pub(super) fn floats(a: &Array<f64>) -> &[f64] {
         let Data::Float(v) = &a.data else { unreachable!() };
         v
     }
@@ -330,51 +361,67 @@ mod tests {
         }
     }
 
-    #[test]
-    fn all_three_agree_with_direct_convolution() {
-        type Case = ([usize; 4], usize, [usize; 2], [usize; 2], [usize; 4], [usize; 2], usize);
-        #[rustfmt::skip]
-        let cases: &[Case] = &[
-            ([2, 3, 7, 6], 4, [3, 3], [1, 1], [1, 1, 1, 1], [1, 1], 1), // same size: one run per plane
-            ([2, 3, 7, 6], 4, [3, 2], [1, 1], [0, 2, 1, 0], [1, 1], 1), // asymmetric
-            ([3, 2, 9, 11], 3, [3, 5], [2, 3], [1, 1, 2, 2], [1, 1], 1), // strided
-            ([2, 2, 9, 8], 3, [3, 2], [1, 2], [2, 2, 1, 1], [2, 3], 1), // dilated
-            ([2, 6, 5, 5], 9, [2, 2], [1, 1], [1, 0, 0, 1], [1, 1], 3), // grouped
-            ([3, 4, 6, 6], 4, [3, 3], [2, 2], [0, 1, 0, 1], [1, 1], 4), // depthwise
-            ([5, 4, 3, 3], 6, [1, 1], [1, 1], [0; 4], [1, 1], 2), // one tap: no columns needed
-            ([5, 4, 5, 4], 6, [1, 1], [2, 2], [0; 4], [1, 1], 1), // one tap, strided
-            ([70, 4, 3, 2], 6, [3, 2], [1, 1], [0; 4], [1, 1], 2), // the kernel covers the image
-            ([1, 1, 1, 1], 1, [1, 1], [1, 1], [0; 4], [1, 1], 1),
-            ([1, 2, 3, 3], 2, [3, 3], [3, 3], [2, 4, 5, 3], [1, 1], 1), // windows wholly on the padding
-            ([1, 40, 40, 60], 3, [3, 3], [1, 1], [1, 1, 0, 0], [1, 1], 1), // more than one block of rows
-            ([1, 40, 60, 60], 2, [3, 3], [1, 1], [1, 1, 1, 1], [1, 1], 1), // the same, one run per plane
-            ([0, 2, 3, 3], 2, [2, 2], [1, 1], [0; 4], [1, 1], 1),
-            ([2, 0, 3, 3], 2, [2, 2], [1, 1], [0; 4], [1, 1], 1),
-        ];
-        for (case, &(shape, outs, kernel, stride, padding, dilation, groups)) in cases.iter().enumerate() {
+    type Case = ([usize; 4], usize, [usize; 2], [usize; 2], [usize; 4], [usize; 2], usize);
+
+    #[rustfmt::skip]
+    const CASES: &[Case] = &[
+        ([2, 3, 7, 6], 4, [3, 3], [1, 1], [1, 1, 1, 1], [1, 1], 1), // same size: one run per plane
+        ([2, 3, 7, 6], 4, [3, 2], [1, 1], [0, 2, 1, 0], [1, 1], 1), // asymmetric
+        ([3, 2, 9, 11], 3, [3, 5], [2, 3], [1, 1, 2, 2], [1, 1], 1), // strided
+        ([2, 2, 9, 8], 3, [3, 2], [1, 2], [2, 2, 1, 1], [2, 3], 1), // dilated
+        ([2, 2, 9, 9], 3, [3, 3], [2, 2], [1, 1, 1, 1], [2, 3], 1), // strided and dilated: taps that reach no window
+        ([2, 6, 5, 5], 9, [2, 2], [1, 1], [1, 0, 0, 1], [1, 1], 3), // grouped
+        ([3, 4, 6, 6], 4, [3, 3], [2, 2], [0, 1, 0, 1], [1, 1], 4), // depthwise
+        ([5, 4, 3, 3], 6, [1, 1], [1, 1], [0; 4], [1, 1], 2), // one tap: no columns needed
+        ([5, 4, 5, 4], 6, [1, 1], [2, 2], [0; 4], [1, 1], 1), // one tap, strided
+        ([2, 3, 8, 9], 2, [2, 2], [3, 4], [0; 4], [1, 1], 1), // pixels between the windows
+        ([70, 4, 3, 2], 6, [3, 2], [1, 1], [0; 4], [1, 1], 2), // the kernel covers the image
+        ([1, 1, 1, 1], 1, [1, 1], [1, 1], [0; 4], [1, 1], 1),
+        ([1, 2, 3, 3], 2, [3, 3], [3, 3], [2, 4, 5, 3], [1, 1], 1), // windows wholly on the padding
+        ([1, 2, 1, 2], 2, [3, 3], [2, 3], [1, 1, 2, 2], [1, 1], 1), // an image smaller than a stride
+        ([1, 40, 40, 60], 3, [3, 3], [1, 1], [1, 1, 0, 0], [1, 1], 1), // more than one block of rows
+        ([1, 40, 60, 60], 2, [3, 3], [1, 1], [1, 1, 1, 1], [1, 1], 1), // the same, one run per plane
+        ([9, 5, 4, 4], 40, [3, 3], [1, 1], [1, 1, 1, 1], [1, 1], 1), // more than one panel
+        ([2, 64, 3, 3], 80, [5, 5], [1, 1], [2, 2, 2, 2], [1, 1], 1), // a large weight
+        ([0, 2, 3, 3], 2, [2, 2], [1, 1], [0; 4], [1, 1], 1),
+        ([2, 0, 3, 3], 2, [2, 2], [1, 1], [0; 4], [1, 1], 1),
+    ];
+
+    /// Calls `check` for each case with the convolution, x, w and dy, and dx, dw and y by the definition.
+    pub(super) fn each_case(check: impl Fn(&str, &Conv, [&Array<f64>; 3], [&[f64]; 3])) {
+        for case in CASES {
+            let &(shape, outs, kernel, stride, padding, dilation, groups) = case;
             let win = Window { kernel, stride, padding, dilation };
             let [oh, ow] = win.output([shape[2], shape[3]]).unwrap();
             let x = numbers(shape, 1);
             let w = numbers([outs, shape[1] / groups, kernel[0], kernel[1]], 2);
             let dy = numbers([shape[0], outs, oh, ow], 3);
-            let mut want = [vec![0.0; x.data.len()], vec![0.0; w.data.len()], vec![0.0; dy.data.len()]];
+            let (mut dx, mut dw, mut y) = (vec![0.0; x.data.len()], vec![0.0; w.data.len()], vec![0.0; dy.data.len()]);
             each_product(shape, outs, &win, groups, |a, b, c| {
-                want[0][a] += floats(&w)[b] * floats(&dy)[c];
-                want[1][b] += floats(&x)[a] * floats(&dy)[c];
-                want[2][c] += floats(&x)[a] * floats(&w)[b];
+                dx[a] += floats(&w)[b] * floats(&dy)[c];
+                dw[b] += floats(&x)[a] * floats(&dy)[c];
+                y[c] += floats(&x)[a] * floats(&w)[b];
             });
+            let conv = Conv::new(&shape, outs, &win, groups);
+            check(&format!("{case:?}"), &conv, [&x, &w, &dy], [&dx, &dw, &y]);
+        }
+    }
+
+    #[test]
+    fn all_three_agree_with_direct_convolution() {
+        each_case(|case, conv, [x, w, dy], want| {
             let got = [
-                input_grad(&dy.view(), &w.view(), &win, groups, [shape[2], shape[3]]),
-                weight_grad(&x.view(), &dy.view(), &win, groups),
-                conv2d(&x.view(), &w.view(), &win, groups),
+                input_grad(&dy.view(), &w.view(), conv.window, conv.groups, conv.size),
+                weight_grad(&x.view(), &dy.view(), conv.window, conv.groups),
+                conv2d(&x.view(), &w.view(), conv.window, conv.groups),
             ];
-            for (name, (got, want)) in ["dx", "dw", "y"].iter().zip(got.iter().zip(&want)) {
+            for (name, (got, want)) in ["dx", "dw", "y"].iter().zip(got.iter().zip(want)) {
                 for (i, (g, e)) in floats(got).iter().zip(want).enumerate() {
-                    assert!((g - e).abs() <= 1e-11 * (1.0 + e.abs()), "case {case}, {name}[{i}] is {g}, should be {e}");
+                    assert!((g - e).abs() <= 1e-11 * (1.0 + e.abs()), "{case}, {name}[{i}] is {g}, should be {e}");
                 }
                 assert_eq!(floats(got).len(), want.len());
             }
-        }
+        });
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub mod scatter;
 pub(crate) mod simd;
 pub mod softmax;
 pub mod sort;
+mod tile;
 pub mod update;
 pub mod view;
 

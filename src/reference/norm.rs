@@ -5,6 +5,7 @@
 
 use rayon::prelude::*;
 
+use super::simd::vectorized;
 use super::softmax::sum_of;
 use super::{Array, Data, Real, View};
 
@@ -60,16 +61,21 @@ impl Rows {
 
     /// Fills an array of this form: `f(row, position, run)` writes the run that begins at a position.
     fn fill<T: Real>(&self, f: impl Fn(usize, usize, &mut [T]) + Sync) -> Vec<T> {
-        let mut out = vec![T::ZERO; self.n() * self.rows];
+        let mut out = T::stale(self.n() * self.rows);
         if out.is_empty() {
             return out;
         }
         let runs = ((1 << 13) / self.inner).max(1);
         let size = runs * self.inner;
         out.par_chunks_mut(size).enumerate().for_each(|(chunk, out)| {
-            for (k, run) in out.chunks_mut(self.inner).enumerate() {
-                f((chunk * runs + k) % self.rows, chunk * size + k * self.inner, run);
-            }
+            vectorized(
+                #[inline(always)]
+                || {
+                    for (k, run) in out.chunks_mut(self.inner).enumerate() {
+                        f((chunk * runs + k) % self.rows, chunk * size + k * self.inner, run);
+                    }
+                },
+            );
         });
         out
     }
@@ -100,23 +106,26 @@ pub fn forward<T: Real>(
     let scales: Vec<T> = variances.iter().map(|&v| T::ONE / (v + T::of(eps)).sqrt()).collect();
     let weight = weight.map(View::floats);
     let bias = bias.map(View::floats);
-    let y = rows.fill(|r, at, y| {
-        let (mean, scale) = (means[r], scales[r]);
-        y.iter_mut().zip(&x[at..]).for_each(|(y, &x)| *y = (x - mean) * scale);
-        match (&weight, affine) {
-            (None, _) | (_, Affine::None) => {}
-            (Some(w), Affine::PerRow) => {
-                let b = bias.as_ref().map_or(T::ZERO, |b| b[r]);
-                y.iter_mut().for_each(|y| *y = *y * w[r] + b);
-            }
-            (Some(w), Affine::PerPlace) => {
-                y.iter_mut().zip(&w[..]).for_each(|(y, &w)| *y *= w);
-                if let Some(b) = &bias {
-                    y.iter_mut().zip(&b[..]).for_each(|(y, &b)| *y += b);
+    let y = rows.fill(
+        #[inline(always)]
+        |r, at, y: &mut [T]| {
+            let (mean, scale) = (means[r], scales[r]);
+            y.iter_mut().zip(&x[at..]).for_each(|(y, &x)| *y = (x - mean) * scale);
+            match (&weight, affine) {
+                (None, _) | (_, Affine::None) => {}
+                (Some(w), Affine::PerRow) => {
+                    let b = bias.as_ref().map_or(T::ZERO, |b| b[r]);
+                    y.iter_mut().for_each(|y| *y = *y * w[r] + b);
+                }
+                (Some(w), Affine::PerPlace) => {
+                    y.iter_mut().zip(&w[..]).for_each(|(y, &w)| *y *= w);
+                    if let Some(b) = &bias {
+                        y.iter_mut().zip(&b[..]).for_each(|(y, &b)| *y += b);
+                    }
                 }
             }
-        }
-    });
+        },
+    );
     let stats = Array::floats([2, rows.rows], [means, scales].concat());
     (Array::floats([rows.outer, rows.rows, rows.inner], y), stats, variances)
 }
@@ -159,19 +168,22 @@ pub fn grad<T: Real>(
         let g = |at: usize| place_weight.map_or(dy[at], |w| dy[at] * w[at % rows.inner]);
         (rows.sum(r, g), rows.sum(r, |at| g(at) * ((x[at] - means[r]) * scales[r])))
     });
-    let dx = rows.fill(|r, at, dx| {
-        let (mean, scale) = (means[r], scales[r]);
-        let first = if center { sums[r].0 / n } else { T::ZERO };
-        let second = sums[r].1 / n;
-        let factor = match (&weight, affine) {
-            (Some(w), Affine::PerRow) => scale * w[r],
-            _ => scale,
-        };
-        for (i, ((dx, &x), &dy)) in dx.iter_mut().zip(&x[at..]).zip(&dy[at..]).enumerate() {
-            let g = place_weight.map_or(dy, |w| dy * w[i]);
-            *dx = (g - first - (x - mean) * scale * second) * factor;
-        }
-    });
+    let dx = rows.fill(
+        #[inline(always)]
+        |r, at, dx: &mut [T]| {
+            let (mean, scale) = (means[r], scales[r]);
+            let first = if center { sums[r].0 / n } else { T::ZERO };
+            let second = sums[r].1 / n;
+            let factor = match (&weight, affine) {
+                (Some(w), Affine::PerRow) => scale * w[r],
+                _ => scale,
+            };
+            for (i, ((dx, &x), &dy)) in dx.iter_mut().zip(&x[at..]).zip(&dy[at..]).enumerate() {
+                let g = place_weight.map_or(dy, |w| dy * w[i]);
+                *dx = (g - first - (x - mean) * scale * second) * factor;
+            }
+        },
+    );
     let (dw, db) = match affine {
         Affine::None => (Vec::new(), Vec::new()),
         Affine::PerRow => sums.iter().map(|s| (s.1, s.0)).unzip(),

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::im2col::Window;
+use super::recycle;
 use super::simd::vectorized;
 use super::{Array, Real, View};
 
@@ -80,13 +81,18 @@ fn sizes<T: Real>(x: &View<T>, pool: &Pool) -> ([usize; 4], [usize; 4]) {
 pub fn max_pool2d<T: Real>(x: &View<T>, pool: &Pool) -> (Array<T>, Array<T>) {
     let ([_, _, h, w], shape) = sizes(x, pool);
     let count: usize = shape.iter().product();
-    let (mut y, mut at) = (vec![T::NEG_INFINITY; count], vec![NOWHERE; count]);
-    if count > 0 && h * w > 0 {
+    let (mut y, mut at) = (T::stale(count), recycle::stale_words(count));
+    if h * w == 0 {
+        y.fill(T::NEG_INFINITY);
+        at.fill(NOWHERE);
+    } else if count > 0 {
         let (x, windows) = (x.floats(), shape[2] * shape[3]);
         y.par_chunks_mut(windows).zip(at.par_chunks_mut(windows)).zip(x.par_chunks(h * w)).for_each(|((y, at), x)| {
             vectorized(
                 #[inline(always)]
                 || {
+                    y.fill(T::NEG_INFINITY);
+                    at.fill(NOWHERE);
                     pool.each_tap([h, w], [shape[2], shape[3]], |to, from, step| {
                         let pixels = x[from..].iter().step_by(step).zip((from as u32..).step_by(step));
                         for ((y, at), (&v, position)) in y[to.clone()].iter_mut().zip(&mut at[to]).zip(pixels) {
@@ -106,11 +112,14 @@ pub fn max_pool2d<T: Real>(x: &View<T>, pool: &Pool) -> (Array<T>, Array<T>) {
 /// Each cotangent added to the pixel it came from, in an image of height and width `size`.
 pub fn max_pool2d_grad<T: Real>(dy: &View<T>, at: &View<T>, size: [usize; 2]) -> Array<T> {
     let shape = [dy.shape[0], dy.shape[1], size[0], size[1]];
-    let mut dx = vec![T::ZERO; shape.iter().product()];
-    if !dx.is_empty() && !dy.is_empty() {
+    let mut dx = T::stale(shape.iter().product());
+    if dy.is_empty() {
+        dx.fill(T::ZERO);
+    } else if !dx.is_empty() {
         let (dy, at, windows) = (dy.floats(), at.uints(), dy.shape[2] * dy.shape[3]);
         dx.par_chunks_mut(size[0] * size[1]).zip(dy.par_chunks(windows).zip(at.par_chunks(windows))).for_each(
             |(dx, (dy, at))| {
+                dx.fill(T::ZERO);
                 for (&g, &i) in dy.iter().zip(at).filter(|&(_, &i)| i != NOWHERE) {
                     dx[i as usize] += g;
                 }

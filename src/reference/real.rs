@@ -1,5 +1,6 @@
 //! The two floating types the reference code is written for.
 
+use std::any::TypeId;
 use std::fmt::{Debug, Display};
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Rem, Sub, SubAssign};
@@ -8,14 +9,13 @@ use super::{recycle, simd};
 
 /// `f32` or `f64`, with the functions the ops need.
 pub trait Real:
-    Copy
+    bytemuck::Pod
     + Debug
     + Display
     + Default
     + PartialOrd
     + Send
     + Sync
-    + 'static
     + Add<Output = Self>
     + Sub<Output = Self>
     + Mul<Output = Self>
@@ -83,6 +83,16 @@ pub trait Real:
         b: (*const Self, isize, isize),
         parallel: bool,
     );
+}
+
+/// The numbers, if they are in single precision: for code that is written for that alone.
+pub(crate) fn singles<T: Real>(x: &[T]) -> Option<&[f32]> {
+    (TypeId::of::<T>() == TypeId::of::<f32>()).then(|| bytemuck::cast_slice(x))
+}
+
+/// The same, to be written.
+pub(crate) fn singles_mut<T: Real>(x: &mut [T]) -> Option<&mut [f32]> {
+    (TypeId::of::<T>() == TypeId::of::<f32>()).then(|| bytemuck::cast_slice_mut(x))
 }
 
 macro_rules! real {

@@ -5,7 +5,10 @@
 //! element of their result start from [`Real::stale`](super::Real::stale).
 
 use std::collections::HashMap;
+use std::mem::ManuallyDrop;
 use std::sync::{Mutex, MutexGuard};
+
+use super::Data;
 
 /// Shorter arrays are left to the allocator.
 const LEAST: usize = 1 << 12;
@@ -50,6 +53,31 @@ pub fn stale(n: usize) -> Vec<f32> {
         }
     }
     vec![0.0; n]
+}
+
+/// The same for whole numbers.
+pub fn stale_words(n: usize) -> Vec<u32> {
+    let mut array = ManuallyDrop::new(stale(n));
+    // SAFETY: the parts are those of a vector that is not dropped, and both types have one size, one alignment and a value
+    // for any bits.
+    unsafe { Vec::from_raw_parts(array.as_mut_ptr().cast(), array.len(), array.capacity()) }
+}
+
+/// Takes the memory of an array that nobody needs.
+pub(crate) fn give_back_data(data: Data<f32>) {
+    // SAFETY: as above.
+    let floats = |at: *mut f32, len, capacity| unsafe { Vec::from_raw_parts(at, len, capacity) };
+    give_back(match data {
+        Data::Float(array) => array,
+        Data::Int(array) => {
+            let mut array = ManuallyDrop::new(array);
+            floats(array.as_mut_ptr().cast(), array.len(), array.capacity())
+        }
+        Data::Uint(array) => {
+            let mut array = ManuallyDrop::new(array);
+            floats(array.as_mut_ptr().cast(), array.len(), array.capacity())
+        }
+    });
 }
 
 /// Takes an array that nobody needs.

@@ -21,7 +21,14 @@ pub fn sum<T: Real>(x: &View<T>, axes: &[usize], shape: &[usize]) -> Array<T> {
     let walk = Walk::new(x, axes);
     let data = match x.data {
         Data::Float(v) => {
-            let sums = walk.fold(v, 0.0, |a, x, _| a + x.f64(), |a, b| a + b);
+            let sums = walk.fold(
+                v,
+                0.0,
+                #[inline(always)]
+                |a, x, _| a + x.f64(),
+                #[inline(always)]
+                |a, b| a + b,
+            );
             Data::Float(sums.into_iter().map(T::of).collect())
         }
         Data::Int(v) => Data::Int(walk.fold(v, 0, |a: i32, x, _| a.wrapping_add(x), i32::wrapping_add)),
@@ -218,7 +225,15 @@ impl Walk {
                 let at = base + position(&self.reduced, k);
                 if inner.step == 1 {
                     let row = &x[at as usize..at as usize + out.len()];
-                    out.iter_mut().zip(row).for_each(|(a, &x)| *a = step(*a, x, k));
+                    vectorized(
+                        #[inline(always)]
+                        || {
+                            out.iter_mut().zip(row).for_each(
+                                #[inline(always)]
+                                |(a, &x)| *a = step(*a, x, k),
+                            )
+                        },
+                    );
                 } else {
                     for (i, a) in out.iter_mut().enumerate() {
                         *a = step(*a, x[(at + i as isize * inner.step) as usize], k);
@@ -248,7 +263,7 @@ impl Walk {
     }
 }
 
-/// Folds a run in eight interleaved parts, which a processor adds up side by side.
+/// Folds a run in interleaved parts, which a processor adds up side by side: more of them where the run is long.
 #[inline(always)]
 fn fold_run<E, A: Copy>(
     n: usize,
@@ -258,9 +273,24 @@ fn fold_run<E, A: Copy>(
     step: &impl Fn(A, E, usize) -> A,
     merge: &impl Fn(A, A) -> A,
 ) -> A {
-    let mut parts = [start; 8];
-    let whole = n / 8 * 8;
-    for i in (0..whole).step_by(8) {
+    match n >= 512 {
+        true => fold_parts::<32, E, A>(n, x, k, start, step, merge),
+        false => fold_parts::<8, E, A>(n, x, k, start, step, merge),
+    }
+}
+
+#[inline(always)]
+fn fold_parts<const PARTS: usize, E, A: Copy>(
+    n: usize,
+    x: impl Fn(usize) -> E,
+    k: usize,
+    start: A,
+    step: &impl Fn(A, E, usize) -> A,
+    merge: &impl Fn(A, A) -> A,
+) -> A {
+    let mut parts = [start; PARTS];
+    let whole = n / PARTS * PARTS;
+    for i in (0..whole).step_by(PARTS) {
         for (j, part) in parts.iter_mut().enumerate() {
             *part = step(*part, x(i + j), k + i + j);
         }
@@ -268,8 +298,14 @@ fn fold_run<E, A: Copy>(
     for i in whole..n {
         parts[i - whole] = step(parts[i - whole], x(i), k + i);
     }
-    let [a, b, c, d, e, f, g, h] = parts;
-    merge(merge(merge(a, b), merge(c, d)), merge(merge(e, f), merge(g, h)))
+    let mut width = PARTS;
+    while width > 1 {
+        width /= 2;
+        for j in 0..width {
+            parts[j] = merge(parts[2 * j], parts[2 * j + 1]);
+        }
+    }
+    parts[0]
 }
 
 /// Where element `index` of these axes lies.

@@ -44,10 +44,17 @@ pub fn step<T: Real, const N: usize>(
             let row = &hyper[groups[first / BLOCK] as usize * HYPER..][..HYPER];
             let numbers: [T; HYPER - 2] = from_fn(|k| row[k + 2]);
             // Blocks on the stack: the compiler then knows that they do not overlap, and vectorises.
-            let load = |from: &[T]| {
-                let mut block = [T::ZERO; BLOCK];
-                block[..from.len()].copy_from_slice(from);
-                block
+            let load = |from: &[T]| match from.try_into() {
+                Ok(block) => block,
+                Err(_) => {
+                    let mut block = [T::ZERO; BLOCK];
+                    block[..from.len()].copy_from_slice(from);
+                    block
+                }
+            };
+            let store = |block: &[T; BLOCK], to: &mut [T]| match <&mut [T; BLOCK]>::try_from(&mut *to) {
+                Ok(whole) => *whole = *block,
+                Err(_) => to.copy_from_slice(&block[..to.len()]),
             };
             let mut block = load(&old[all.clone()]);
             let slope = load(&g[all.clone()]);
@@ -60,9 +67,9 @@ pub fn step<T: Real, const N: usize>(
                     kept[k][i] = mine[k];
                 }
             }
-            p[range.clone()].copy_from_slice(&block[..range.len()]);
+            store(&block, &mut p[range.clone()]);
             for k in 0..N {
-                s[k][range.clone()].copy_from_slice(&kept[k][..range.len()]);
+                store(&kept[k], &mut s[k][range.clone()]);
             }
         }
     };

@@ -49,9 +49,9 @@ impl Storage {
     /// Lets go of a handle; the memory of the last one of the CPU path is used again.
     pub(super) fn give_back(self) {
         if let Storage::Cpu(data) = self
-            && let Some(Data::Float(array)) = Arc::into_inner(data)
+            && let Some(data) = Arc::into_inner(data)
         {
-            recycle::give_back(array);
+            recycle::give_back_data(data);
         }
     }
 

@@ -1,0 +1,444 @@
+//! Convolution in single precision without columns: products whose left operand is the image itself.
+//!
+//! The image is copied once with its channels last and zeros around it. Then the patch under a window is a few runs of
+//! memory, the same for every window up to where it starts, which is what [`product`] multiplies. Seen so, the three
+//! are one: results are products over taps and channels with windows as rows; the gradient of the images is the same over
+//! the gradient of the results, one product for each of the `stride * stride` kinds of pixels, which differ in the taps
+//! that reach them; the gradient of the weight has taps as rows and is summed over windows. The sum of each element
+//! has one order, whatever the number of threads.
+
+use rayon::prelude::*;
+
+use super::super::recycle::{give_back, stale};
+use super::super::simd::vectorized;
+use super::super::tile::{Left, PANEL, Right, padded, panel, product, transpose};
+use super::Conv;
+
+/// Windows that are multiplied together: enough that the last rows, which do not fill a tile, do not count.
+const WINDOWS: usize = 384;
+/// A weight gradient of at most so many elements is summed in [`PARTS`](super::PARTS) parts of the images; of a larger
+/// one the elements are dealt out instead.
+const SMALL: usize = 1 << 17;
+
+/// Images with their channels last and zeros around them.
+struct Bordered {
+    channels: usize,
+    source: [usize; 2],
+    before: [usize; 2],
+    size: [usize; 2],
+}
+
+impl Bordered {
+    fn elements(&self) -> usize {
+        self.channels * self.size[0] * self.size[1]
+    }
+
+    /// Where the channels of a pixel begin.
+    fn pixel(&self, y: usize, x: usize) -> usize {
+        (y * self.size[1] + x) * self.channels
+    }
+
+    /// Copies images, channels first, one after another.
+    fn fill(&self, from: &[f32], to: &mut [f32]) {
+        let plane = self.source[0] * self.source[1];
+        let width = self.source[1];
+        let places: Vec<usize> =
+            (0..plane).map(|i| self.pixel(i / width + self.before[0], i % width + self.before[1])).collect();
+        let bare = self.size == self.source;
+        for (from, to) in from.chunks(self.channels * plane).zip(to.chunks_mut(self.elements())) {
+            if !bare {
+                to.fill(0.0);
+            }
+            vectorized(
+                #[inline(always)]
+                || transpose(from, plane, [self.channels, plane], to, |i| places[i]),
+            );
+        }
+    }
+}
+
+/// One product: pixels of the target in a grid, and the taps that reach them.
+struct Pass {
+    /// Extent of the grid.
+    grid: [usize; 2],
+    /// Pixels of the bordered source from one to the next.
+    step: [usize; 2],
+    /// The target's first pixel, and pixels from one to the next.
+    first: [usize; 2],
+    apart: [usize; 2],
+    /// Rows and columns of the kernel that reach them, each with the pixel of the bordered source under the first of
+    /// the grid, which rises.
+    taps: [Vec<(usize, usize)>; 2],
+}
+
+impl Pass {
+    /// The taps in the order of their product.
+    fn order(&self, kernel: [usize; 2]) -> impl Iterator<Item = usize> {
+        let [down, across] = &self.taps;
+        down.iter().flat_map(move |(y, _)| across.iter().map(move |(x, _)| y * kernel[1] + x))
+    }
+
+    /// Runs of the left operand, of `inner` channels from each pixel, and their length.
+    fn runs(&self, source: &Bordered, inner: usize) -> (Vec<usize>, usize) {
+        let [down, across] = &self.taps;
+        let neighbours = across.windows(2).all(|pair| pair[1].1 == pair[0].1 + 1);
+        if inner == source.channels && neighbours && !across.is_empty() {
+            let runs = down.iter().map(|&(_, y)| source.pixel(y, across[0].1)).collect();
+            return (runs, across.len() * inner);
+        }
+        let runs = down.iter().flat_map(|&(_, y)| across.iter().map(move |&(_, x)| source.pixel(y, x))).collect();
+        (runs, inner)
+    }
+
+    /// Positions of the rows of the left operand for `images`.
+    fn rows(&self, source: &Bordered, images: usize) -> Vec<usize> {
+        let ([height, width], [sy, sx]) = (self.grid, self.step);
+        let of = |i: usize| move |(y, x): (usize, usize)| i * source.elements() + source.pixel(y * sy, x * sx);
+        (0..images).flat_map(|i| (0..height).flat_map(move |y| (0..width).map(move |x| (y, x))).map(of(i))).collect()
+    }
+}
+
+/// Sums over taps and channels: the results of a convolution, or the gradient of its images.
+struct Correlation {
+    source: Bordered,
+    target: [usize; 2],
+    passes: Vec<Pass>,
+    groups: usize,
+    /// Channels of the target, and of the source, in a group.
+    outer: usize,
+    inner: usize,
+    kernel: [usize; 2],
+}
+
+impl Correlation {
+    fn forward(conv: &Conv) -> Correlation {
+        let window = conv.window;
+        let before = [window.padding[0], window.padding[2]];
+        let size = [0, 1].map(|a| {
+            let reached = (conv.out[a] - 1) * window.stride[a] + window.span(a);
+            reached.max(before[a] + conv.size[a])
+        });
+        let taps = [0, 1].map(|a| (0..window.kernel[a]).map(|tap| (tap, tap * window.dilation[a])).collect());
+        Correlation {
+            source: Bordered { channels: conv.channels, source: conv.size, before, size },
+            target: conv.out,
+            passes: vec![Pass { grid: conv.out, step: window.stride, first: [0, 0], apart: [1, 1], taps }],
+            groups: conv.groups,
+            outer: conv.group(),
+            inner: conv.channels / conv.groups,
+            kernel: window.kernel,
+        }
+    }
+
+    /// Pixel `first + j * stride` meets tap `t` in window `j + (first + padding - t * dilation) / stride`, if that
+    /// is a whole number.
+    fn input_grad(conv: &Conv) -> Correlation {
+        let window = conv.window;
+        // Of each axis, for each kind of pixel: the first, how many, and (tap, window of the first).
+        type Kind = (usize, usize, Vec<(usize, isize)>);
+        let kinds = [0, 1].map(|a| {
+            let (stride, padding) = (window.stride[a], window.padding[2 * a]);
+            let kind = |first: usize| -> Kind {
+                let reach = |tap: usize| {
+                    let distance = (first + padding) as isize - (tap * window.dilation[a]) as isize;
+                    (distance % stride as isize == 0).then_some((tap, distance / stride as isize))
+                };
+                let taps = (0..window.kernel[a]).rev().filter_map(reach).collect();
+                (first, (conv.size[a] - first).div_ceil(stride), taps)
+            };
+            (0..stride.min(conv.size[a])).map(kind).collect::<Vec<_>>()
+        });
+        let before = [0, 1].map(|a| {
+            let lowest = kinds[a].iter().flat_map(|(_, _, taps)| taps).map(|&(_, at)| at).min().unwrap_or(0);
+            lowest.min(0).unsigned_abs()
+        });
+        let size = [0, 1].map(|a| {
+            let reach = |(_, count, taps): &Kind| taps.last().map_or(0, |(_, at)| at + *count as isize);
+            let reached = kinds[a].iter().map(reach).max().unwrap_or(0) + before[a] as isize;
+            reached.max((before[a] + conv.out[a]) as isize) as usize
+        });
+        let shifted = |a: usize, taps: &[(usize, isize)]| {
+            taps.iter().map(|&(tap, at)| (tap, (at + before[a] as isize) as usize)).collect::<Vec<_>>()
+        };
+        let pass = |down: &Kind, across: &Kind| Pass {
+            grid: [down.1, across.1],
+            step: [1, 1],
+            first: [down.0, across.0],
+            apart: window.stride,
+            taps: [shifted(0, &down.2), shifted(1, &across.2)],
+        };
+        Correlation {
+            source: Bordered { channels: conv.outs, source: conv.out, before, size },
+            target: conv.size,
+            passes: kinds[0].iter().flat_map(|down| kinds[1].iter().map(move |across| pass(down, across))).collect(),
+            groups: conv.groups,
+            outer: conv.channels / conv.groups,
+            inner: conv.group(),
+            kernel: window.kernel,
+        }
+    }
+
+    /// Rows of the right operand: taps, and channels of the source.
+    fn depth(&self) -> usize {
+        self.kernel[0] * self.kernel[1] * self.inner
+    }
+
+    /// The right operand of every group: rows are the taps in the order of the passes, and channels of the source within
+    /// a tap. `strides` are those of the weight from channel to channel of the target and of the source; its taps lie side by
+    /// side.
+    fn pack(&self, weight: &[f32], strides: [usize; 2]) -> Vec<f32> {
+        let (depth, taps, inner) = (self.depth(), self.kernel[0] * self.kernel[1], self.inner);
+        let mut order: Vec<usize> = self.passes.iter().flat_map(|pass| pass.order(self.kernel)).collect();
+        // Those that reach no pixel stand last.
+        let unused: Vec<usize> = (0..taps).filter(|tap| !order.contains(tap)).collect();
+        order.extend(unused);
+        let mut places = vec![0; taps];
+        order.iter().enumerate().for_each(|(place, &tap)| places[tap] = place);
+        // Channels whose taps follow one another are copied in one go.
+        let run = if strides[1] == taps { inner } else { 1 };
+        let rows: Vec<usize> = (0..run).flat_map(|i| places.iter().map(move |place| place * inner + i)).collect();
+
+        let mut packed = stale(self.groups * depth * padded(self.outer));
+        for (g, packed) in packed.chunks_mut(depth * padded(self.outer)).enumerate() {
+            packed.par_chunks_mut(PANEL * depth).enumerate().for_each(|(p, packed)| {
+                let (_, width) = panel(p, 0, depth, self.outer);
+                let columns = (self.outer - p * PANEL).min(width);
+                for i in (0..inner).step_by(run) {
+                    let from = &weight[g * self.outer * inner * taps + p * PANEL * strides[0] + i * strides[1]..];
+                    vectorized(
+                        #[inline(always)]
+                        || transpose(from, strides[0], [columns, run * taps], packed, |k| (rows[k] + i) * width),
+                    );
+                }
+            });
+        }
+        packed
+    }
+
+    /// All sums, from images of the source to images of the target, both with their channels first.
+    fn run(&self, packed: &[f32], from: &[f32], to: &mut [f32]) {
+        let plane = self.target[0] * self.target[1];
+        let (source, target) = (self.groups * self.inner, self.groups * self.outer * plane);
+        let source = source * self.source.source[0] * self.source.source[1];
+        let images = from.len() / source;
+        let run = WINDOWS.div_ceil(plane).min(images.div_ceil(super::PARTS)).max(1);
+        let tables: Vec<_> = self
+            .passes
+            .iter()
+            .map(|pass| (pass.rows(&self.source, run), pass.runs(&self.source, self.inner)))
+            .collect();
+        let ld = padded(self.outer);
+        to.par_chunks_mut(run * target).zip(from.par_chunks(run * source)).for_each(|(to, from)| {
+            let images = to.len() / target;
+            let mut bordered = stale(run * self.source.elements());
+            self.source.fill(from, &mut bordered);
+            for g in 0..self.groups {
+                let mut first = 0;
+                for (pass, (rows, (runs, len))) in self.passes.iter().zip(&tables) {
+                    let pixels = pass.grid[0] * pass.grid[1];
+                    let rows = &rows[..images * pixels];
+                    let mut sums = stale(run * pixels * ld);
+                    let left = Left { buffer: &bordered[g * self.inner..], rows, runs, len: *len, step: 1 };
+                    let group = &packed[g * self.depth() * ld..][..self.depth() * ld];
+                    let right = Right { buffer: group, depth: self.depth(), first };
+                    product(&left, &right, self.outer, &mut sums, false);
+                    first += runs.len() * len;
+                    for (sums, to) in sums.chunks(pixels * ld).zip(to.chunks_mut(target)) {
+                        self.spread(pass, sums, &mut to[g * self.outer * plane..][..self.outer * plane]);
+                    }
+                    give_back(sums);
+                }
+            }
+            give_back(bordered);
+        });
+    }
+
+    /// Writes the sums of one image where they belong.
+    fn spread(&self, pass: &Pass, sums: &[f32], to: &mut [f32]) {
+        let (ld, plane) = (padded(self.outer), self.target[0] * self.target[1]);
+        let [height, width] = pass.grid;
+        let pixels = height * width;
+        if pass.apart == [1, 1] {
+            return vectorized(
+                #[inline(always)]
+                || transpose(sums, ld, [pixels, self.outer], to, |o| o * plane),
+            );
+        }
+        let mut planes = stale(self.outer * pixels);
+        vectorized(
+            #[inline(always)]
+            || transpose(sums, ld, [pixels, self.outer], &mut planes, |o| o * pixels),
+        );
+        for (from, to) in planes.chunks(pixels).zip(to.chunks_mut(plane)) {
+            for (y, line) in from.chunks(width).enumerate() {
+                let first = (pass.first[0] + y * pass.apart[0]) * self.target[1] + pass.first[1];
+                to[first..].iter_mut().step_by(pass.apart[1]).zip(line).for_each(|(to, &v)| *to = v);
+            }
+        }
+        give_back(planes);
+    }
+}
+
+/// The results.
+pub(super) fn conv2d(conv: &Conv, x: &[f32], weight: &[f32], y: &mut [f32]) {
+    let (per, taps) = (conv.channels / conv.groups, conv.window.taps());
+    let all = Correlation::forward(conv);
+    let packed = all.pack(weight, [per * taps, taps]);
+    all.run(&packed, x, y);
+    give_back(packed);
+}
+
+/// The gradient of the images.
+pub(super) fn input_grad(conv: &Conv, dy: &[f32], weight: &[f32], dx: &mut [f32]) {
+    let (per, taps) = (conv.channels / conv.groups, conv.window.taps());
+    let all = Correlation::input_grad(conv);
+    let packed = all.pack(weight, [taps, per * taps]);
+    all.run(&packed, dy, dx);
+    give_back(packed);
+}
+
+/// The gradient of the weight.
+pub(super) fn weight_grad(conv: &Conv, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+    let Correlation { source, passes, inner: per, .. } = Correlation::forward(conv);
+    let (pass, p, outs, depth) = (&passes[0], conv.windows(), conv.group(), conv.depth());
+    let run = WINDOWS.div_ceil(p).min(conv.images.div_ceil(super::PARTS)).max(1);
+    let blocks = conv.images.div_ceil(run);
+    let ld = padded(outs);
+
+    // Images with channels last, and the gradients of a block of images as panels with windows as rows.
+    let mut bordered = stale(conv.images * source.elements());
+    bordered
+        .par_chunks_mut(run * source.elements())
+        .zip(x.par_chunks(run * conv.image()))
+        .for_each(|(to, x)| source.fill(x, to));
+    let mut packed = stale(blocks * run * p * conv.groups * ld);
+    packed.par_chunks_mut(run * p * conv.groups * ld).zip(dy.par_chunks(run * conv.result())).for_each(|(to, dy)| {
+        for (to, g) in to.chunks_mut(run * p * ld).zip(0..) {
+            for (i, dy) in dy.chunks(conv.result()).enumerate() {
+                for first in (0..outs).step_by(PANEL) {
+                    let (at, width) = panel(first / PANEL, i * p, run * p, outs);
+                    let (dy, rows) = (&dy[(g * outs + first) * p..], (outs - first).min(width));
+                    vectorized(
+                        #[inline(always)]
+                        || transpose(dy, p, [rows, p], &mut to[at..], |window| window * width),
+                    );
+                }
+            }
+        }
+    });
+
+    // Row (channel, tap) of the product starts at that channel under that tap of the first window; the columns are windows.
+    let (kernel, dilation, stride) = (conv.window.kernel, conv.window.dilation, conv.window.stride);
+    let under = |row: usize| {
+        let tap = row % conv.window.taps();
+        source.pixel(tap / kernel[1] * dilation[0], tap % kernel[1] * dilation[1]) + row / conv.window.taps()
+    };
+    let rows: Vec<usize> = (0..depth).map(under).collect();
+    let line = |y: usize| source.pixel(y * stride[0], 0);
+    let lines: Vec<usize> = (0..run)
+        .flat_map(|i| (0..pass.grid[0]).map(move |y| (i, y)))
+        .map(|(i, y)| i * source.elements() + line(y))
+        .collect();
+    let sum = |g: usize, blocks: std::ops::Range<usize>, rows: &[usize], sums: &mut [f32]| {
+        for (number, block) in blocks.enumerate() {
+            let images = run.min(conv.images - block * run);
+            let left = Left {
+                buffer: &bordered[block * run * source.elements() + g * per..],
+                rows,
+                runs: &lines[..images * conv.out[0]],
+                len: conv.out[1],
+                step: stride[1] * source.channels,
+            };
+            let packed = &packed[(block * conv.groups + g) * run * p * ld..][..run * p * ld];
+            product(&left, &Right { buffer: packed, depth: run * p, first: 0 }, outs, sums, number > 0);
+        }
+    };
+    let place = |from: &[f32], rows: usize, dw: &mut [f32], first: usize| {
+        vectorized(
+            #[inline(always)]
+            || transpose(from, ld, [rows, outs], &mut dw[first..], |o| o * depth),
+        );
+    };
+    for (g, dw) in dw.chunks_mut(outs * depth).enumerate() {
+        let mut sums = stale(depth * ld);
+        if depth * ld <= SMALL {
+            let parts = blocks.min(super::PARTS);
+            let partial: Vec<Vec<f32>> = (0..parts)
+                .into_par_iter()
+                .map(|part| {
+                    let mut sums = stale(depth * ld);
+                    sum(g, blocks * part / parts..blocks * (part + 1) / parts, &rows, &mut sums);
+                    sums
+                })
+                .collect();
+            sums.fill(0.0);
+            for part in partial {
+                sums.iter_mut().zip(&part).for_each(|(sum, &v)| *sum += v);
+                give_back(part);
+            }
+        } else {
+            let each = depth.div_ceil(4 * super::PARTS).next_multiple_of(12);
+            sums.par_chunks_mut(each * ld).zip(rows.par_chunks(each)).for_each(|(sums, rows)| {
+                sum(g, 0..blocks, rows, sums);
+            });
+        }
+        place(&sums, depth, dw, 0);
+        give_back(sums);
+    }
+    give_back(packed);
+    give_back(bordered);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{each_case, floats};
+    use super::*;
+
+    #[test]
+    fn all_three_agree_with_the_definition() {
+        let mut checked = std::sync::atomic::AtomicUsize::new(0);
+        each_case(|case, conv, inputs, want| {
+            if want.iter().any(|w| w.is_empty()) {
+                return; // the caller's
+            }
+            let [x, w, dy] = inputs.map(|a| floats(a).iter().map(|&v| v as f32).collect::<Vec<_>>());
+            let mut got = want.map(|w| vec![f32::NAN; w.len()]);
+            let [dx, dw, y] = &mut got;
+            input_grad(conv, &dy, &w, dx);
+            weight_grad(conv, &x, &dy, dw);
+            conv2d(conv, &x, &w, y);
+            let terms = [conv.group() * conv.window.taps(), conv.images * conv.windows(), conv.depth()];
+            for (k, name) in ["dx", "dw", "y"].iter().enumerate() {
+                // Terms are at most 1; each sum is rounded once per term.
+                let most = 1.2e-7 * (terms[k] as f64 + 2.0);
+                for (i, (&g, e)) in got[k].iter().zip(want[k]).enumerate() {
+                    assert!((g as f64 - e).abs() <= most, "{case}, {name}[{i}] is {g}, should be {e}");
+                }
+            }
+            checked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert!(*checked.get_mut() > 10);
+    }
+
+    #[test]
+    fn the_number_of_threads_does_not_change_a_bit() {
+        let window = super::super::Window { kernel: [3, 3], stride: [2, 1], padding: [1; 4], dilation: [1, 1] };
+        let conv = Conv::new(&[19, 3, 9, 9], 20, &window, 1);
+        let numbers = |n: usize| (0..n).map(|i| (i as f32 * 0.37).sin()).collect::<Vec<_>>();
+        let (x, w) = (numbers(19 * conv.image()), numbers(20 * conv.depth()));
+        let dy = numbers(19 * conv.result());
+        let run = |threads: usize| {
+            rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
+                let (mut dx, mut dw, mut y) = (x.clone(), w.clone(), dy.clone());
+                input_grad(&conv, &dy, &w, &mut dx);
+                weight_grad(&conv, &x, &dy, &mut dw);
+                conv2d(&conv, &x, &w, &mut y);
+                (dx, dw, y)
+            })
+        };
+        let one = run(1);
+        for threads in [2, 3, 7] {
+            assert_eq!(one, run(threads), "{threads} threads");
+        }
+    }
+}
