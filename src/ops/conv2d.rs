@@ -265,7 +265,7 @@ const fn case(
     Case { x, weight, conv: Conv2d { stride, padding, dilation, groups } }
 }
 
-const CASES: [Case; 14] = [
+const CASES: [Case; 17] = [
     case([1, 1, 1, 1], [1, 1, 1, 1], [1, 1], [0; 4], [1, 1]),
     case([2, 3, 7, 5], [4, 3, 3, 2], [1, 1], [0; 4], [1, 1]),
     case([2, 3, 6, 7], [5, 3, 3, 3], [1, 1], [1; 4], [1, 1]),
@@ -277,6 +277,9 @@ const CASES: [Case; 14] = [
     case([11, 4, 5, 5], [7, 4, 5, 5], [1, 1], [0; 4], [1, 1]),      // one window: one product over the images
     case([5, 4, 4, 3], [6, 2, 4, 4], [3, 3], [0, 0, 1, 0], [1, 1]), // one window, padded, grouped
     case([1, 2, 3, 3], [2, 2, 3, 3], [3, 3], [2, 4, 5, 3], [1, 1]), // windows on the padding alone
+    case([2, 3, 11, 10], [4, 3, 3, 2], [2, 3], [1, 0, 1, 2], [2, 2]), // pixels that no tap meets
+    case([2, 3, 5, 6], [4, 3, 1, 1], [2, 2], [0; 4], [1, 1]),
+    case([2, 35, 5, 4], [37, 35, 2, 2], [1, 1], [1, 0, 0, 1], [1, 1]), // more channels than a tile has rows
     case([6, 1, 28, 28], [6, 1, 5, 5], [1, 1], [2; 4], [1, 1]), // the first layer of LeNet: a long sum in its weight
     case([0, 2, 4, 4], [3, 2, 2, 2], [1, 1], [0; 4], [1, 1]),
     case([2, 0, 3, 3], [2, 0, 2, 2], [1, 1], [1; 4], [1, 1]), // an empty sum is 0

@@ -1,4 +1,4 @@
-//! Every kernel that makes convolutions on GPUs, on the software adapter, over all samples of the three ops.
+//! Every kernel that makes convolutions without columns, on the software adapter, over all samples of the three ops.
 
 use wgrad::Result;
 use wgrad::device::{Device, GpuOptions};
@@ -9,7 +9,8 @@ use wgrad::selftest;
 #[test]
 fn every_variant_makes_every_convolution() -> Result<()> {
     let mut faults = Vec::new();
-    for name in variant_names() {
+    // Columns are made and multiplied by kernels with samples of their own.
+    for name in variant_names().filter(|name| *name != "columns") {
         let options = GpuOptions { software: true, gpu_variants: true, variant: Some(name), ..Default::default() };
         let device = Device::gpu(&options)?;
         for entry in REGISTRY.iter().filter(|e| e.name.starts_with("conv2d")) {
