@@ -217,6 +217,12 @@ fn grad_rows(
 @group(0) @binding(3) var<storage, read_write> column_dweight: array<f32>;
 @group(0) @binding(4) var<storage, read_write> column_dbias: array<f32>;
 
+fn terms(row: u32, column: u32) -> vec2<f32> {
+    let at = row * p.inner + column;
+    let g = dy[at];
+    return vec2(g, g * ((x[at] - given_stats[row]) * given_stats[p.rows + row]));
+}
+
 @compute @workgroup_size(WG)
 fn grad_columns(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -229,12 +235,19 @@ fn grad_columns(
         return;
     }
     let end = min((chunk + 1u) * p.chunk, p.rows);
+    let column = flat - chunk * p.inner;
+    // Two rows at once, so that loads need not wait for additions.
     var sums = vec2(0.0);
-    for (var r = chunk * p.chunk; r < end; r += 1u) {
-        let at = r * p.inner + (flat - chunk * p.inner);
-        let g = dy[at];
-        sums += vec2(g, g * ((x[at] - given_stats[r]) * given_stats[p.rows + r]));
+    var others = vec2(0.0);
+    var r = chunk * p.chunk;
+    for (; r + 1u < end; r += 2u) {
+        sums += terms(r, column);
+        others += terms(r + 1u, column);
     }
+    if (r < end) {
+        sums += terms(r, column);
+    }
+    sums += others;
     column_dbias[flat] = sums.x;
     column_dweight[flat] = sums.y;
 }
@@ -252,9 +265,14 @@ fn sum_chunks(
     if (column >= p.inner) {
         return;
     }
-    var sum = 0.0;
-    for (var at = column; at < p.n; at += p.inner) {
-        sum += x[at];
+    var sums = vec4(0.0);
+    var at = column;
+    for (; at + 3u * p.inner < p.n; at += 4u * p.inner) {
+        sums += vec4(x[at], x[at + p.inner], x[at + 2u * p.inner], x[at + 3u * p.inner]);
     }
+    for (; at < p.n; at += p.inner) {
+        sums.x += x[at];
+    }
+    let sum = (sums.x + sums.y) + (sums.z + sums.w);
     column_sum[column] = sum;
 }

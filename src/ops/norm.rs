@@ -383,7 +383,7 @@ impl Op for NormGrad {
                 return;
             }
             let [_, rows, inner] = shape;
-            let chunk = rows.div_ceil(256).max(256);
+            let chunk = if cx.caps().software { rows.div_ceil(256).max(256) } else { rows.div_ceil(64).max(64) };
             let chunks = rows.div_ceil(chunk).max(1);
             let outputs = [cx.output(1), cx.output(2)];
             let parts = if chunks == 1 { outputs } else { [(); 2].map(|()| cx.temp(chunks * inner)) };

@@ -166,6 +166,9 @@ impl Walk {
     }
 }
 
+/// Invocations that fill a large GPU, each with a few loads in flight.
+const INVOCATIONS: usize = 1 << 17;
+
 /// Launches until one chunk is left. `arg` asks for positions: the output holds them, and the values are scratch.
 fn lower(cx: &mut Lower, axes: &[usize], kind: u32, arg: bool) {
     let (software, type_) = (cx.caps().software, type_number(cx.meta(0).dtype));
@@ -174,8 +177,15 @@ fn lower(cx: &mut Lower, axes: &[usize], kind: u32, arg: bool) {
     let mut positions: Option<Slot> = None;
     loop {
         let (outputs, n, thread) = (walk.outputs(), walk.n(), walk.by_thread(software));
-        // Many outputs fill a device by themselves; few are cut finer.
-        let chunk = if thread { 256 } else { 4096 } * if outputs >= 1024 { 16 } else { 1 };
+        // Many outputs fill a device by themselves; few are cut finer. On a GPU that takes many more invocations than
+        // workgroups.
+        let many = if outputs >= 1024 { 16 } else { 1 };
+        let chunk = match (thread, software) {
+            (true, false) if n <= 128 => n.max(1),
+            (true, false) => n.div_ceil((INVOCATIONS / outputs.max(1)).max(1)).max(64),
+            (true, true) => 256 * many,
+            (false, _) => 4096 * many,
+        };
         let chunks = n.div_ceil(chunk).max(1);
         let last = chunks == 1;
         let values = if last && !arg { out } else { cx.temp(outputs * chunks) };
