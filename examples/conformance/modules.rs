@@ -162,6 +162,7 @@ pub const CLASSES: &[Class] = &[
         "",
     ),
     ("nn.NLLLoss", "weight size_average ignore_index reduce reduction", "nn.functional.nll_loss", ""),
+    ("nn.CTCLoss", "blank reduction zero_infinity", "nn.functional.ctc_loss", ""),
     ("nn.KLDivLoss", "size_average reduce reduction log_target", "nn.functional.kl_div", ""),
     ("nn.SoftMarginLoss", LOSS, "nn.functional.soft_margin_loss", ""),
     ("nn.HingeEmbeddingLoss", "margin size_average reduce reduction", "nn.functional.hinge_embedding_loss", ""),

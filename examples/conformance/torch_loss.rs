@@ -1,6 +1,6 @@
 //! PyTorch's losses and attention, and ours.
 
-use wgrad::functional::{AttentionOptions, ClassLoss, Reduction};
+use wgrad::functional::{AttentionOptions, ClassLoss, CtcOptions, Reduction};
 use wgrad::{DType, Tensor};
 
 use crate::call::{Arg, Call, Outputs, Row, one, unsupported};
@@ -122,6 +122,23 @@ pub const ROWS: &[Row] = &[
             one(x.triplet_margin_loss(&y, &z, margin, p, eps, a.b("swap", false)?, reduction(a)?))
         },
     ),
+    ("nn.functional.ctc_loss", "log_probs targets input_lengths target_lengths blank reduction zero_infinity", |a| {
+        let (x, t) = (a.ft("log_probs")?, a.t("targets")?);
+        let lengths = |name: &str| -> Result<Tensor, Unsupported> {
+            let all: Vec<i32> = a.ints(name)?.unwrap_or_default().iter().map(|&n| n as i32).collect();
+            Tensor::from_slice(a.device, &all, all.len()).map_err(|e| Unsupported(e.to_string()))
+        };
+        let (own, labels) = (lengths("input_lengths")?, lengths("target_lengths")?);
+        let options = CtcOptions {
+            blank: a.i("blank", 0)? as u32,
+            reduction: reduction(a)?,
+            zero_infinity: a.b("zero_infinity", false)?,
+        };
+        let alone = x.rank() == 2;
+        let x = if alone { x.unsqueeze(1) } else { x };
+        let y = x.ctc_loss(&t, &own, &labels, &options);
+        one(if alone && y.rank() == 1 { y.squeeze(0) } else { y })
+    }),
     ("nn.functional.multilabel_margin_loss", LOSS, |a| {
         let (x, t) = (a.ft("input")?, a.t("target")?.cast(DType::I32));
         let line = |t: Tensor| if t.rank() == 0 { t.reshape([1]) } else { t };

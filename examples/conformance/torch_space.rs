@@ -181,6 +181,10 @@ pub const ROWS: &[Row] = &[
             one(back(alone, divisor.map_or(y.clone(), |d| &y / d as f32)))
         },
     ),
+    ("nn.functional.lp_pool3d", "input norm_type kernel_size stride ceil_mode", |a| {
+        let (alone, x) = volumes(a)?;
+        one(back(alone, x.lp_pool3d(a.f("norm_type", 2.0)? as f32, &pool(a)?)))
+    }),
     ("nn.functional.adaptive_avg_pool3d", "input output_size", |a| {
         let (alone, x) = volumes(a)?;
         let size = triple(a, &x)?;

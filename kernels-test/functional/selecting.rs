@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 use wgrad::functional::{
-    AttentionOptions, Bag, BagOptions, Between, GridMode, GridPadding, Interpolation, ScatterReduction,
+    AttentionOptions, Bag, BagOptions, Between, CtcOptions, GridMode, GridPadding, Interpolation, Pool3dOptions,
+    Reduction, ScatterReduction,
 };
 use wgrad::{DType, Device, Result, Tensor};
 
@@ -99,6 +100,19 @@ fn run(case: &Case) -> Vec<Tensor> {
             let options = AttentionOptions { softcap, grouped: softcap.is_none(), ..Default::default() };
             x.scaled_dot_product_attention(other(), &case.inputs[2], &options)
         }
+        "ctc_loss" => {
+            let options = CtcOptions {
+                blank: case.size("blank") as u32,
+                reduction: match text("how") {
+                    "none" => Reduction::None,
+                    "sum" => Reduction::Sum,
+                    _ => Reduction::Mean,
+                },
+                zero_infinity: case.size("blank") == 0,
+            };
+            let whole = |name: &str| case.tensor(name).cast(DType::I32);
+            x.ctc_loss(&whole("labels"), &whole("lengths"), &whole("counts"), &options)
+        }
         "rotary" => {
             let angle = case.tensor("angle");
             x.rotary_embedding(&angle.cos(), &angle.sin(), flag("interleaved"))
@@ -113,6 +127,13 @@ fn run(case: &Case) -> Vec<Tensor> {
         "trapezoid" => x.trapezoid(case.input(1), 0.5, -1),
         "cumulative_trapezoid" => x.cumulative_trapezoid(None, 0.5, -1),
         "channel_shuffle" => x.channel_shuffle(case.size("groups")),
+        "lp_pool3d" => {
+            let three = |name: &str| <[usize; 3]>::try_from(sizes(&case.args[name])).unwrap();
+            x.lp_pool3d(
+                case.number("p"),
+                &Pool3dOptions { stride: three("stride"), ..Pool3dOptions::new(three("kernel")) },
+            )
+        }
         "max_unpool1d" => x.max_unpool1d(&index(), case.size("size")),
         "max_unpool3d" => {
             let size = sizes(&case.args["size"]);

@@ -148,6 +148,17 @@ impl Tensor {
         self.unsqueeze(2).lp_pool2d(p, &options.of_rows()).squeeze(2)
     }
 
+    /// The `p`-norm of each window of volumes `[n, c, d, h, w]`; see [`Tensor::lp_pool2d`].
+    ///
+    /// # Panics
+    /// As [`Tensor::avg_pool3d`].
+    #[track_caller]
+    pub fn lp_pool3d(&self, p: f32, options: &Pool3dOptions) -> Tensor {
+        let taps = options.kernel.iter().product::<usize>() as f32;
+        let mean = self.powf(p).avg_pool3d(&Pool3dOptions { padding: [0; 3], ..*options });
+        (&mean * taps).powf(1.0 / p)
+    }
+
     /// The mean of each of `size` bins of images `[n, c, h, w]`: bin `i` of `m` over `n` pixels runs from `floor(i n / m)`
     /// to `ceil((i + 1) n / m)`.
     ///
