@@ -120,6 +120,8 @@ pub(super) fn generate(fused: &Fused, open: bool) -> Generated {
 fn coordinates(walk: &Walk) -> String {
     let mut text = String::from("    var rest = i;\n");
     for (axis, &extent) in walk.extents.iter().enumerate().rev() {
+        // A reduction over nothing reads nothing, but its text says how it would.
+        let extent = extent.max(1);
         if axis == 0 {
             text.push_str("    let c0 = rest;\n");
         } else {
