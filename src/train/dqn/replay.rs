@@ -232,7 +232,8 @@ impl Replay {
         state.put_rng("replay", &self.rng);
         for (lane, ring) in self.rings.iter().enumerate() {
             let mut put = |what: &str, words: Vec<u32>| {
-                let saved = Saved { meta: Meta::new([words.len()], DType::U32), words };
+                // Four bytes a word in a file; a `u32`, which PyTorch would read as `i64`, takes eight.
+                let saved = Saved { meta: Meta::new([words.len()], DType::I32), words };
                 state.tensors.insert(format!("replay.{lane}.{what}"), saved);
             };
             let word = |m: &Moment| {
