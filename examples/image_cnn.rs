@@ -8,13 +8,12 @@
 mod common;
 
 use clap::{Parser, ValueEnum};
+use common::verdict::Verdict;
 use common::{OptimizerOptions, Session};
-use wgrad::data::{Dataset, Images, cifar, svhn};
-use wgrad::nn::{Init, Module, Parameters, Pass};
-use wgrad::train::picture::Picture;
-use wgrad::train::report::Report;
+use wgrad::data::{Dataset, cifar, svhn};
+use wgrad::nn::{Init, Module, Parameters, RandomCrop, RandomHorizontalFlip};
 use wgrad::train::{Goal, Loop, Supervised, checkpoint, cnn};
-use wgrad::{Device, Error, Result, Tensor};
+use wgrad::{Device, Error, Result};
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Set {
@@ -41,6 +40,12 @@ struct Options {
     /// Pictures kept out of the training set for validation; without it a tenth
     #[arg(long)]
     validate: Option<usize>,
+    /// Shift each picture by up to so many pixels, anew each time it is seen
+    #[arg(long, default_value_t = 0)]
+    shift: usize,
+    /// Mirror every second picture, anew each time it is seen (CIFAR; a mirrored digit is none)
+    #[arg(long)]
+    mirror: bool,
     /// Start from the weights of this safetensors file where names fit
     #[arg(long)]
     weights: Option<std::path::PathBuf>,
@@ -71,9 +76,17 @@ fn pictures(options: &Options) -> Result<(Dataset, Vec<String>)> {
 /// Takes the weights of `--weights` that have their name in the model.
 fn transfer(options: &Options, model: &mut dyn Module) -> Result<()> {
     let Some(path) = &options.weights else { return Ok(()) };
-    let saved = checkpoint::read(path)?.only(|name| name.starts_with(&options.prefix));
+    let saved = checkpoint::read(path)?;
+    // The checkpoint of a run holds more than weights.
+    let weights = saved.part("task.model");
+    let saved = if weights.tensors.is_empty() { saved } else { weights };
+    let saved = saved.only(|name| name.starts_with(&options.prefix));
     let new = saved.fill("", model)?;
     let all = model.state().len();
+    if new.len() == all {
+        let problem = format!("has no weight of {} whose name begins with {:?}", options.model, options.prefix);
+        return Err(saved.fault(problem, "Use the model it was saved from, or another --prefix"));
+    }
     println!("{} of {all} tensors from {}; new: {}", all - new.len(), path.display(), new.join(", "));
     let mut result = Ok(());
     model.params_mut(&mut |name, param| {
@@ -109,58 +122,32 @@ fn run(options: &Options) -> Result<()> {
         println!("  {name:12} {train:6} to train on, {validation:5} to validate on");
     }
 
-    let task = Supervised::classifier(model, optimizer, &device, &train, batch, common.seed)?;
+    let mut task = Supervised::classifier(model, optimizer, &device, &train, batch, common.seed)?;
+    if options.shift > 0 {
+        task = task.augment(RandomCrop { padding: options.shift });
+    }
+    if options.mirror {
+        task = task.augment(RandomHorizontalFlip { p: 0.5 });
+    }
     let mut task = task.validate_on(&device, &validation);
     let mut run = Loop::new(steps).goal(Goal::Most("accuracy".into())).validate_every((steps / 10).max(1));
     run = run.setting("model", &options.model).setting("batch", batch).setting("data", &data.name);
     run = run.setting("optimizer", options.optimizer.describe(common.lr));
+    run = run.setting("shift", options.shift).setting("mirror", options.mirror);
     let outcome = session.equip(run, steps)?.run(&mut task)?;
 
-    let reached = look_back(&mut session.report.borrow_mut(), &task.model, &device, &data.test, &classes, &means)?;
-    println!("test accuracy: {reached:.2} % of {} pictures, after {} steps", data.test.len(), outcome.steps);
+    let verdict = Verdict::of(&task.model, &device, &data.test, classes, &means)?;
+    verdict.print();
+    verdict.add_to(&mut session.report.borrow_mut(), "Pictures");
+    let figure = |name| outcome.figure(name).unwrap_or(f64::NAN);
+    println!("in training at the end: loss {:.4}, accuracy {:.2} %", figure("loss"), 100.0 * figure("accuracy"));
+    let (reached, (all, right)) = (verdict.accuracy(), verdict.right());
+    println!(
+        "test accuracy: {reached:.2} %, {right} of {all} pictures, after {} steps in {:.0} s",
+        outcome.steps, outcome.seconds
+    );
     session.save_report(&outcome, &device, &[("model", options.model.clone()), ("data", data.source.clone())])?;
     common::expect(reached, options.expect)
-}
-
-/// What the network got right and wrong of the test set, class by class; the accuracy in percent.
-fn look_back(
-    report: &mut Report,
-    model: &dyn Module,
-    device: &Device,
-    set: &Images,
-    classes: &[String],
-    means: &[f32],
-) -> Result<f32> {
-    let [c, h, w] = set.shape;
-    let mut counts = vec![vec![0u64; set.classes]; set.classes];
-    let mut wrong = Vec::new();
-    for batch in (0..set.len()).collect::<Vec<_>>().chunks(250) {
-        let (pixels, labels) = set.gather(batch);
-        let images = Tensor::from_slice(device, &pixels, [batch.len(), c, h, w])?;
-        let logits = model.forward(&images, &mut Pass::eval());
-        let strange = logits.to_vec::<f32>()?.iter().filter(|v| !v.is_finite()).count();
-        if strange > 0 {
-            let what = format!("{strange} of {} logits are no finite numbers", logits.elements());
-            return Err(Error::argument(what, "lower --lr; WGRAD_CHECK=nan names the first op that made one"));
-        }
-        let guesses = logits.argmax(&[1]).to_vec::<u32>()?;
-        for (&i, (&label, &guess)) in batch.iter().zip(labels.iter().zip(&guesses)) {
-            counts[label as usize][guess as usize] += 1;
-            if label != guess && wrong.len() < 40 {
-                let mut one = Images { pixels: set.gather(&[i]).0, labels: vec![label], ..*set };
-                one.subtract(&means.iter().map(|m| -m).collect::<Vec<_>>());
-                let picture = Picture::grid(&one.pixels, [1, c, h, w], 1);
-                wrong.push((format!("{} taken for {}", classes[label as usize], classes[guess as usize]), picture));
-            }
-        }
-    }
-    println!("right, of the test pictures of each class:");
-    for (k, (name, row)) in classes.iter().zip(&counts).enumerate() {
-        println!("  {name:12} {:5} of {:5}", row[k], row.iter().sum::<u64>());
-    }
-    report.confusion("Confusion matrix", &counts).pictures("Pictures it got wrong", &wrong, 2);
-    let right: u64 = (0..counts.len()).map(|k| counts[k][k]).sum();
-    Ok(100.0 * right as f32 / set.len().max(1) as f32)
 }
 
 fn main() -> std::process::ExitCode {

@@ -8,16 +8,14 @@
 mod common;
 
 use clap::Parser;
+use common::verdict::Verdict;
 use common::{OptimizerOptions, Session};
-use wgrad::data::{Images, mnist};
-use wgrad::nn::{
-    Conv2d, Dropout, Flatten, Init, Linear, MaxPool2d, Module, Normalize, Parameters, Pass, Relu, Sequential,
-};
+use wgrad::data::mnist;
+use wgrad::nn::{Conv2d, Dropout, Flatten, Init, Linear, MaxPool2d, Module, Normalize, Parameters, Relu, Sequential};
 use wgrad::ops::{Conv2dOptions, Padding, Pool2dOptions};
 use wgrad::train::picture::Picture;
-use wgrad::train::report::Report;
 use wgrad::train::{Goal, Loop, Supervised, cnn};
-use wgrad::{Device, Result, Tensor};
+use wgrad::{Device, Result};
 
 #[derive(Parser)]
 #[command(about = "Trains a network on handwritten digits", args_override_self = true)]
@@ -107,37 +105,22 @@ fn run(options: &Options) -> Result<()> {
     let (images, steps) = (data.test.len(), outcome.steps);
     println!("test accuracy: {reached:.2} % of {images} images of {}, after {steps} steps", data.name);
     if session.path("").is_some() {
-        look_back(&mut session.report.borrow_mut(), &task.model, &device, &data.test)?;
+        let names = (0..data.test.classes).map(|digit| digit.to_string()).collect();
+        let verdict = Verdict::of(&task.model, &device, &data.test, names, &[0.0])?;
+        verdict.print();
+        let mut report = session.report.borrow_mut();
+        verdict.add_to(&mut report, "Digits");
+        if let Some(picture) = filters(&task.model)? {
+            let caption = "each from black, its least weight, to white";
+            report.pictures("First filters", &[(caption.into(), picture)], 5);
+        }
+        drop(report);
         session.save_report(&outcome, &device, &[("model", options.model.clone()), ("data", data.source.clone())])?;
     }
     common::expect(reached, options.expect)
 }
 
 // -------------------------------------------------------------------------------------------------------- the report
-
-/// What the network got right and wrong, and what its first layer looks for.
-fn look_back(report: &mut Report, model: &dyn Module, device: &Device, set: &Images) -> Result<()> {
-    let [c, h, w] = set.shape;
-    let mut counts = vec![vec![0; set.classes]; set.classes];
-    let mut wrong = Vec::new();
-    for batch in (0..set.len()).collect::<Vec<_>>().chunks(250) {
-        let (pixels, labels) = set.gather(batch);
-        let images = Tensor::from_slice(device, &pixels, [batch.len(), c, h, w])?;
-        let guesses = model.forward(&images, &mut Pass::eval()).argmax(&[1]).to_vec::<u32>()?;
-        for (&i, (&label, &guess)) in batch.iter().zip(labels.iter().zip(&guesses)) {
-            counts[label as usize][guess as usize] += 1;
-            if label != guess && wrong.len() < 40 {
-                let picture = Picture::grid(&set.gather(&[i]).0, [1, c, h, w], 1);
-                wrong.push((format!("{label} taken for {guess}"), picture));
-            }
-        }
-    }
-    report.confusion("Confusion matrix", &counts).pictures("Digits it got wrong", &wrong, 2);
-    if let Some(picture) = filters(model)? {
-        report.pictures("First filters", &[("each from black, its least weight, to white".into(), picture)], 5);
-    }
-    Ok(())
-}
 
 /// The filters of the first layer, if it is a convolution.
 fn filters(model: &(impl Parameters + ?Sized)) -> Result<Option<Picture>> {

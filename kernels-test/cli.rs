@@ -1,4 +1,4 @@
-//! The example as a user meets it: bad options end with one line that names the thing and the remedy, an exit code that is
+//! The examples as a user meets them: bad options end with one line that names the thing and the remedy, an exit code that is
 //! not zero, and nothing left behind; good ones end with an accuracy.
 
 use std::path::{Path, PathBuf};
@@ -94,4 +94,108 @@ fn a_run_is_saved_resumed_and_never_overwritten() {
     assert!(fault_of(&["--resume"]).contains("--resume"));
     assert!(fault_of(&["--resume", "/no/such/checkpoint"]).contains("/no/such/checkpoint"));
     assert!(fault_of(&["--out", "/proc/nothing"]).contains("/proc/nothing"));
+}
+
+// The other model families
+
+/// Runs an example; its exit code, and all that it said.
+fn ask(name: &str, arguments: &[&str]) -> (bool, String) {
+    let mut command = Command::new(example(name));
+    command.env_remove("WGRAD_DATA").env_remove("WGRAD_DEVICE").env("WGRAD_OFFLINE", "1");
+    command.env("XDG_CACHE_HOME", std::env::temp_dir().join("wgrad-no-such-cache"));
+    let output = command.args(["--device", "cpu"]).args(arguments).output().unwrap();
+    (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
+/// Every run fails with one line that has these words.
+fn all_refused(name: &str, cases: &[(&[&str], &[&str])]) {
+    for (arguments, wanted) in cases {
+        let (good, text) = ask(name, arguments);
+        assert!(!good && !text.contains("panicked"), "{name} {arguments:?}: {text}");
+        assert!(wanted.iter().all(|w| text.contains(w)), "{name} {arguments:?}: {text}");
+        assert_eq!(text.lines().filter(|l| l.starts_with("error:")).count(), 1, "{name} {arguments:?}: {text}");
+    }
+}
+
+#[test]
+fn generators_say_what_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run").to_string_lossy().into_owned();
+    let good = |name: &str, arguments: &[&str]| {
+        let (good, text) = ask(name, &[arguments, &["--out", &out]].concat());
+        assert!(good, "{name} {arguments:?}: {text}");
+    };
+    good("gan", &["--model", "line", "--steps", "2"]);
+    let vae = folder.path().join("vae").to_string_lossy().into_owned();
+    let gan: [(&[&str], &[&str]); 5] = [
+        (&["--model", "wgan"], &["wgan", "dcgan"]),
+        (&["--model", "line", "--out", "/proc/nothing"], &["/proc/nothing", "folder"]),
+        (&["--model", "line", "--steps", "4", "--out", &out], &["earlier run", "--resume"]),
+        (&["--model", "line", "--lr", "1e30", "--steps", "9", "--out", &vae], &["step", "learning rate"]),
+        (&["--data", "/no/such/folder", "--out", &vae], &["/no/such/folder"]),
+    ];
+    all_refused("gan", &gan);
+    assert!(
+        Path::new(&out).join("step-000000002.safetensors").exists(),
+        "a refused run leaves an earlier one as it was"
+    );
+    let cases: [(&[&str], &[&str]); 4] = [
+        (&["--model", "gan", "--out", &vae], &["gan", "conv"]),
+        (&["--latent", "3", "--steps", "4", "--batch", "8", "--resume", &out, "--out", &vae], &["step-000000002"]),
+        (&["--lr", "1e30", "--steps", "20", "--batch", "8", "--out", &vae], &["step", "learning rate"]),
+        (&["--out", "/proc/nothing"], &["/proc/nothing", "folder"]),
+    ];
+    all_refused("vae", &cases);
+}
+
+/// A folder of pictures in CIFAR's layout: noise, but brighter the larger the label.
+fn pictures(folder: &Path) {
+    for (name, count) in [("train.bin", 40), ("test.bin", 20)] {
+        let record = |i: usize| {
+            let label = i % 10;
+            std::iter::once(label as u8).chain((0..3072).map(move |k| (label * 20 + (i * 31 + k * 7) % 40) as u8))
+        };
+        std::fs::write(folder.join(name), (0..count).flat_map(record).collect::<Vec<u8>>()).unwrap();
+    }
+}
+
+#[test]
+fn weights_go_from_one_run_to_another() {
+    let folder = tempfile::tempdir().unwrap();
+    pictures(folder.path());
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let (data, first, second) = (folder.path().to_string_lossy().into_owned(), path("first"), path("second"));
+    let common = ["--data", &data, "--batch", "8", "--model", "lenet5", "--steps", "3"];
+    let run = |arguments: &[&str]| ask("image_cnn", &[&common, arguments].concat());
+    let (good, text) = run(&["--out", &first, "--shift", "2", "--mirror"]);
+    assert!(good, "{text}");
+    for part in ["test accuracy:", "right, of the test pictures of each class", "taken for", "airplane", "in training"]
+    {
+        assert!(text.contains(part), "no {part:?}: {text}");
+    }
+    let saved = format!("{first}/step-000000003.safetensors");
+    // Only the first layer is taken, and it stays as it is.
+    let (good, text) = run(&["--out", &second, "--weights", &saved, "--freeze", "--prefix", "0"]);
+    assert!(good && text.contains("2 of 10 tensors from") && text.contains("11.weight"), "{text}");
+    let weight = |folder: &str, name: &str| {
+        let state = wgrad::train::checkpoint::latest(folder).unwrap();
+        state.tensors[&format!("task.model.{name}")].words.clone()
+    };
+    assert_eq!(weight(&first, "0.weight"), weight(&second, "0.weight"), "frozen");
+    assert_ne!(weight(&first, "11.weight"), weight(&second, "11.weight"), "new");
+    let refused: [(&[&str], &[&str]); 7] = [
+        (&["--weights", &saved, "--model", "resnet20"], &["no weight of resnet20", "step-000000003"]),
+        (&["--weights", &saved, "--prefix", "layer"], &["no weight", "layer"]),
+        (&["--weights", "/no/such/weights"], &["/no/such/weights"]),
+        (&["--resume", &first, "--steps", "5", "--batch", "9"], &["batch 8", "batch 9"]),
+        (&["--resume", &first, "--steps", "5"], &["mirror true", "mirror false"]),
+        (&["--validate", "40"], &["40 of 40"]),
+        (&["--lr", "1e30", "--steps", "20"], &["step", "learning rate"]),
+    ];
+    let refused = refused.map(|(arguments, wanted)| ([&common, arguments].concat(), wanted));
+    all_refused("image_cnn", &refused.each_ref().map(|(arguments, wanted)| (&arguments[..], *wanted)));
+    all_refused(
+        "image_cnn",
+        &[(&[], &["no pictures", "--data"]), (&["--data", "/no/such/folder"], &["/no/such/folder"])],
+    );
 }

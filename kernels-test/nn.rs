@@ -1,8 +1,8 @@
 //! Layers against hand-computed values, and against what PyTorch says of the same layers: names, counts, first values.
 
 use wgrad::nn::{
-    AvgPool2d, Conv2d, Dropout, Flatten, Init, Linear, MaxPool2d, Module, Param, Parameters, Pass, Relu, Sequential,
-    Sigmoid, Tanh,
+    AvgPool2d, Conv2d, Dropout, Flatten, Init, Linear, MaxPool2d, Module, Param, Parameters, Pass, RandomCrop,
+    RandomHorizontalFlip, Relu, Sequential, Sigmoid, Tanh,
 };
 use wgrad::ops::{Conv2dOptions, Padding, Pool2dOptions};
 use wgrad::{Device, Tensor};
@@ -288,6 +288,60 @@ fn dropout_drops_in_training_only_and_keeps_the_mean() {
     for p in [-0.1, 1.0, f32::NAN] {
         assert!(panic_of(|| Dropout::new(p)).contains("probability"));
     }
+}
+
+/// Pictures of 2x3x4 whose pixels all differ, and none is 0.
+fn numbered(device: &Device, count: usize) -> (Tensor, Vec<f32>) {
+    let values: Vec<f32> = (1..=count * 24).map(|i| i as f32).collect();
+    (Tensor::from_slice(device, &values, [count, 2, 3, 4]).unwrap(), values)
+}
+
+#[test]
+fn a_random_crop_shifts_each_picture_as_a_whole() {
+    let (count, padding) = (400, 2);
+    let crop = RandomCrop { padding };
+    let cut = |device: &Device| crop.forward(&numbered(device, count).0, &mut Pass::train(3)).to_vec::<f32>().unwrap();
+    let (x, values) = numbered(&Device::cpu(), count);
+    assert_eq!(crop.forward(&x, &mut Pass::eval()).to_vec::<f32>().unwrap(), values);
+    let cropped = cut(&Device::cpu());
+    // How often each shift was taken; a picture that is no shift of itself has none.
+    let mut shifts = [[0; 5]; 5];
+    for (picture, cropped) in values.chunks(24).zip(cropped.chunks(24)) {
+        let shifted = |dy: usize, dx: usize| -> Vec<f32> {
+            let at = |i: usize| {
+                let (y, x) = ((i / 4 % 3 + dy).checked_sub(padding), (i % 4 + dx).checked_sub(padding));
+                match (y, x) {
+                    (Some(y), Some(x)) if y < 3 && x < 4 => picture[i / 12 * 12 + y * 4 + x],
+                    _ => 0.0,
+                }
+            };
+            (0..24).map(at).collect()
+        };
+        let found = (0..25).find(|k| shifted(k / 5, k % 5) == cropped).expect("a shifted picture");
+        shifts[found / 5][found % 5] += 1;
+    }
+    // Of 400 each of the 25 is expected 16 times, with a deviation of 3.9.
+    assert!(shifts.iter().flatten().all(|n| (2..=34).contains(n)), "{shifts:?}");
+    assert_eq!(cropped, cut(&crate::registry::software()), "the same on every device");
+    let message = panic_of(|| crop.forward(&x.flatten(1), &mut Pass::train(0)));
+    assert!(message.contains("[N, C, H, W]"), "{message}");
+}
+
+#[test]
+fn a_random_flip_mirrors_some_pictures() {
+    let count = 1000;
+    let flip = RandomHorizontalFlip { p: 0.3 };
+    let (x, values) = numbered(&Device::cpu(), count);
+    assert_eq!(flip.forward(&x, &mut Pass::eval()).to_vec::<f32>().unwrap(), values);
+    let flipped = flip.forward(&x, &mut Pass::train(3)).to_vec::<f32>().unwrap();
+    let mut mirrored = 0;
+    for (picture, flipped) in values.chunks(24).zip(flipped.chunks(24)) {
+        let mirror: Vec<f32> = picture.chunks(4).flat_map(|row| row.iter().rev().copied()).collect();
+        mirrored += usize::from(mirror == flipped);
+        assert!(mirror == flipped || picture == flipped);
+    }
+    // 300 are expected, with a deviation of 14.5.
+    assert!((240..=360).contains(&mirrored), "{mirrored}");
 }
 
 #[test]

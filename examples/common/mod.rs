@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every example is a program of its own and leaves something out")]
 
 mod bar;
+pub mod verdict;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};

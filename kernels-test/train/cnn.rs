@@ -2,10 +2,14 @@
 
 use std::sync::LazyLock;
 
-use wgrad::nn::{Init, Module, Parameters, Pass, Scheme};
-use wgrad::optim::{Optimizer, Sgd};
+use wgrad::data::Images;
+use wgrad::nn::{Init, Module, Parameters, Pass, RandomCrop, RandomHorizontalFlip, Scheme};
+use wgrad::optim::{Adam, Optimizer, Sgd};
+use wgrad::train::Supervised;
 use wgrad::train::cnn::{self, AlexNet, GoogLeNet, ResNet, Shortcut};
 use wgrad::{Device, Tensor};
+
+use super::{numbers, same_losses};
 
 static CPU: LazyLock<Device> = LazyLock::new(Device::cpu);
 
@@ -167,6 +171,69 @@ fn googlenet_is_the_published_table() {
     assert_eq!((count("aux1"), count("aux2")), (3_188_840, 3_190_888));
     let (_, auxiliary) = model.forward_with_auxiliary(&x, &mut Pass::train(0));
     assert!(auxiliary.unwrap().iter().all(|a| a.shape()[..] == [1, 1000]));
+}
+
+/// `fixtures/cnn_curve.py` has the losses of PyTorch for these weights, pictures and labels.
+#[test]
+fn twenty_steps_are_those_of_pytorch() {
+    let fixture: serde_json::Value = serde_json::from_str(include_str!("../fixtures/cnn_curve.json")).unwrap();
+    let mut model = cnn::by_name("cnn_cpcpff", &mut init(), [1, 12, 12], 10).unwrap();
+    let state: Vec<_> = model.state().into_iter().map(|(name, shape)| (name, shape.to_vec())).collect();
+    assert_eq!(serde_json::json!(state), fixture["parameters"]);
+    let mut seed = 100;
+    model.params_mut(&mut |_, param| {
+        let shape = param.get().shape().clone();
+        let fan_in = if shape.rank() > 1 { shape.elements() / shape[0] } else { 100 };
+        let values = numbers(shape.elements(), seed, (fan_in as f32).powf(-0.5));
+        param.set(Tensor::from_slice(&CPU, &values, shape).unwrap()).unwrap();
+        seed += 1;
+    });
+    let (mut adam, mut pass) = (Adam::new(1e-3), Pass::train(0));
+    let curve = fixture["losses"].as_array().unwrap();
+    assert_eq!(curve.len(), 20);
+    for (step, expected) in curve.iter().enumerate() {
+        let turn = step as u32 % 4;
+        let pixels: Vec<f32> = numbers(8 * 144, 1000 + turn, 0.5).iter().map(|v| v + 0.5).collect();
+        let x = Tensor::from_slice(&CPU, &pixels, [8, 1, 12, 12]).unwrap();
+        let labels: Vec<u32> = (0..8).map(|k| (turn + 3 * k) % 10).collect();
+        let loss = model.forward(&x, &mut pass).cross_entropy(&Tensor::from_slice(&CPU, &labels, 8).unwrap());
+        adam.step(&mut model, &loss).unwrap();
+        let (got, expected) = (f64::from(loss.item().unwrap()), expected.as_f64().unwrap());
+        assert!((got - expected).abs() <= 1e-5 * expected, "step {step}: {got}, PyTorch {expected}");
+    }
+}
+
+/// Pictures of noise with three labels.
+fn noise(shape: [usize; 3]) -> Images {
+    let size = shape.iter().product::<usize>();
+    Images { pixels: numbers(20 * size, 9, 1.0), labels: (0..20).map(|i| i % 3).collect(), shape, classes: 3 }
+}
+
+#[test]
+fn the_gpu_trains_as_the_cpu_path_does() {
+    for (name, shape) in [
+        ("lr", [1, 12, 12]),
+        ("cnn_cf", [1, 12, 12]),
+        ("cnn_cnf", [2, 12, 12]),
+        ("cnn_cpcpfdf", [1, 12, 12]),
+        ("cnn_cpncpnfdf", [1, 12, 12]),
+        ("lenet5", [1, 28, 28]),
+    ] {
+        let set = noise(shape);
+        same_losses(20, 1e-4, |device| {
+            let model = cnn::by_name(name, &mut Init::new(device, 3), shape, 3).unwrap();
+            Supervised::classifier(model, Box::new(Adam::new(1e-4)), device, &set, 4, 3).unwrap()
+        });
+    }
+    let set = noise([3, 8, 8]);
+    for shortcut in [Shortcut::Padded, Shortcut::None] {
+        same_losses(20, 1e-4, |device| {
+            let model = ResNet::small(&mut Init::new(device, 3), 8, shortcut, 3, 3).unwrap();
+            let sgd = Box::new(Sgd::new(1e-3).momentum(0.9));
+            let task = Supervised::classifier(model, sgd, device, &set, 6, 3).unwrap();
+            task.augment(RandomCrop { padding: 2 }).augment(RandomHorizontalFlip { p: 0.5 })
+        });
+    }
 }
 
 /// A few steps on eight pictures: the loss falls, in residual networks of both kinds and on any device alike.

@@ -32,6 +32,7 @@
 
 mod activation;
 mod attention;
+mod augment;
 mod batch_norm;
 mod buffer;
 mod conv1d;
@@ -59,6 +60,7 @@ pub use activation::{
     Threshold,
 };
 pub use attention::MultiheadAttention;
+pub use augment::{RandomCrop, RandomHorizontalFlip};
 pub use batch_norm::{BatchNorm1d, BatchNorm2d, BatchNorm3d};
 pub use buffer::Buffer;
 pub(crate) use buffer::Recorded;

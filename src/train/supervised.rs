@@ -202,6 +202,17 @@ impl<'a, M: Module + 'a> Supervised<'a, M, Labelled> {
         Supervised::new(model, optimizer, (train.len(), batch, seed), fetch, judge)
     }
 
+    /// Shows the model what these layers make of the pictures, such as [`crate::nn::RandomCrop`]; the names of its weights
+    /// stay what they are.
+    pub fn augment(mut self, layers: impl Module + 'a) -> Self {
+        let judge = self.judge;
+        self.judge = Box::new(move |model, (images, labels), pass| {
+            let images = layers.forward(images, pass);
+            judge(model, &(images, labels.clone()), pass)
+        });
+        self
+    }
+
     /// Validates on these pictures.
     pub fn validate_on(self, device: &Device, set: &'a Images) -> Self {
         let on = device.clone();
