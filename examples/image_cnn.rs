@@ -40,6 +40,9 @@ struct Options {
     /// Pictures kept out of the training set for validation; without it a tenth
     #[arg(long)]
     validate: Option<usize>,
+    /// Make the mean of so many pixels each way one: 2 for a quarter of the work
+    #[arg(long, default_value_t = 1)]
+    shrink: usize,
     /// Shift each picture by up to so many pixels, anew each time it is seen
     #[arg(long, default_value_t = 0)]
     shift: usize,
@@ -102,6 +105,12 @@ fn run(options: &Options) -> Result<()> {
     let device = Device::named(&common.device)?;
     let (steps, batch) = (common.steps.unwrap_or(1000), common.batch.unwrap_or(64));
     let (mut data, classes) = pictures(options)?;
+    let [_, height, width] = data.train.shape;
+    if options.shrink == 0 || height % options.shrink > 0 || width % options.shrink > 0 {
+        let what = format!("pictures of {height}x{width} shrunk by {}", options.shrink);
+        return Err(Error::argument(what, "use 1, 2, 4 or 8"));
+    }
+    (data.train, data.test) = (data.train.shrunk(options.shrink), data.test.shrunk(options.shrink));
     let means = data.train.channel_statistics().0;
     data.train.subtract(&means);
     data.test.subtract(&means);
@@ -133,7 +142,7 @@ fn run(options: &Options) -> Result<()> {
     let mut run = Loop::new(steps).goal(Goal::Most("accuracy".into())).validate_every((steps / 10).max(1));
     run = run.setting("model", &options.model).setting("batch", batch).setting("data", &data.name);
     run = run.setting("optimizer", options.optimizer.describe(common.lr));
-    run = run.setting("shift", options.shift).setting("mirror", options.mirror);
+    run = run.setting("shrink", options.shrink).setting("shift", options.shift).setting("mirror", options.mirror);
     let outcome = session.equip(run, steps)?.run(&mut task)?;
 
     let verdict = Verdict::of(&task.model, &device, &data.test, classes, &means)?;
