@@ -1,7 +1,10 @@
 //! One command buffer, one compute pass, one submission per plan; bind groups cached by what they bind.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard};
+
+use rustc_hash::FxHasher;
 
 use super::counters::Tally;
 use super::mirror::Mirrors;
@@ -9,10 +12,10 @@ use super::{ALIGN, Buffer, Gpu, Pipeline};
 use crate::error::{Error, Result};
 
 /// A range of a buffer, bound to a kernel.
-#[derive(Debug, Clone)]
-pub struct Binding {
+#[derive(Debug, Clone, Copy)]
+pub struct Binding<'a> {
     /// The memory.
-    pub buffer: Arc<Buffer>,
+    pub buffer: &'a Buffer,
     /// First byte, a multiple of [`ALIGN`].
     pub offset: u64,
     /// Length in bytes, a multiple of 4.
@@ -21,7 +24,7 @@ pub struct Binding {
     pub write: bool,
 }
 
-impl Binding {
+impl Binding<'_> {
     fn range(&self) -> (u64, u64, u64) {
         (self.buffer.id, self.offset, self.size)
     }
@@ -41,14 +44,25 @@ pub struct Encoded<'a> {
     /// The kernel.
     pub pipeline: &'a Pipeline,
     /// What it reads and writes, by binding number.
-    pub bindings: &'a [Binding],
+    pub bindings: &'a [Binding<'a>],
     /// The content of its `Params`.
     pub params: &'a [u8],
     /// Workgroups per dimension.
     pub groups: [u32; 3],
 }
 
+/// Pipeline, and the range of each binding.
 type Key = (u64, Vec<(u64, u64, u64)>);
+
+/// Bind groups by a hash of their keys, so that finding one allocates nothing.
+type Groups = HashMap<u64, Vec<(Key, wgpu::BindGroup)>, BuildHasherDefault<FxHasher>>;
+
+fn hash_of(pipeline: u64, bindings: &[Binding]) -> u64 {
+    let mut hasher = FxHasher::default();
+    pipeline.hash(&mut hasher);
+    bindings.iter().for_each(|b| b.range().hash(&mut hasher));
+    hasher.finish()
+}
 
 #[derive(Debug, Default)]
 pub(super) struct BindGroups {
@@ -59,7 +73,7 @@ pub(super) struct BindGroups {
 /// Groups bind the textures of the mirrors, so both are kept and forgotten together.
 #[derive(Debug, Default)]
 struct Cache {
-    groups: HashMap<Key, wgpu::BindGroup>,
+    groups: Groups,
     mirrors: Mirrors,
 }
 
@@ -88,7 +102,7 @@ impl Pipeline {
 }
 
 /// What a launch reads from textures that do not hold it yet.
-fn stale<'a>(cache: &Cache, launch: &Encoded<'a>) -> impl Iterator<Item = &'a Binding> {
+fn stale<'a>(cache: &Cache, launch: &Encoded<'a>) -> impl Iterator<Item = &'a Binding<'a>> {
     let (pipeline, bindings) = (launch.pipeline, launch.bindings);
     bindings
         .iter()
@@ -113,6 +127,25 @@ fn stamp(
 /// Bind groups keep their buffers alive, so the cache may not grow for ever; a program that needs more is re-binding
 /// faster than it computes, and starts over.
 const MOST_GROUPS: usize = 8192;
+
+/// The group of a pipeline that binds these ranges.
+fn found_or_made<'c>(
+    groups: &'c mut Groups,
+    pipeline: u64,
+    bindings: &[Binding],
+    make: impl FnOnce() -> wgpu::BindGroup,
+) -> &'c wgpu::BindGroup {
+    if groups.len() >= MOST_GROUPS {
+        groups.clear();
+    }
+    let same = groups.entry(hash_of(pipeline, bindings)).or_default();
+    let is_it = |(p, ranges): &Key| *p == pipeline && ranges.iter().copied().eq(bindings.iter().map(Binding::range));
+    let at = same.iter().position(|(key, _)| is_it(key)).unwrap_or_else(|| {
+        same.push(((pipeline, bindings.iter().map(Binding::range).collect()), make()));
+        same.len() - 1
+    });
+    &same[at].1
+}
 
 impl Gpu {
     /// Runs the launches in order.
@@ -187,14 +220,14 @@ impl Gpu {
                 let launch = &launches[done];
                 pass.set_pipeline(&launch.pipeline.raw);
                 let group = self.bind_group(&mut cache, launch.pipeline, launch.bindings);
-                pass.set_bind_group(0, &group, &[]);
+                pass.set_bind_group(0, group, &[]);
                 match (&launch.pipeline.params, &ring) {
                     (Some(layout), Some(ring)) => {
                         let size = launch.params.len().next_multiple_of(16) as u64;
-                        let range = Binding { buffer: Arc::clone(ring), offset: at, size, write: false };
+                        let range = Binding { buffer: ring, offset: at, size, write: false };
                         at += size.next_multiple_of(ALIGN);
-                        let group = self.params_group(&mut cache, launch.pipeline, layout, &range);
-                        pass.set_bind_group(1, &group, &[]);
+                        let group = self.params_group(&mut cache, launch.pipeline, layout, range);
+                        pass.set_bind_group(1, group, &[]);
                     }
                     _ if launch.params.is_empty() => {}
                     _ => pass.set_immediates(0, launch.params),
@@ -237,35 +270,30 @@ impl Gpu {
         }
     }
 
-    fn bind_group(&self, cache: &mut Cache, pipeline: &Pipeline, bindings: &[Binding]) -> wgpu::BindGroup {
-        let key = (pipeline.id, bindings.iter().map(Binding::range).collect());
-        if let Some(found) = cache.groups.get(&key) {
-            return found.clone();
-        }
-        let views: Vec<_> =
-            bindings.iter().enumerate().map(|(i, b)| pipeline.mirrors(i, b).then(|| cache.mirrors.view(b))).collect();
-        let resources = bindings.iter().zip(&views).map(|(b, view)| match view {
-            Some(view) => wgpu::BindingResource::TextureView(view),
-            None => b.resource(),
-        });
-        let group = self.create_group(&pipeline.bindings, resources);
-        self.keep_group(cache, key, group)
+    fn bind_group<'c>(&self, cache: &'c mut Cache, pipeline: &Pipeline, bindings: &[Binding]) -> &'c wgpu::BindGroup {
+        let Cache { groups, mirrors } = cache;
+        found_or_made(groups, pipeline.id, bindings, || {
+            let views: Vec<_> =
+                bindings.iter().enumerate().map(|(i, b)| pipeline.mirrors(i, b).then(|| mirrors.view(b))).collect();
+            let resources = bindings.iter().zip(&views).map(|(b, view)| match view {
+                Some(view) => wgpu::BindingResource::TextureView(view),
+                None => b.resource(),
+            });
+            self.create_group(&pipeline.bindings, resources)
+        })
     }
 
     /// The group of a kernel's parameters, where they are a uniform.
-    fn params_group(
+    fn params_group<'c>(
         &self,
-        cache: &mut Cache,
+        cache: &'c mut Cache,
         pipeline: &Pipeline,
         layout: &wgpu::BindGroupLayout,
-        range: &Binding,
-    ) -> wgpu::BindGroup {
-        let key = (pipeline.id | 1 << 63, vec![range.range()]);
-        if let Some(found) = cache.groups.get(&key) {
-            return found.clone();
-        }
-        let group = self.create_group(layout, std::iter::once(range.resource()));
-        self.keep_group(cache, key, group)
+        range: Binding,
+    ) -> &'c wgpu::BindGroup {
+        found_or_made(&mut cache.groups, pipeline.id | 1 << 63, &[range], || {
+            self.create_group(layout, std::iter::once(range.resource()))
+        })
     }
 
     fn create_group<'a>(
@@ -277,14 +305,6 @@ impl Gpu {
             resources.enumerate().map(|(i, resource)| wgpu::BindGroupEntry { binding: i as u32, resource }).collect();
         Tally::add(&self.tally().bind_groups, 1);
         self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
-    }
-
-    fn keep_group(&self, cache: &mut Cache, key: Key, group: wgpu::BindGroup) -> wgpu::BindGroup {
-        if cache.groups.len() >= MOST_GROUPS {
-            cache.groups.clear();
-        }
-        cache.groups.insert(key, group.clone());
-        group
     }
 
     /// Where there are no immediates: all parameters of a submission in one buffer, one write.

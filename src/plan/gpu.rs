@@ -88,6 +88,13 @@ struct Ready {
     groups: [u32; 3],
 }
 
+impl Ready {
+    /// Bytes of parameters that are made anew in each run.
+    fn patched_bytes(&self) -> usize {
+        if self.patches.is_empty() { 0 } else { self.params.len() }
+    }
+}
+
 impl GpuPlan {
     pub fn build(graph: &Graph, gpu: &Gpu) -> Result<GpuPlan> {
         let caps = caps_of(gpu);
@@ -182,30 +189,28 @@ impl GpuPlan {
         launches: &[Ready],
         run: impl FnOnce(&[Encoded]) -> Result<R>,
     ) -> Result<R> {
+        // Two allocations for all launches together: most of them have nothing else to be done.
         let mut bindings = Vec::with_capacity(launches.iter().map(|l| l.bindings.len()).sum());
-        let mut params = Vec::new();
+        let mut params: Vec<u8> = Vec::with_capacity(launches.iter().map(|l| l.patched_bytes()).sum());
         for launch in launches {
             for &(virtual_, offset, size, write) in &launch.bindings {
                 bindings.push(Binding { buffer: memory_of(buffers, virtual_), offset, size, write });
             }
-            if !launch.patches.is_empty() {
-                let mut patched = launch.params.clone();
-                for &(at, leaf) in &launch.patches {
-                    patched[at..at + 4].copy_from_slice(&scalars[leaf].to_le_bytes());
-                }
-                params.push(patched);
+            let start = params.len();
+            params.extend_from_slice(&launch.params[..launch.patched_bytes()]);
+            for &(at, leaf) in &launch.patches {
+                params[start + at..][..4].copy_from_slice(&scalars[leaf].to_le_bytes());
             }
         }
-        let (mut bound, mut patched) = (&bindings[..], params.iter());
+        let (mut bound, mut patched) = (&bindings[..], &params[..]);
         let encoded: Vec<Encoded> = launches
             .iter()
             .map(|launch| {
                 let (mine, rest) = bound.split_at(launch.bindings.len());
                 bound = rest;
-                let params = match launch.patches.is_empty() {
-                    true => &launch.params,
-                    false => patched.next().expect("one was pushed for each patched launch"),
-                };
+                let (own, rest) = patched.split_at(launch.patched_bytes());
+                patched = rest;
+                let params = if launch.patches.is_empty() { &launch.params } else { own };
                 Encoded { pipeline: &launch.pipeline, bindings: mine, params, groups: launch.groups }
             })
             .collect();
@@ -214,15 +219,15 @@ impl GpuPlan {
 
     fn results(&self, buffers: &[Option<Arc<Buffer>>]) -> Vec<(usize, Vec<Value>)> {
         let value = |&(virtual_, offset): &(usize, usize)| Value {
-            storage: Storage::Gpu(memory_of(buffers, virtual_)),
+            storage: Storage::Gpu(Arc::clone(memory_of(buffers, virtual_))),
             offset,
         };
         self.kept.iter().map(|(node, values)| (*node, values.iter().map(value).collect())).collect()
     }
 }
 
-fn memory_of(buffers: &[Option<Arc<Buffer>>], virtual_: usize) -> Arc<Buffer> {
-    Arc::clone(buffers[virtual_].as_ref().expect("what is bound or kept has memory"))
+fn memory_of(buffers: &[Option<Arc<Buffer>>], virtual_: usize) -> &Arc<Buffer> {
+    buffers[virtual_].as_ref().expect("what is bound or kept has memory")
 }
 
 /// A run that stops after each step, so that its memory can be looked at.
