@@ -138,6 +138,7 @@ fn run(options: &Options) -> Result<()> {
     if options.mirror {
         task = task.augment(RandomHorizontalFlip { p: 0.5 });
     }
+    task.pass.mixed = options.optimizer.mixed;
     let mut task = task.validate_on(&device, &validation);
     let mut run = Loop::new(steps).goal(Goal::Most("accuracy".into())).validate_every((steps / 10).max(1));
     run = run.setting("model", &options.model).setting("batch", batch).setting("data", &data.name);

@@ -10,6 +10,7 @@ use wgrad::Device;
 use wgrad::nn::{Conv2d, Dropout, Flatten, Init, Linear, MaxPool2d, Module, Parameters, Pass, Relu, Sequential, Tanh};
 use wgrad::ops::{Conv2dOptions, Padding, Pool2dOptions, REGISTRY};
 use wgrad::ops::{conv2d, matmul};
+use wgrad::selftest::halved;
 use wgrad::tensor::{AnyLowering, Caps, Input, LoweredDispatch, Tensor};
 
 use crate::registry::tensor;
@@ -22,10 +23,10 @@ pub struct Adapter {
 
 /// WebGPU's default limits are the floor; a real GPU, with and without one subgroup size; and llvmpipe.
 pub static ADAPTERS: [Adapter; 4] = [
-    Adapter { name: "WebGPU defaults", caps: caps(false, 0, 128 << 20, 8) },
-    Adapter { name: "GPU, subgroups of 32", caps: caps(false, 32, (1 << 31) - 4, 32) },
-    Adapter { name: "GPU, subgroups of several sizes", caps: caps(false, 0, (1 << 31) - 4, 32) },
-    Adapter { name: "software, subgroups of 8", caps: caps(true, 8, 128 << 20, 32) },
+    Adapter { name: "WebGPU defaults", caps: caps(false, 0, 128 << 20, 8, false) },
+    Adapter { name: "GPU, subgroups of 32", caps: caps(false, 32, (1 << 31) - 4, 32, true) },
+    Adapter { name: "GPU, subgroups of several sizes", caps: caps(false, 0, (1 << 31) - 4, 32, false) },
+    Adapter { name: "software, subgroups of 8", caps: caps(true, 8, 128 << 20, 32, true) },
 ];
 
 /// A GPU on which a product or a convolution is made by each of the kernels there are for it, wherever it can serve.
@@ -34,8 +35,8 @@ static VARIANTS: LazyLock<Vec<Adapter>> = LazyLock::new(|| {
     matmul::variant_names().chain(conv2d::variant_names()).map(on_gpu).collect()
 });
 
-const fn caps(software: bool, subgroup: u32, max_binding: u64, max_bindings: u32) -> Caps {
-    Caps { software, subgroup, max_binding, max_bindings, variant: None }
+const fn caps(software: bool, subgroup: u32, max_binding: u64, max_bindings: u32, native_half: bool) -> Caps {
+    Caps { software, subgroup, max_binding, max_bindings, native_half, variant: None }
 }
 
 /// One launch and where it came from.
@@ -61,7 +62,10 @@ pub fn all() -> &'static Lowered {
         let device = Device::cpu();
         let mut all = Lowered::default();
         for entry in REGISTRY {
-            for sample in (entry.samples)() {
+            let samples = (entry.samples)();
+            // Whatever reads floats also reads halves.
+            let halves: Vec<_> = samples.iter().map(halved).collect();
+            for sample in samples.into_iter().chain(halves) {
                 let inputs: Vec<Tensor> = sample.inputs.iter().map(|input| tensor(&device, input)).collect();
                 let call = format!("{:?} of {inputs:?}", sample.op);
                 let outputs = Tensor::try_apply_any(Arc::clone(&sample.op), &inputs.iter().collect::<Vec<_>>());

@@ -88,7 +88,7 @@ fn every_kind_of_mistake_is_found() {
             workgroupBarrier();
             if id.x < p.n { y[id.x] = tile[id.x % 64u] * p.scale; }
         }";
-    let slot = |buffer| Slot { buffer: Virtual(buffer), offset: 0, len: 64 };
+    let slot = |buffer| Slot { buffer: Virtual(buffer), offset: 0, len: 64, half: false };
     let of = |text: &'static str| {
         let shader = Shader::new("test", text);
         let params = Params { n: 64, scale: 2.0 };
@@ -117,7 +117,7 @@ fn every_kind_of_mistake_is_found() {
         (with(&|l| l.bindings[0].write = true), "bound for writing, and declared for reading"),
         (text("y[id.x] = ", "var z = y[0]; z = "), "never written"),
         (with(&|l| l.bindings[0].slot = slot(1)), "the same buffer for reading"),
-        (with(&|l| l.bindings[1].slot = unused), "no multiple of 64"),
+        (with(&|l| l.bindings[1].slot = unused), "no multiple of 256"),
         (of(TEXT).params(&Swapped { n: 64, scale: 2.0 }), "in the shader and"),
         (with(&|l| l.params.truncate(4)), "bytes"),
         (text("scale: f32 }", "scale: f32, more: vec2<f32> }"), "only u32, i32 and f32"),
@@ -214,7 +214,9 @@ impl Checked {
         let first = format!("{} on {}", launch.call, launch.adapter.name);
         let mut say = |problem: String| report.add(label.clone(), &first, problem);
 
-        let allowed = if subgroups { Capabilities::SUBGROUP } else { Capabilities::empty() };
+        let mut allowed = if subgroups { Capabilities::SUBGROUP } else { Capabilities::empty() };
+        allowed |= Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+        allowed.set(Capabilities::SHADER_FLOAT16, launch.adapter.caps.native_half);
         let module = self.modules.entry((d.shader.source.to_string(), subgroups)).or_insert_with(|| {
             let immediates = parse(&d.shader.source, allowed | Capabilities::IMMEDIATES);
             let uniform =
@@ -286,7 +288,7 @@ fn translate(launch: &Launch, (module, info): &Valid, say: &mut dyn FnMut(String
     into("HLSL", &|| {
         use naga::back::hlsl;
         let target = hlsl::BindTarget { space: 1, ..Default::default() };
-        let shader_model = hlsl::ShaderModel::V6_0;
+        let shader_model = hlsl::ShaderModel::V6_2;
         let options = hlsl::Options { shader_model, immediates_target: Some(target), ..Default::default() };
         let pipeline = hlsl::PipelineOptions { entry_point: Some(entry.clone()) };
         let mut text = String::new();
@@ -333,10 +335,11 @@ fn bindings(launch: &Launch, module: &Module, info: &ModuleInfo, entry: usize, s
             }
             Some(_) => {}
         }
-        if !bind.slot.offset.is_multiple_of(64) {
-            say(format!("binding {k} starts at element {}, which is no multiple of 64", bind.slot.offset));
+        let (first, bytes) = bind.slot.bytes();
+        if !first.is_multiple_of(256) {
+            say(format!("binding {k} starts at byte {first}, which is no multiple of 256"));
         }
-        if bind.slot.len as u64 * 4 > launch.adapter.caps.max_binding {
+        if bytes > launch.adapter.caps.max_binding {
             say(format!("binding {k} of {} elements is longer than the adapter allows", bind.slot.len));
         }
         let aliased = |other: &&wgrad::tensor::Bind| other.slot.buffer == bind.slot.buffer && !other.write;

@@ -1,6 +1,6 @@
 // One step of an optimizer over a slab: all parameters of a model in one launch, an entry point per rule.
 //
-//   parameter, a, b, c: [n] in place      gradient: [n]      scale: 1 number, which the gradient is multiplied by first
+//   parameter, a, b, c: [n] in place      gradient: [n]      scale: the gradient is multiplied by it first
 //   hyper: a row of HYPER numbers per group of parameters      group_of: the row of each BLOCK elements
 //
 // Every row starts with the L2 decay (added to the gradient, times the parameter) and the share of the parameter that is
@@ -12,6 +12,9 @@ const BLOCK = 64u;
 
 // Neighbours that one invocation updates: where loads are dear, the numbers of the rule are loaded once for several.
 override EACH: u32 = 1u;
+
+// Whether the scale is followed by the row at which the numbers of the first group are, negative to change nothing.
+override GUARDED: u32 = 0u;
 
 struct Params {
     n: u32,
@@ -43,7 +46,13 @@ fn span(group: vec3<u32>, groups: vec3<u32>, local: u32) -> Span {
     s.first = flat_index(group, groups, local) * EACH;
     s.end = min(s.first + EACH, p.n);
     if (s.first < p.n) {
-        let row = group_of[s.first / BLOCK] * HYPER;
+        var first_row = 0u;
+        if (GUARDED == 1u) {
+            let given = scale[1];
+            first_row = u32(max(given, 0.0));
+            s.end = select(s.end, s.first, given < 0.0);
+        }
+        let row = (first_row + group_of[s.first / BLOCK]) * HYPER;
         s.scale = scale[0];
         s.l2 = hyper[row];
         s.beside = hyper[row + 1u];

@@ -36,6 +36,7 @@ pub mod train;
 
 pub use device::Device;
 pub use error::{Error, Result};
+pub use half::f16;
 pub use plan::eval;
 pub use tensor::{DType, Shape, Tensor};
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::autodiff::try_vjp;
 use crate::device::Device;
 use crate::error::Result;
+use crate::reference::cast::half as round_to_half;
 use crate::reference::{Array, Data, for_each_position};
 use crate::tensor::{AnyOp, DType, Entry, Input, NoGrad, Sample, Tensor, Tolerance};
 
@@ -49,6 +50,15 @@ pub fn run(device: &Device, entry: &Entry) -> Findings {
     findings
 }
 
+/// The sample with its floats as halves: their values rounded, their type half.
+pub fn halved(sample: &AnySample) -> AnySample {
+    let mut sample = sample.clone();
+    for input in sample.inputs.iter_mut().filter(|input| input.meta.dtype == DType::F32) {
+        *input = input.clone().of(DType::F16);
+    }
+    sample
+}
+
 /// The input as a tensor; a view of a larger buffer if the sample wants one.
 ///
 /// # Errors
@@ -58,6 +68,9 @@ pub fn tensor(device: &Device, input: &Input) -> Result<Tensor> {
     let upload = |values: &[f64], shape: &[usize]| {
         let tensor = match input.meta.dtype {
             DType::F32 => Tensor::from_f64_slice(device, values, shape),
+            DType::F16 => {
+                Tensor::from_slice(device, &values.iter().map(|&v| half::f16::from_f64(v)).collect::<Vec<_>>(), shape)
+            }
             DType::I32 => Tensor::from_slice(device, &values.iter().map(|&v| v as i32).collect::<Vec<_>>(), shape),
             _ => Tensor::from_slice(device, &values.iter().map(|&v| v as u32).collect::<Vec<_>>(), shape),
         }?;
@@ -83,7 +96,7 @@ pub fn tensor(device: &Device, input: &Input) -> Result<Tensor> {
 /// The input as the reference reads it.
 pub fn array(input: &Input) -> Array<f64> {
     let data = match input.meta.dtype {
-        DType::F32 => Data::Float(input.values.clone()),
+        DType::F32 | DType::F16 => Data::Float(input.values.clone()),
         DType::I32 => Data::Int(input.values.iter().map(|&v| v as i32).collect()),
         _ => Data::Uint(input.values.iter().map(|&v| v as u32).collect()),
     };
@@ -106,26 +119,33 @@ pub fn shapes(sample: &AnySample) -> Vec<String> {
 /// What is wrong, in words.
 pub fn check(device: &Device, name: &str, sample: &AnySample) -> std::result::Result<f64, String> {
     let describe = || format!("{name} {:?} on {device}, inputs {:?}", sample.op, shapes(sample));
-    let metas: Vec<_> = sample.inputs.iter().map(|i| i.meta.clone()).collect();
-    let inferred = sample.op.infer(&metas).map_err(|e| format!("{}: {e}", describe()))?;
     let want = reference(&*sample.op, &sample.inputs.iter().map(array).collect::<Vec<_>>());
-    if want.len() != inferred.len() {
-        return Err(format!("{}: {} outputs inferred, {} produced", describe(), inferred.len(), want.len()));
-    }
     let inputs: Result<Vec<Tensor>> = sample.inputs.iter().map(|i| tensor(device, i)).collect();
     let inputs = inputs.map_err(|e| format!("{}: {e}", describe()))?;
     let outputs = Tensor::try_apply_any(Arc::clone(&sample.op), &inputs.iter().collect::<Vec<_>>());
     let outputs = outputs.map_err(|e| format!("{}: {e}", describe()))?;
+    if want.len() != outputs.len() {
+        return Err(format!("{}: {} outputs inferred, {} produced", describe(), outputs.len(), want.len()));
+    }
     crate::eval(&outputs.iter().collect::<Vec<_>>()).map_err(|e| format!("{}: {e}", describe()))?;
     let mut worst = 0f64;
-    for (k, ((output, want), meta)) in outputs.iter().zip(&want).zip(&inferred).enumerate() {
+    for (k, (output, want)) in outputs.iter().zip(&want).enumerate() {
         if want.shape != **output.shape() {
-            return Err(format!("{}: output {k} inferred as {}, produced {:?}", describe(), meta.shape, want.shape));
+            return Err(format!(
+                "{}: output {k} inferred as {}, produced {:?}",
+                describe(),
+                output.shape(),
+                want.shape
+            ));
         }
         let found = match (&want.data, output.dtype()) {
             (Data::Float(want), DType::F32) => {
                 let got = output.to_vec::<f32>().map_err(|e| e.to_string())?;
-                floats(sample, &got, want)
+                floats(sample, &got, want, false)
+            }
+            (Data::Float(want), DType::F16) => {
+                let got = output.to_vec::<half::f16>().map_err(|e| e.to_string())?;
+                floats(sample, &got.into_iter().map(f32::from).collect::<Vec<_>>(), want, true)
             }
             (Data::Int(want), DType::I32) => equal(&output.to_vec::<i32>().map_err(|e| e.to_string())?, want),
             (Data::Uint(want), DType::U32 | DType::Bool) => {
@@ -164,24 +184,31 @@ fn allowed(sample: &AnySample, want: f64, largest: f64) -> f64 {
     }
 }
 
-fn floats(sample: &AnySample, got: &[f32], want: &[f64]) -> std::result::Result<f64, String> {
+/// Halves may be wrong by what their op may be wrong, and by half a digit for being rounded.
+fn floats(sample: &AnySample, got: &[f32], want: &[f64], halves: bool) -> std::result::Result<f64, String> {
     let largest = want.iter().filter(|w| w.is_finite()).fold(0f64, |m, w| m.max(w.abs()));
+    let limit = |w: f64| {
+        let exact = allowed(sample, w, largest);
+        // What an exact op makes is rounded exactly.
+        let digit = if halves && exact > 0.0 { f64::exp2(-11.0) * w.abs() + f64::exp2(-25.0) } else { 0.0 };
+        (exact + digit).max(f64::MIN_POSITIVE)
+    };
     let excess = |i: usize| {
         let (g, w) = (got[i], want[i]);
         if g.is_nan() || w.is_nan() {
             return if g.is_nan() && w.is_nan() { 0.0 } else { f64::INFINITY };
         }
-        if g as f64 == w || g == w as f32 {
+        if g as f64 == w || g == w as f32 || (halves && g as f64 == round_to_half(w)) {
             return 0.0;
         }
-        (g as f64 - w).abs() / allowed(sample, w, largest).max(f64::MIN_POSITIVE)
+        (g as f64 - w).abs() / limit(w)
     };
     let Some(i) = (0..want.len()).max_by(|&a, &b| excess(a).total_cmp(&excess(b))) else { return Ok(0.0) };
     let e = excess(i);
     if e <= 1.0 {
         return Ok(e);
     }
-    let limit = allowed(sample, want[i], largest);
+    let limit = limit(want[i]);
     Err(format!("element {i} is {:e}, should be {:e}: {e:.1} times the allowed error {limit:e}", got[i], want[i]))
 }
 

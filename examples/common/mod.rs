@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 pub use bar::{Bar, Interrupt};
 use wgrad::nn::Parameters;
-use wgrad::optim::{Adam, Constant, InverseTime, Optimizer, Schedule, Sgd};
+use wgrad::optim::{Adam, Constant, FirstOrder, InverseTime, LossScaling, Optimizer, Rule, Schedule, Sgd};
 use wgrad::train::checkpoint::{Checkpoints, latest};
 use wgrad::train::report::Report;
 use wgrad::train::summary::Summary;
@@ -67,6 +67,9 @@ pub struct OptimizerOptions {
     /// Divide the rate by 1 + decay * step (Robbins and Monro)
     #[arg(long, default_value_t = 0.0)]
     decay: f64,
+    /// Products in half precision, parameters in single, the loss scaled so that gradients stay within half's range
+    #[arg(long)]
+    pub mixed: bool,
 }
 
 impl OptimizerOptions {
@@ -81,17 +84,23 @@ impl OptimizerOptions {
             decay => Box::new(InverseTime { initial: rate, decay }),
         };
         match &*self.optimizer {
-            "adam" => Ok(Box::new(Adam::scheduled(schedule))),
-            "sgd" => Ok(Box::new(Sgd::scheduled(schedule))),
-            "momentum" => Ok(Box::new(Sgd::scheduled(schedule).momentum(0.9))),
-            "nesterov" => Ok(Box::new(Sgd::scheduled(schedule).momentum(0.9).nesterov())),
+            "adam" => Ok(self.scaled(Adam::scheduled(schedule))),
+            "sgd" => Ok(self.scaled(Sgd::scheduled(schedule))),
+            "momentum" => Ok(self.scaled(Sgd::scheduled(schedule).momentum(0.9))),
+            "nesterov" => Ok(self.scaled(Sgd::scheduled(schedule).momentum(0.9).nesterov())),
             name => Err(Error::argument(format!("unknown optimizer {name:?}"), "use adam, sgd, momentum or nesterov")),
         }
     }
 
-    /// Name, rate and decay, for [`Loop::setting`].
+    /// With the loss scaled, if it is to be.
+    fn scaled<R: Rule + 'static>(&self, optimizer: FirstOrder<R>) -> Box<dyn Optimizer> {
+        Box::new(if self.mixed { optimizer.loss_scaling(LossScaling::default()) } else { optimizer })
+    }
+
+    /// Name, rate, decay and precision, for [`Loop::setting`].
     pub fn describe(&self, rate: Option<f64>) -> String {
-        format!("{} rate {} decay {}", self.optimizer, rate.map_or("default".into(), |r| r.to_string()), self.decay)
+        let rate = rate.map_or("default".into(), |r| r.to_string());
+        format!("{} rate {rate} decay {}{}", self.optimizer, self.decay, if self.mixed { " mixed" } else { "" })
     }
 }
 

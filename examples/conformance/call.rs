@@ -329,7 +329,8 @@ pub fn promote(x: &Tensor, y: &Tensor) -> (Tensor, Tensor) {
         DType::Bool => 0,
         DType::U32 => 1,
         DType::I32 => 2,
-        DType::F32 => 3,
+        DType::F16 => 3,
+        DType::F32 => 4,
     };
     let wide = if rank(x) >= rank(y) { x.dtype() } else { y.dtype() };
     let to = |t: &Tensor| if t.dtype() == wide { t.clone() } else { t.cast(wide) };

@@ -13,6 +13,7 @@ mod gather;
 mod gru;
 mod im2col;
 mod iota;
+mod loss_scale;
 mod lstm;
 mod matmul;
 mod norm;

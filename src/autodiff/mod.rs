@@ -13,7 +13,7 @@ pub use gradcheck::{Gradcheck, gradcheck, gradgradcheck};
 pub(crate) use gradcheck::{compare, gradient, weights_of};
 pub use second::{hessian, hvp, jacobian};
 
-use crate::tensor::{AnyLowering, Node, QuickMap, QuickSet, RecordedAt, Tensor, Vjp};
+use crate::tensor::{AnyLowering, DType, Node, QuickMap, QuickSet, RecordedAt, Tensor, Vjp};
 
 /// The gradient of a one-element tensor with respect to each of `wrt`.
 ///
@@ -68,6 +68,7 @@ pub fn try_vjp(outputs: &[&Tensor], cotangents: &[&Tensor], wrt: &[&Tensor]) -> 
         );
     }
     let walk = Walk::from(outputs, wrt);
+    let rounded = walk.rounded();
     let mut sums: QuickMap<(*const Node, usize), Tensor> = QuickMap::default();
     for (y, dy) in outputs.iter().zip(cotangents) {
         accumulate(&mut sums, y, (*dy).clone());
@@ -83,11 +84,16 @@ pub fn try_vjp(outputs: &[&Tensor], cotangents: &[&Tensor], wrt: &[&Tensor]) -> 
         if cotangents.iter().all(Option::is_none) {
             continue;
         }
-        let outputs: Vec<Tensor> = (0..count).map(|output| Tensor { node: Arc::clone(node), output }).collect();
+        // Where a result was rounded to half, the rule reads the half, which is what is stored.
+        let of = |output| match rounded.get(&(Arc::as_ptr(node), output)) {
+            Some(half) => half.cast(DType::F32),
+            None => Tensor { node: Arc::clone(node), output },
+        };
+        let outputs: Vec<Tensor> = (0..count).map(of).collect();
         // A rule may count on the cotangent of its first output.
         let mut cotangents = cotangents;
         if cotangents[0].is_none() {
-            cotangents[0] = Some(Tensor::zeros(&node.device, outputs[0].shape()));
+            cotangents[0] = Some(Tensor::zeros(&node.device, outputs[0].shape()).cast(outputs[0].dtype()));
         }
         let needed: Vec<bool> = history.inputs.iter().map(|i| walk.needed(i)).collect();
         let context = Vjp { inputs: &history.inputs, outputs: &outputs, cotangents: &cotangents, needed: &needed };
@@ -149,7 +155,9 @@ pub fn jvp(outputs: &[&Tensor], inputs: &[&Tensor], tangents: &[&Tensor]) -> Vec
     vjp(&pulled.iter().collect::<Vec<_>>(), tangents, &dummies)
 }
 
+/// Adds to the cotangent of a tensor, which is of the tensor's type: that of a half is half.
 fn accumulate(sums: &mut QuickMap<(*const Node, usize), Tensor>, x: &Tensor, dx: Tensor) {
+    let dx = if x.dtype().is_float() { dx.cast(x.dtype()) } else { dx };
     let key = (Arc::as_ptr(&x.node), x.output);
     let sum = match sums.get(&key) {
         Some(sum) => sum + &dx,
@@ -194,6 +202,19 @@ impl Walk {
             stack.extend(history.into_iter().flat_map(|h| h.inputs).map(|i| (i.node, false)));
         }
         walk
+    }
+
+    /// The halves that single floats were rounded to, by what they were made of.
+    fn rounded(&self) -> QuickMap<(*const Node, usize), Tensor> {
+        let halves = self.order.iter().filter(|node| node.metas[0].dtype == DType::F16);
+        halves
+            .filter_map(|node| match &node.history()?.inputs[..] {
+                [x] if x.dtype() == DType::F32 => {
+                    Some(((Arc::as_ptr(&x.node), x.output), Tensor { node: Arc::clone(node), output: 0 }))
+                }
+                _ => None,
+            })
+            .collect()
     }
 
     fn needed(&self, x: &Tensor) -> bool {

@@ -25,6 +25,8 @@ pub struct GpuOptions {
     pub immediates: bool,
     /// Stay within WebGPU's default limits and features, as a browser would give.
     pub portable: bool,
+    /// Use 16-bit floats in kernels where the adapter has them; off, halves are packed into words by hand.
+    pub native_half: bool,
     /// Choose the variants of kernels that are for real GPUs even on a software rasteriser, so that a machine without
     /// a GPU can test them.
     pub gpu_variants: bool,
@@ -44,6 +46,7 @@ impl Default for GpuOptions {
             software: false,
             immediates: true,
             portable: false,
+            native_half: true,
             gpu_variants: false,
             variant: None,
             trusted: None,
@@ -85,6 +88,9 @@ impl Gpu {
         let mut wanted = wgpu::Features::empty();
         if options.immediates && !options.portable {
             wanted |= wgpu::Features::IMMEDIATES;
+        }
+        if options.native_half && !options.portable {
+            wanted |= wgpu::Features::SHADER_F16;
         }
         if !options.portable {
             wanted |= wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
@@ -212,6 +218,11 @@ impl Gpu {
     /// Whether kernel parameters travel as immediates.
     pub fn has_immediates(&self) -> bool {
         self.features.contains(wgpu::Features::IMMEDIATES)
+    }
+
+    /// Whether kernels may use 16-bit floats.
+    pub fn has_native_half(&self) -> bool {
+        self.features.contains(wgpu::Features::SHADER_F16)
     }
 
     /// Whether it can say how long a pass took.

@@ -11,7 +11,7 @@ impl Tensor {
     /// x^exponent, as IEEE 754 has it; whole numbers take a whole exponent. Small powers are products and roots.
     #[track_caller]
     pub fn powf(&self, exponent: f32) -> Tensor {
-        if self.dtype() != DType::F32 {
+        if !self.dtype().is_float() {
             return self.pow(&Tensor::scalar(self.device(), exponent).cast(self.dtype()));
         }
         match exponent {
@@ -28,7 +28,8 @@ impl Tensor {
     /// a / b as floats, also of whole numbers.
     #[track_caller]
     pub fn true_divide(&self, other: &Tensor) -> Tensor {
-        self.cast(DType::F32).div(&other.cast(DType::F32))
+        let float = |x: &Tensor| if x.dtype().is_float() { x.clone() } else { x.cast(DType::F32) };
+        float(self).div(&float(other))
     }
 
     /// a / b toward 0 (PyTorch's `div` with `rounding_mode="trunc"`). It has no slope.

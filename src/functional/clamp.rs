@@ -1,6 +1,6 @@
 //! Bounds, and the larger and smaller of two where NaN counts as missing.
 
-use crate::tensor::{DType, Tensor};
+use crate::tensor::Tensor;
 
 impl Tensor {
     /// Each element, but not below `low` nor above `high`, nor above `high` where that is below `low`; NaN stays. The
@@ -45,7 +45,7 @@ impl Tensor {
 
     #[track_caller]
     fn unless_nan(&self, other: &Tensor, best: fn(&Tensor, &Tensor) -> Tensor) -> Tensor {
-        if self.dtype() != DType::F32 {
+        if !self.dtype().is_float() {
             return best(self, other);
         }
         let known = Tensor::select(&self.isnan(), other, &best(self, other));

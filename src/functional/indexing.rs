@@ -406,8 +406,8 @@ fn neutral(x: &Tensor, reduction: ScatterReduction) -> Tensor {
     match (reduction, x.dtype()) {
         (ScatterReduction::Sum | ScatterReduction::Mean, dtype) => Tensor::scalar(device, 0u32).cast(dtype),
         (ScatterReduction::Prod, dtype) => Tensor::scalar(device, 1u32).cast(dtype),
-        (ScatterReduction::Max, DType::F32) => Tensor::scalar(device, f32::NEG_INFINITY),
-        (ScatterReduction::Min, DType::F32) => Tensor::scalar(device, f32::INFINITY),
+        (ScatterReduction::Max, DType::F32 | DType::F16) => Tensor::scalar(device, f32::NEG_INFINITY),
+        (ScatterReduction::Min, DType::F32 | DType::F16) => Tensor::scalar(device, f32::INFINITY),
         (ScatterReduction::Max, DType::I32) => Tensor::scalar(device, i32::MIN),
         (ScatterReduction::Min, DType::I32) => Tensor::scalar(device, i32::MAX),
         (ScatterReduction::Max, _) => Tensor::scalar(device, 0u32),

@@ -8,7 +8,7 @@ fn beside<E: Element>(x: &Tensor, value: E) -> (Tensor, Tensor) {
         DType::Bool => 0,
         DType::U32 => 1,
         DType::I32 => 2,
-        DType::F32 => 3,
+        DType::F32 | DType::F16 => 3,
     };
     let number = Tensor::scalar(x.device(), value);
     let dtype = if reach(x.dtype()) < reach(E::DTYPE) { E::DTYPE } else { x.dtype() };

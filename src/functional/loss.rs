@@ -152,7 +152,7 @@ impl Tensor {
         let weight = options.weight.as_ref().map(|w| along_classes(w, self, "cross_entropy"));
         let smoothing = options.label_smoothing;
         let classes = self.shape().get(class_axis(self)).copied().unwrap_or(0);
-        if targets.dtype() == DType::F32 {
+        if targets.dtype().is_float() {
             let mut targets = targets.clone();
             if smoothing > 0.0 {
                 targets = &(&targets * (1.0 - smoothing)) + smoothing / classes as f32;

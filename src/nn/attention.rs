@@ -156,7 +156,7 @@ impl MultiheadAttention {
             keys.shape(),
             values.shape()
         );
-        let mut all = [self.projected(&q, 0), self.projected(&k, 1), self.projected(&v, 2)];
+        let mut all = [self.projected(&q, 0, pass), self.projected(&k, 1, pass), self.projected(&v, 2, pass)];
         for (own, x) in [&self.bias_k, &self.bias_v].into_iter().zip(&mut all[1..]) {
             if let Some(own) = own {
                 *x = Tensor::concat(&[x, &own.get().broadcast_to([x.shape()[0], 1, self.width])], 1);
@@ -175,14 +175,14 @@ impl MultiheadAttention {
         if pass.training && self.dropout > 0.0 {
             kept = weights.dropout(self.dropout, &mut pass.rng);
         }
-        let joined = kept.matmul(&v).permute(&[0, 2, 1, 3]).reshape(queries.shape());
+        let joined = pass.operand(&kept).matmul(&v).permute(&[0, 2, 1, 3]).reshape(queries.shape());
         let weights = if queries.rank() == 2 { weights.squeeze(0) } else { weights };
         (self.out_proj.forward(&joined, pass), weights)
     }
 
     /// `[n, length, ..]` through the projection of queries, keys or values: `[n, length, width]`.
     #[track_caller]
-    fn projected(&self, x: &Tensor, which: usize) -> Tensor {
+    fn projected(&self, x: &Tensor, which: usize, pass: &Pass) -> Tensor {
         let own = [&self.q_proj_weight, &self.k_proj_weight, &self.v_proj_weight][which];
         let weight = match (own, &self.in_proj_weight) {
             (Some(own), _) => own.get().clone(),
@@ -192,7 +192,8 @@ impl MultiheadAttention {
         let bias = self.in_proj_bias.as_ref().map(|b| b.get().narrow(0, which * self.width, self.width));
         // One product of all rows, not one for each sequence.
         let (rows, inputs) = (x.shape()[0] * x.shape()[1], x.shape()[2]);
-        let y = x.reshape([rows, inputs]).linear(&weight, bias.as_ref());
+        let (x, bias) = (&pass.operand(x), bias.map(|b| pass.operand(&b)));
+        let y = x.reshape([rows, inputs]).linear(&pass.operand(&weight), bias.as_ref());
         y.reshape([x.shape()[0], x.shape()[1], self.width])
     }
 }

@@ -63,8 +63,9 @@ impl Conv1d {
 
 impl Module for Conv1d {
     #[track_caller]
-    fn forward(&self, x: &Tensor, _: &mut Pass) -> Tensor {
-        let (weight, bias) = (self.weight.get(), self.bias.as_ref().map(Param::get));
+    fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
+        let (x, weight, bias) = (pass.operand(x), &pass.operand(self.weight.get()), pass.param(&self.bias));
+        let bias = bias.as_ref();
         let Conv1dOptions { stride, padding, dilation, .. } = self.options;
         if self.padding_mode == PadMode::Constant(0.0) || padding == Padding::Valid || x.rank() != 3 {
             return x.conv1d(weight, bias, &self.options);

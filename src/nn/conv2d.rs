@@ -64,8 +64,9 @@ impl Conv2d {
 
 impl Module for Conv2d {
     #[track_caller]
-    fn forward(&self, x: &Tensor, _: &mut Pass) -> Tensor {
-        let (weight, bias) = (self.weight.get(), self.bias.as_ref().map(Param::get));
+    fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
+        let (x, weight, bias) = (pass.operand(x), &pass.operand(self.weight.get()), pass.param(&self.bias));
+        let bias = bias.as_ref();
         let Conv2dOptions { stride, padding, dilation, .. } = self.options;
         if self.padding_mode == PadMode::Constant(0.0) || padding == Padding::Valid || x.rank() != 4 {
             return x.conv2d(weight, bias, &self.options);

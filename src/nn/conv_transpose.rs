@@ -102,14 +102,16 @@ impl ConvTranspose1d {
 
 impl Module for ConvTranspose2d {
     #[track_caller]
-    fn forward(&self, x: &Tensor, _: &mut Pass) -> Tensor {
-        x.conv_transpose2d(self.weight.get(), self.bias.as_ref().map(Param::get), &self.options)
+    fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
+        let (x, weight, bias) = (pass.operand(x), pass.operand(self.weight.get()), pass.param(&self.bias));
+        x.conv_transpose2d(&weight, bias.as_ref(), &self.options)
     }
 }
 
 impl Module for ConvTranspose1d {
     #[track_caller]
-    fn forward(&self, x: &Tensor, _: &mut Pass) -> Tensor {
-        x.conv_transpose1d(self.weight.get(), self.bias.as_ref().map(Param::get), &self.options)
+    fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
+        let (x, weight, bias) = (pass.operand(x), pass.operand(self.weight.get()), pass.param(&self.bias));
+        x.conv_transpose1d(&weight, bias.as_ref(), &self.options)
     }
 }

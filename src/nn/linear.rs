@@ -35,8 +35,8 @@ impl Linear {
 
 impl Module for Linear {
     #[track_caller]
-    fn forward(&self, x: &Tensor, _: &mut Pass) -> Tensor {
-        let weight = self.weight.get();
+    fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
+        let (x, weight) = (&pass.operand(x), pass.operand(self.weight.get()));
         let (outputs, inputs) = (weight.shape()[0], weight.shape()[1]);
         assert!(
             x.shape().last() == Some(&inputs),
@@ -47,8 +47,8 @@ impl Module for Linear {
         // One product of two matrices, whatever stands before the last axis.
         let rows = x.shape()[..x.rank() - 1].iter().product();
         let y = x.reshape([rows, inputs]).matmul(&weight.transpose(0, 1));
-        let y = match &self.bias {
-            Some(bias) => &y + bias.get(),
+        let y = match pass.param(&self.bias) {
+            Some(bias) => &y + &bias,
             None => y,
         };
         let mut shape = x.shape().to_vec();

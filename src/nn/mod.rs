@@ -91,7 +91,7 @@ pub use transformer::{
 pub use unflatten::Unflatten;
 
 use crate::ops::Rng;
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 
 /// A layer or a model that maps one tensor to one tensor.
 pub trait Module: Parameters {
@@ -119,16 +119,37 @@ pub struct Pass {
     pub training: bool,
     /// Where they draw from.
     pub rng: Rng,
+    /// Whether products run in half precision (see [`Pass::mixed`]).
+    pub mixed: bool,
 }
 
 impl Pass {
     /// A pass that trains.
     pub fn train(seed: u64) -> Self {
-        Pass { training: true, rng: Rng::new(seed) }
+        Pass { training: true, rng: Rng::new(seed), mixed: false }
     }
 
     /// A pass that evaluates: nothing is drawn.
     pub fn eval() -> Self {
-        Pass { training: false, rng: Rng::new(0) }
+        Pass { training: false, rng: Rng::new(0), mixed: false }
+    }
+
+    /// The same pass in mixed precision, as under `torch.autocast`: layers that multiply (linear, convolution, attention)
+    /// round what they read to half, weights included, and give halves; sums are in single precision everywhere, and
+    /// normalisations, softmax and losses stay in it. Parameters are kept in single precision, and so are their
+    /// gradients; train them by an optimizer with [`loss_scaling`](crate::optim::FirstOrder::loss_scaling).
+    pub fn mixed(mut self) -> Self {
+        self.mixed = true;
+        self
+    }
+
+    /// An operand of a product, as this pass has it.
+    pub(crate) fn operand(&self, x: &Tensor) -> Tensor {
+        if self.mixed && x.dtype() == DType::F32 { x.cast(DType::F16) } else { x.clone() }
+    }
+
+    /// Likewise, of a parameter.
+    pub(crate) fn param(&self, param: &Option<Param>) -> Option<Tensor> {
+        param.as_ref().map(|param| self.operand(param.get()))
     }
 }

@@ -1,9 +1,18 @@
 //! The same numbers in another type.
+//!
+//! Halves become wider by a view: who reads them converts anyway. So a half is never stored a second time because
+//! something computes in single precision, and the only rounding of mixed precision is the cast back.
+
+use std::sync::Arc;
+
+use half::slice::HalfFloatSliceExt;
 
 use super::elementwise::map_words;
 use crate::error::ShapeError;
 use crate::reference::{Array, Real, View, cast as reference};
-use crate::tensor::{Backward, BlockFn, DType, Input, Lowering, Meta, NoGrad, Op, Sample, Scalar, Tensor, Tolerance};
+use crate::tensor::{
+    AnyLowering, AnyOp, Backward, BlockFn, DType, Input, Lowering, Meta, NoGrad, Op, Sample, Scalar, Tensor, Tolerance,
+};
 
 /// The same numbers in another type: floats to whole numbers toward 0, saturating, NaN to 0; anything but 0 is true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -12,13 +21,26 @@ pub struct Cast {
     pub to: DType,
 }
 
+/// Halves in single precision: a view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Widen;
+
 impl Op for Cast {
     const NAME: &'static str = "cast";
     fn infer(&self, inputs: &[Meta]) -> Result<Vec<Meta>, ShapeError> {
+        if self.to == DType::F16 && inputs[0].dtype != DType::F32 {
+            return Err(ShapeError::new("cast", format!("of {} to f16; cast to f32 first", inputs[0].dtype)));
+        }
         Ok(vec![Meta::new(inputs[0].shape.clone(), self.to)])
     }
     fn backward(&self) -> Backward<Self> {
         match self.to {
+            DType::F16 => Backward::Rule(|op, v| {
+                // The gradient of a parameter was summed in single precision; it is not rounded on its way there.
+                let is_parameter = v.inputs[0].node.history().is_none();
+                let sum = if is_parameter { before(v.dy(), op) } else { None };
+                vec![Some(sum.unwrap_or_else(|| v.dy().cast(DType::F32)))]
+            }),
             DType::F32 => Backward::Rule(|_, v| vec![(v.inputs[0].dtype() == DType::F32).then(|| v.dy().clone())]),
             _ => Backward::None(NoGrad::Source),
         }
@@ -26,6 +48,7 @@ impl Op for Cast {
     fn lower(&self) -> Lowering<Self> {
         Lowering::Elementwise(|op, metas| {
             let (wgsl, block): (&'static str, BlockFn) = match (metas[0].dtype, op.to) {
+                (_, DType::F16) => ("rounded_to_half({a})", |a, o| round_to_halves(a[0], o)),
                 (DType::F32, DType::I32) => ("whole_i32({a})", |a, o| map_words::<f32, i32>(a, o, |x| x as i32)),
                 (DType::F32, DType::U32) => ("whole_u32({a})", |a, o| map_words::<f32, u32>(a, o, |x| x as u32)),
                 (DType::F32, DType::Bool) => ("((bitcast<u32>({a}) & 0x7fffffffu) != 0u)", |a, o| {
@@ -47,6 +70,7 @@ impl Op for Cast {
     fn reference<T: Real>(&self, inputs: &[View<T>]) -> Vec<Array<T>> {
         let to = match self.to {
             DType::F32 => reference::Kind::Float,
+            DType::F16 => reference::Kind::Half,
             DType::I32 => reference::Kind::Int,
             DType::U32 => reference::Kind::Uint,
             DType::Bool => reference::Kind::Truth,
@@ -69,6 +93,7 @@ impl Op for Cast {
             Sample::new(Cast { to: DType::U32 }, vec![floats], Tolerance::Exact),
             Sample::new(Cast { to: DType::Bool }, vec![signed], Tolerance::Exact),
         ];
+        all.extend(half_samples());
         for from in [DType::I32, DType::U32, DType::Bool] {
             for to in [DType::F32, DType::I32, DType::U32, DType::Bool] {
                 let limit = if from == DType::Bool { 2 } else { 3 };
@@ -80,10 +105,98 @@ impl Op for Cast {
     }
 }
 
+/// Every way in which rounding to half can go: ties between two even and two odd neighbours, the last number that
+/// rounds down to 65504, subnormal halves and what vanishes beside them, infinity and NaN.
+fn half_samples() -> Vec<Sample<Cast>> {
+    let ulp = f32::exp2(-10.0);
+    #[rustfmt::skip]
+    let edges = [
+        1.0, 1.0 + 0.5 * ulp, 1.0 + 1.5 * ulp, 1.0 + 0.5001 * ulp, 1.0 + 0.4999 * ulp, 2.0 - 0.5 * ulp, -1.0 - 0.5 * ulp,
+        65504.0, 65519.996, 65520.0, 65536.0, -65520.0, 3e38, 6.1035156e-5, 6.1e-5, 6.097_555e-5, 5.9604645e-8,
+        2.9802322e-8, 2.9802326e-8, 8.940697e-8, -8.940697e-8, 1.4901161e-7, 1e-10, -1e-10, 1e-40, 0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN,
+    ];
+    let to = Cast { to: DType::F16 };
+    vec![
+        Sample::new(to, vec![Input::floats([edges.len()], &edges)], Tolerance::Exact).rough(),
+        Sample::new(to, vec![Input::uniform([7, 13], -70000.0, 70000.0, 3)], Tolerance::Exact).rough(),
+        Sample::new(to, vec![Input::uniform([5, 7], -1e-4, 1e-4, 4).viewed()], Tolerance::Exact).rough(),
+    ]
+}
+
+/// What a tensor was before this op, seen through the views behind the op.
+fn before(x: &Tensor, op: &dyn AnyOp) -> Option<Tensor> {
+    let history = x.node.history()?;
+    if history.op.same(op) {
+        return Some(history.inputs[0].clone());
+    }
+    let AnyLowering::View(_) = history.op.lower() else { return None };
+    let below = before(&history.inputs[0], op)?;
+    Some(Tensor::try_apply_any(Arc::clone(&history.op), &[&below]).ok()?.swap_remove(0))
+}
+
+/// The CPU form of the cast to half, by the machine's own instructions where it has them.
+fn round_to_halves(words: &[u32], out: &mut [u32]) {
+    let mut halves = [half::f16::ZERO; 64];
+    let (from, to) = (bytemuck::cast_slice::<u32, f32>(words), bytemuck::cast_slice_mut::<u32, f32>(out));
+    for (from, to) in from.chunks(halves.len()).zip(to.chunks_mut(halves.len())) {
+        let halves = &mut halves[..from.len()];
+        halves.convert_from_f32_slice(from);
+        halves.convert_to_f32_slice(to);
+    }
+}
+
+impl Op for Widen {
+    const NAME: &'static str = "cast_widen";
+    fn infer(&self, inputs: &[Meta]) -> Result<Vec<Meta>, ShapeError> {
+        match inputs[0].dtype {
+            DType::F16 => Ok(vec![Meta::new(inputs[0].shape.clone(), DType::F32)]),
+            other => Err(ShapeError::new("widen", format!("takes halves, not {other}"))),
+        }
+    }
+    fn backward(&self) -> Backward<Self> {
+        Backward::Rule(|_, v| vec![Some(v.dy().cast(DType::F16))])
+    }
+    fn lower(&self) -> Lowering<Self> {
+        Lowering::View(|_, layout| Some(layout.clone()))
+    }
+    fn reference<T: Real>(&self, inputs: &[View<T>]) -> Vec<Array<T>> {
+        vec![inputs[0].to_array()]
+    }
+    fn samples() -> Vec<Sample<Self>> {
+        let x = |shape: &[usize], seed| Input::uniform(shape, -2.0, 2.0, seed).of(DType::F16);
+        let edges = Input::floats([6], &[6e-8, -6.1e-5, 65504.0, f32::INFINITY, f32::NAN, -0.0]).of(DType::F16);
+        [x(&[7, 13], 1), x(&[5, 3], 2).viewed(), x(&[1], 3), x(&[0, 2], 4), edges]
+            .into_iter()
+            .map(|input| Sample::new(Widen, vec![input], Tolerance::Exact).rough())
+            .collect()
+    }
+}
+
 impl Tensor {
-    /// The same numbers as another type: floats to whole numbers toward 0, saturating, NaN to 0; anything but 0 is true.
+    /// Halves in single precision, below the views they are seen through: rules tell a transposed operand by its view.
+    #[track_caller]
+    fn widened(&self) -> Tensor {
+        if let Some(history) = self.node.history()
+            && let AnyLowering::View(_) = history.op.lower()
+            && let Ok(mut views) = Tensor::try_apply_any(Arc::clone(&history.op), &[&history.inputs[0].widened()])
+        {
+            return views.swap_remove(0);
+        }
+        Tensor::apply(Widen, &[self])
+    }
+
+    /// The same numbers as another type: floats to whole numbers toward 0, saturating, NaN to 0; anything but 0 is true;
+    /// to half precision the nearest, ties to even, and infinity from 65520 on.
     #[track_caller]
     pub fn cast(&self, to: DType) -> Tensor {
-        if self.dtype() == to { self.clone() } else { Tensor::apply(Cast { to }, &[self]) }
+        match (self.dtype(), to) {
+            (from, to) if from == to => self.clone(),
+            (DType::F16, DType::F32) => self.widened(),
+            (DType::F16, _) => self.cast(DType::F32).cast(to),
+            // What was widened is as it was: nothing is rounded twice.
+            (DType::F32, DType::F16) => before(self, &Widen).unwrap_or_else(|| Tensor::apply(Cast { to }, &[self])),
+            (from, DType::F16) if from != DType::F32 => self.cast(DType::F32).cast(to),
+            _ => Tensor::apply(Cast { to }, &[self]),
+        }
     }
 }

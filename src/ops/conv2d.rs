@@ -207,7 +207,7 @@ impl Op for Conv2dWeightGrad {
 
 fn weight_axes(op: &str, weight: &Meta) -> Result<[usize; 4], ShapeError> {
     match (&weight.shape[..], weight.dtype) {
-        (&[outs, per_group, kh, kw], DType::F32) => Ok([outs, per_group, kh, kw]),
+        (&[outs, per_group, kh, kw], DType::F32 | DType::F16) => Ok([outs, per_group, kh, kw]),
         _ => {
             let (dtype, shape) = (weight.dtype, &weight.shape);
             let problem = format!("the weight is {dtype} {shape}; it must be f32 [out, in / groups, height, width]");

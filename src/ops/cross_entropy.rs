@@ -313,7 +313,7 @@ impl Tensor {
     #[track_caller]
     pub fn try_cross_entropy_none(&self, targets: &Tensor) -> Result<Tensor, ShapeError> {
         let mut losses = match targets.dtype() {
-            DType::F32 => Tensor::try_apply(CrossEntropyDense, &[self, targets])?,
+            DType::F32 | DType::F16 => Tensor::try_apply(CrossEntropyDense, &[self, targets])?,
             _ => Tensor::try_apply(CrossEntropy, &[self, targets])?,
         };
         Ok(losses.swap_remove(0))

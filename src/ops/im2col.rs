@@ -93,7 +93,7 @@ pub(crate) fn windows_over(op: &str, window: &Window, size: [usize; 2]) -> Resul
 /// The four axes of a stack of float images.
 pub(crate) fn image_axes(op: &str, what: &str, meta: &Meta) -> Result<[usize; 4], ShapeError> {
     match (&meta.shape[..], meta.dtype) {
-        (&[n, c, h, w], DType::F32) => Ok([n, c, h, w]),
+        (&[n, c, h, w], DType::F32 | DType::F16) => Ok([n, c, h, w]),
         _ => {
             let problem =
                 format!("{what} is {} {}; it must be f32 [images, channels, height, width]", meta.dtype, meta.shape);

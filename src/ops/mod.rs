@@ -13,6 +13,7 @@ pub mod gather;
 pub mod gru;
 pub mod im2col;
 pub mod iota;
+pub mod loss_scale;
 pub mod lstm;
 pub mod matmul;
 pub mod norm;
@@ -48,6 +49,7 @@ pub static REGISTRY: &[Entry] = &[
     Entry::of::<compare::Compare>(),
     Entry::of::<compare::Select>(),
     Entry::of::<cast::Cast>(),
+    Entry::of::<cast::Widen>(),
     Entry::of::<view::Reshape>(),
     Entry::of::<view::Permute>(),
     Entry::of::<view::Broadcast>(),
@@ -100,4 +102,5 @@ pub static REGISTRY: &[Entry] = &[
     Entry::of::<pack::Pack>(),
     Entry::of::<random::Random>(),
     Entry::of::<update::Update>(),
+    Entry::of::<loss_scale::LossScale>(),
 ];

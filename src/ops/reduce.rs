@@ -281,7 +281,7 @@ impl Op for Reduce {
         };
         match x.dtype {
             DType::F32 | DType::I32 | DType::U32 => {}
-            DType::Bool => return Err(ShapeError::new(op, "takes f32, i32 and u32, not bool; cast it first")),
+            other => return Err(ShapeError::new(op, format!("takes f32, i32 and u32, not {other}; cast it first"))),
         }
         Ok(vec![Meta::new(reduced_shape(op, x, &self.axes, self.keep, sum)?, x.dtype)])
     }

@@ -50,7 +50,7 @@ pub(crate) enum Source {
 /// The number under which shaders know a type (see `shaders/shared/key.wgsl`).
 pub(crate) fn type_number(dtype: DType) -> u32 {
     match dtype {
-        DType::F32 => 0,
+        DType::F32 | DType::F16 => 0,
         DType::I32 => 1,
         DType::U32 | DType::Bool => 2,
     }

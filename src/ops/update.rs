@@ -25,8 +25,11 @@ use crate::tensor::{Backward, DType, Input, LoweredDispatch, Lowering, Meta, NoG
 
 pub use crate::reference::update::{BLOCK, HYPER};
 
-/// One step: inputs are the parameters, the states, the gradient, its scale (one number), the numbers of each group, and
-/// the group of each [`BLOCK`] elements; outputs are parameters and states.
+/// One step: inputs are the parameters, the states, the gradient, its scale, the numbers of each group, and the group of each
+/// [`BLOCK`] elements; outputs are parameters and states.
+///
+/// The scale is one number, or two as [`LossScale`](super::loss_scale::LossScale) makes them: then the second is the row at
+/// which the numbers of the first group are, or -1 for a step that changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Update {
     /// Gradient descent.
@@ -125,13 +128,13 @@ impl Op for Update {
         let n = inputs.first().map_or(0, |p| p.shape.elements());
         let fits = inputs.len() == count + 5
             && inputs[..count + 2].iter().all(|m| m == &inputs[0] && m.dtype == DType::F32)
-            && inputs[count + 2].shape.elements() == 1
+            && matches!(inputs[count + 2].shape.elements(), 1 | 2)
             && inputs[count + 3].shape.last() == Some(&HYPER)
             && inputs[count + 4] == Meta::new(n.div_ceil(BLOCK), DType::U32);
         if !fits {
             let shapes: Vec<String> = inputs.iter().map(|m| format!("{} {}", m.dtype, m.shape)).collect();
             let problem = format!(
-                "{self:?} takes f32 parameters, {count} states and a gradient of one shape, a scale of one number, \
+                "{self:?} takes f32 parameters, {count} states and a gradient of one shape, a scale of one or two numbers, \
                  f32 [groups, {HYPER}] and u32 [{}], not {}",
                 n.div_ceil(BLOCK),
                 shapes.join(", ")
@@ -157,6 +160,8 @@ impl Op for Update {
                 }
                 // On llvmpipe every load is dear: a step of Adam takes 0.4 of the time.
                 let each = if cx.caps().software { 16 } else { 1 };
+                let guarded = cx.meta(count + 2).shape.elements() == 2;
+                let launch = launch.constant("GUARDED", guarded as u32);
                 let launch = launch.constant("EACH", each as u32).params(&Count { n: p.len as u32 });
                 cx.launch(launch.flat(p.len.div_ceil(each), 64));
             },
@@ -196,6 +201,17 @@ impl Op for Update {
             inputs.push(Input::below([n.div_ceil(BLOCK)], 2, 6));
             Sample::new(op, inputs, Tolerance::OfLargest(2e-6))
         }
+        /// The same with a scale of two numbers.
+        fn guarded(mut sample: Sample<Update>, row: f32) -> Sample<Update> {
+            let at = sample.op.states().len() + 2;
+            sample.inputs[at] = Input::floats([2], &[0.7, row]);
+            // A row of zeros before those of the groups, so that row 1 is theirs.
+            let mut values = vec![0.0; HYPER];
+            values.append(&mut sample.inputs[at + 1].values);
+            let hyper: Vec<f32> = values.into_iter().map(|v| v as f32).collect();
+            sample.inputs[at + 1] = Input::floats([3, HYPER], &hyper);
+            sample
+        }
         let rms = |centered, momentum| Update::RmsProp { centered, momentum };
         let rms_numbers = |centered| [0.01, 0.9, 0.1, 1e-8, 0.9, centered];
         let adam = [0.01, 0.9, 0.1, 0.999, 0.001, 3.0, 1e-8, 0.002, 1.0];
@@ -215,6 +231,9 @@ impl Op for Update {
             call(Update::Adamax, 131, &[0.01, 0.9, 0.1, 0.999, 1e-8]),
             call(Update::Asgd, 131, &[0.1, 0.3]),
             call(Update::Rprop, 131, &[0.5, 1.2, 1e-6, 50.0]).rough(),
+            guarded(call(Update::Momentum, 131, &[0.1, 0.9, 0.7, 1.0, 0.9]), 1.0),
+            guarded(call(Update::Adam { amsgrad: true }, 131, &adam), 1.0),
+            Sample { tolerance: Tolerance::Exact, ..guarded(call(Update::Adam { amsgrad: false }, 131, &adam), -1.0) },
         ]
     }
 }

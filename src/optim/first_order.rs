@@ -1,6 +1,7 @@
 //! What all optimizers share: groups of parameters, clipping, gradients that wait, and the step.
 
-use super::slab::{Clip, Plan, Slab, gradients, trainable};
+use super::loss_scale::{CHOICES, LossScaling, Scaler};
+use super::slab::{Clip, Plan, Slab, Step, gradients, trainable};
 use super::{Optimizer, OptimizerState, Schedule};
 use crate::error::{Error, Result};
 use crate::nn::{Param, Parameters};
@@ -42,6 +43,7 @@ pub struct FirstOrder<R> {
     maximize: bool,
     clip: Clip,
     norm: Option<Tensor>,
+    scaler: Option<Scaler>,
     steps: u64,
     slab: Option<Slab>,
 }
@@ -58,6 +60,7 @@ impl<R: Rule> FirstOrder<R> {
             maximize: false,
             clip: Clip::default(),
             norm: None,
+            scaler: None,
             steps: 0,
             slab: None,
         }
@@ -116,6 +119,31 @@ impl<R: Rule> FirstOrder<R> {
         self
     }
 
+    /// With the loss multiplied by a scale that finds itself, so that gradients in half precision neither vanish nor
+    /// overflow (`torch.amp.GradScaler`): for models that compute in a [`mixed`](crate::nn::Pass::mixed) pass. Clipping
+    /// and norms are those of the gradients without the scale. A step with a gradient that is not finite is skipped:
+    /// parameters and state stay as they are, and it does not count in what depends on the number of steps, but for the
+    /// schedule of the rate.
+    ///
+    /// ```
+    /// # use wgrad::nn::{Init, Linear, Module, Pass};
+    /// # use wgrad::optim::{Adam, LossScaling, Optimizer};
+    /// # use wgrad::{Device, Tensor};
+    /// # let device = Device::cpu();
+    /// # let mut model = Linear::new(&mut Init::new(&device, 0), 3, 2)?;
+    /// # let (x, labels) = (Tensor::ones(&device, [4, 3]), Tensor::full(&device, [4], 1u32));
+    /// let mut optimizer = Adam::new(1e-3).loss_scaling(LossScaling::default());
+    /// let mut pass = Pass::train(42).mixed();
+    /// let loss = model.forward(&x, &mut pass).cross_entropy(&labels);
+    /// optimizer.step(&mut model, &loss)?;
+    /// assert_eq!(optimizer.loss_scale().unwrap().item()?, 65536.0);
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
+    pub fn loss_scaling(mut self, settings: LossScaling) -> Self {
+        self.scaler = Some(Scaler::new(settings));
+        self
+    }
+
     /// These settings, then those of the groups.
     fn settings(&self) -> impl Iterator<Item = &FirstOrder<R>> {
         std::iter::once(self).chain(self.groups.iter().map(|(_, settings)| settings))
@@ -145,19 +173,43 @@ impl<R: Rule> FirstOrder<R> {
     }
 
     fn run(&mut self, model: &mut dyn Parameters, gradients: Vec<Tensor>, loss: Option<&Tensor>) -> Result<()> {
-        let step = self.steps + 1;
-        let mut hyper = Vec::new();
+        let hyper = match &self.scaler {
+            None => self.numbers(0),
+            // The numbers of early steps first: a rule may build on those of the step before.
+            Some(scaler) => {
+                let skipped = scaler.known()..scaler.known() + CHOICES;
+                let mut choices: Vec<Vec<f64>> = skipped.rev().map(|skipped| self.numbers(skipped)).collect();
+                choices.reverse();
+                choices.concat()
+            }
+        };
+        let sign = if self.maximize { -1.0 } else { 1.0 };
+        let groups = self.groups.len() + 1;
+        let slab = self.slab.as_mut().expect("it was prepared");
+        let step = Step { clip: self.clip, sign, hyper: &hyper, groups, scaler: self.scaler.as_mut() };
+        self.norm = slab.step(model, gradients, loss, step)?;
+        self.steps += 1;
+        Ok(())
+    }
+
+    /// The numbers of the next step, a row for each group, if so many before it were skipped.
+    fn numbers(&self, skipped: u64) -> Vec<f64> {
+        let step = (self.steps + 1).saturating_sub(skipped).max(1);
+        let mut rows = Vec::new();
         for FirstOrder { rule, schedule, .. } in self.settings() {
             let now = Now { step, rate: schedule.rate(self.steps), momentum: schedule.momentum(self.steps) };
             let mut row = rule.numbers(&now);
             row.resize(HYPER, 0.0);
-            hyper.append(&mut row);
+            rows.append(&mut row);
         }
-        let sign = if self.maximize { -1.0 } else { 1.0 };
-        let slab = self.slab.as_mut().expect("it was prepared");
-        self.norm = slab.step(model, gradients, loss, self.clip, sign, &hyper)?;
-        self.steps = step;
-        Ok(())
+        rows
+    }
+
+    /// The gradient of the loss, scaled if it is to be.
+    #[track_caller]
+    fn gradients(&mut self, loss: &Tensor, named: &[(String, &Param)]) -> Result<Vec<Tensor>> {
+        let scale = self.scaler.as_mut().map(|scaler| scaler.scale(loss.device())).transpose()?;
+        gradients(loss, named, scale)
     }
 }
 
@@ -165,7 +217,7 @@ impl<R: Rule> Optimizer for FirstOrder<R> {
     #[track_caller]
     fn step(&mut self, model: &mut dyn Parameters, loss: &Tensor) -> Result<()> {
         let named = trainable(model)?;
-        let gradients = gradients(loss, &named)?;
+        let gradients = self.gradients(loss, &named)?;
         self.prepare(&named, None)?;
         self.run(model, gradients, Some(loss))
     }
@@ -190,19 +242,29 @@ impl<R: Rule> Optimizer for FirstOrder<R> {
             );
         }
         self.prepare(&named, None)?;
-        self.run(model, gradients.to_vec(), None)
+        let mut gradients = gradients.to_vec();
+        if let Some(scaler) = &mut self.scaler {
+            // As those that may wait from micro-batches are.
+            let scale = scaler.scale(gradients[0].device())?;
+            gradients.iter_mut().for_each(|g| *g = &*g * &scale);
+        }
+        self.run(model, gradients, None)
     }
 
     #[track_caller]
     fn accumulate(&mut self, model: &mut dyn Parameters, loss: &Tensor) -> Result<()> {
         let named = trainable(model)?;
-        let gradients = gradients(loss, &named)?;
+        let gradients = self.gradients(loss, &named)?;
         self.prepare(&named, None)?;
         self.slab.as_mut().expect("it was prepared").accumulate(model, gradients, loss)
     }
 
     fn gradient_norm(&self) -> Option<&Tensor> {
         self.norm.as_ref()
+    }
+
+    fn loss_scale(&self) -> Option<Tensor> {
+        self.scaler.as_ref()?.current()
     }
 
     fn steps(&self) -> u64 {
@@ -218,7 +280,11 @@ impl<R: Rule> Optimizer for FirstOrder<R> {
         let numbers = self.settings().enumerate().flat_map(|(i, settings)| {
             settings.schedule.state().into_iter().map(move |(name, x)| (format!("schedule.{i}.{name}"), x))
         });
-        Ok(OptimizerState { steps: self.steps, tensors, numbers: numbers.collect() })
+        let mut numbers: Vec<(String, f64)> = numbers.collect();
+        if let Some(scaler) = &self.scaler {
+            numbers.extend(scaler.numbers()?);
+        }
+        Ok(OptimizerState { steps: self.steps, tensors, numbers })
     }
 
     fn load_state(&mut self, model: &mut dyn Parameters, state: &OptimizerState) -> Result<()> {
@@ -244,6 +310,9 @@ impl<R: Rule> Optimizer for FirstOrder<R> {
             if !state.tensors.iter().any(|known| known.parameter == *name && known.name == **kind) {
                 return refuse(format!("the state lacks {kind} of the parameter {name:?}"));
             }
+        }
+        if let Some(scaler) = &mut self.scaler {
+            scaler.load(named[0].1.get().device(), &state.numbers)?;
         }
         self.steps = state.steps;
         for (i, settings) in self.settings().enumerate() {

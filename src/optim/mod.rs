@@ -8,6 +8,7 @@ mod adam;
 mod adaptive;
 mod clip;
 mod first_order;
+mod loss_scale;
 mod plateau;
 mod schedule;
 mod sgd;
@@ -18,6 +19,7 @@ pub use adam::{Adam, AdamRule, AdamW, AdamWRule, Adamax, AdamaxRule, NAdam, NAda
 pub use adaptive::{Adadelta, AdadeltaRule, Adagrad, AdagradRule, RmsProp, RmsPropRule};
 pub use clip::{clip_grad_norm, clip_grad_value};
 pub use first_order::{FirstOrder, Now, Rule};
+pub use loss_scale::LossScaling;
 pub use plateau::ReduceOnPlateau;
 pub use schedule::{
     Anneal, Chained, Constant, ConstantFactor, CosineAnnealing, CosineWarmRestarts, Cycle, Cyclic, Every, Exponential,
@@ -90,7 +92,11 @@ pub trait Optimizer {
     /// device until it is read.
     fn gradient_norm(&self) -> Option<&Tensor>;
 
-    /// The number of steps done.
+    /// What the loss of the next step is multiplied by, if the optimizer scales it: one number, which lies on the device
+    /// until it is read.
+    fn loss_scale(&self) -> Option<Tensor>;
+
+    /// The number of steps done, skipped ones included.
     fn steps(&self) -> u64;
 
     /// The learning rate of the next step.
@@ -124,6 +130,9 @@ impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
     }
     fn gradient_norm(&self) -> Option<&Tensor> {
         (**self).gradient_norm()
+    }
+    fn loss_scale(&self) -> Option<Tensor> {
+        (**self).loss_scale()
     }
     fn steps(&self) -> u64 {
         (**self).steps()

@@ -1,9 +1,11 @@
 //! Parameters, gradients and state of an optimizer, each in one buffer, in one order.
 
+use super::loss_scale::Scaler;
 use super::state::ParameterState;
 use crate::autodiff;
 use crate::error::{Error, Result};
 use crate::nn::{Param, Parameters, Recorded};
+use crate::ops::loss_scale::LossScale;
 use crate::ops::pack::Pack;
 use crate::ops::update::{BLOCK, HYPER, Update};
 use crate::plan::{eval, eval_donating};
@@ -45,21 +47,41 @@ pub(super) struct Clip {
     pub norm: Option<(f64, f64)>,
 }
 
+/// What a step is made by.
+pub(super) struct Step<'a> {
+    pub clip: Clip,
+    /// -1 to go up.
+    pub sign: f32,
+    /// A row of numbers for each group; with a scaler so many times over, for each count of skipped steps.
+    pub hyper: &'a [f64],
+    pub groups: usize,
+    /// What scaled the gradients, if something did.
+    pub scaler: Option<&'a mut Scaler>,
+}
+
 /// The trainable parameters of a model.
 pub(super) fn trainable(model: &dyn Parameters) -> Result<Vec<(String, &Param)>> {
     let named: Vec<(String, &Param)> = model.named_parameters().into_iter().filter(|(_, p)| !p.is_frozen()).collect();
     if named.is_empty() {
         return Err(Error::argument("the model has no trainable parameter", "unfreeze one, or do not train it"));
     }
+    if let Some((name, param)) = named.iter().find(|(_, p)| p.get().dtype() != DType::F32) {
+        let problem = format!("the parameter {name:?} is {}; small steps would be lost in it", param.get().dtype());
+        return Err(Error::argument(problem, "keep parameters in f32 and compute in f16: Pass::mixed"));
+    }
     Ok(named)
 }
 
-/// The gradient of the loss for each of these parameters.
+/// The gradient of the loss, times a scale, for each of these parameters.
 #[track_caller]
-pub(super) fn gradients(loss: &Tensor, named: &[(String, &Param)]) -> Result<Vec<Tensor>> {
+pub(super) fn gradients(loss: &Tensor, named: &[(String, &Param)], scale: Option<Tensor>) -> Result<Vec<Tensor>> {
     assert!(loss.elements() == 1, "step: the loss has shape {}, it must be one number; take its mean", loss.shape());
     let params: Vec<&Tensor> = named.iter().map(|(_, p)| p.get()).collect();
-    let found = autodiff::try_vjp(&[loss], &[&Tensor::ones(loss.device(), loss.shape())], &params);
+    let seed = match scale {
+        Some(scale) => scale.reshape(loss.shape()),
+        None => Tensor::ones(loss.device(), loss.shape()),
+    };
+    let found = autodiff::try_vjp(&[loss], &[&seed], &params);
     let missing = |name: &str| {
         Error::argument(
             format!("the parameter {name:?} has no part in the loss, or the loss was released by an earlier step"),
@@ -155,28 +177,48 @@ impl Slab {
         Ok(())
     }
 
-    /// Runs one step. `hyper` holds a row for each group, `sign` is -1 to go up. Gives the norm of the gradients if
-    /// they are clipped by it.
+    /// Runs one step. Gives the norm of the gradients if they are clipped by it.
     pub fn step(
         &mut self,
         model: &mut dyn Parameters,
         gradients: Vec<Tensor>,
         loss: Option<&Tensor>,
-        clip: Clip,
-        sign: f32,
-        hyper: &[f64],
+        step: Step,
     ) -> Result<Option<Tensor>> {
+        let Step { clip, sign, hyper, groups, mut scaler } = step;
         let device = self.whole.device().clone();
+        let loss_scale = scaler.as_mut().map(|scaler| scaler.scale(&device)).transpose()?;
         let mut whole = self.packed(gradients);
+        // Clipped gradients are finite, so they are looked at before.
+        let mut found = loss_scale.as_ref().map(|_| whole.sum_all());
         if let Some(value) = clip.value {
-            whole = whole.clamp(-value as f32, value as f32);
+            whole = match &loss_scale {
+                Some(scale) => whole.minimum(&(scale * value as f32)).maximum(&(scale * -value as f32)),
+                None => whole.clamp(-value as f32, value as f32),
+            };
         }
         let mut scale = Tensor::scalar(&device, sign);
         let mut norm = None;
         if let Some((largest, p)) = clip.norm {
-            let (found, share) = norm_and_scale(&whole, largest, p);
+            let unscaled = match &loss_scale {
+                Some(scale) => &whole / scale,
+                None => whole.clone(),
+            };
+            let (length, share) = norm_and_scale(&unscaled, largest, p);
+            if clip.value.is_none() {
+                found = found.map(|_| length.clone());
+            }
             scale = &share * &scale;
-            norm = Some(found);
+            norm = Some(length);
+        }
+        drop(loss_scale);
+        let mut next = None;
+        if let (Some(scaler), Some(found)) = (&mut scaler, found) {
+            let settings = scaler.settings(&device, groups)?;
+            let inputs = [scaler.state(&device)?, &found.reshape([1]), &scale.reshape([1]), &settings];
+            let mut decided = Tensor::apply_all(LossScale, &inputs);
+            scale = decided.swap_remove(1);
+            next = decided.pop();
         }
         let hyper = Tensor::from_f64_slice(&device, hyper, [hyper.len() / HYPER, HYPER])?;
         let mut inputs = vec![&self.whole];
@@ -191,16 +233,23 @@ impl Slab {
         donors.push(&self.whole);
         donors.extend(&self.states);
         donors.extend(&recorded.before);
+        if let Some(scaler) = &mut scaler {
+            donors.push(scaler.state(&device)?);
+        }
         let mut roots: Vec<&Tensor> = updated.iter().collect();
         roots.extend(&recorded.values);
         roots.extend(loss);
         roots.extend(&norm);
+        roots.extend(&next);
         eval_donating(&roots, &donors)?;
         if let Some(loss) = loss {
             loss.release_history();
         }
         self.waiting = None;
 
+        if let (Some(scaler), Some(next)) = (scaler, next) {
+            scaler.replace(Tensor::leaf(&device, next.meta().clone(), next.materialized()?, false));
+        }
         let mut leaves = Vec::with_capacity(updated.len());
         for tensor in updated {
             let value = tensor.materialized()?;

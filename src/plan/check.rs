@@ -22,7 +22,7 @@ use crate::tensor::{AnyOp, DType, Layout, Node};
 
 /// A run of a plan that can be stopped after each step.
 pub(super) trait Backend {
-    /// What a base holds now; nothing if it has no memory yet.
+    /// What a base holds now, a word per element, halves widened; nothing if it has no memory yet.
     fn words(&mut self, base: Base) -> Result<Vec<u32>>;
     /// Runs a step, the first of its group, and what shares its launches.
     fn run(&mut self, step: usize) -> Result<()>;
@@ -58,7 +58,7 @@ impl Precision for f64 {
     }
 }
 
-/// A value that went into or came out of a step, with its type.
+/// A value that went into or came out of a step, with its type; halves as single floats.
 struct Seen {
     words: Vec<u32>,
     dtype: DType,
@@ -68,14 +68,16 @@ impl Seen {
     fn data<T: Real>(&self) -> Data<T> {
         match self.dtype {
             DType::I32 => Data::Int(bytemuck::cast_slice(&self.words).to_vec()),
-            DType::F32 => Data::Float(self.words.iter().map(|&w| T::of(f32::from_bits(w) as f64)).collect()),
+            DType::F32 | DType::F16 => {
+                Data::Float(self.words.iter().map(|&w| T::of(f32::from_bits(w) as f64)).collect())
+            }
             _ => Data::Uint(self.words.clone()),
         }
     }
 
     fn show(&self, i: usize) -> String {
         match self.dtype {
-            DType::F32 => format!("{:e}", f32::from_bits(self.words[i])),
+            DType::F32 | DType::F16 => format!("{:e}", f32::from_bits(self.words[i])),
             DType::I32 => (self.words[i] as i32).to_string(),
             _ => self.words[i].to_string(),
         }
@@ -128,7 +130,7 @@ impl Inspect<'_> {
             let outputs = group.steps.iter().map(|step| self.outputs(step, backend)).collect::<Result<Vec<_>>>()?;
             let fault = match self.check {
                 Check::Finite => self.not_finite(&group, &outputs, scalars),
-                _ => self.disagreement(&group, &outputs, scalars),
+                _ => self.disagreement(program, &group, &outputs, scalars),
             };
             if let Some(fault) = fault {
                 let shaders = backend.shaders(range.start);
@@ -194,7 +196,7 @@ impl Inspect<'_> {
         }
     }
 
-    fn disagreement(&self, group: &Group, outputs: &[Vec<Seen>], scalars: &[u32]) -> Option<Fault> {
+    fn disagreement(&self, program: &Program, group: &Group, outputs: &[Vec<Seen>], scalars: &[u32]) -> Option<Fault> {
         let want = self.replay::<f64>(group, scalars);
         let single = self.replay::<f32>(group, scalars);
         let all = outputs.iter().enumerate().flat_map(|(step, o)| o.iter().enumerate().map(move |(k, o)| (step, k, o)));
@@ -203,7 +205,8 @@ impl Inspect<'_> {
             if got.words.is_empty() {
                 return None;
             }
-            let (element, text) = compare(got, &want[step][output], &single[step][output])?;
+            let halves = group.steps.iter().any(|step| rounds_to_half(program, step, output));
+            let (element, text) = compare(got, &want[step][output], &single[step][output], halves)?;
             Some(Fault { step, output, element, text })
         })
     }
@@ -282,7 +285,7 @@ impl Inspect<'_> {
     /// The first element that is not finite although everything it was made of is.
     fn not_finite(&self, group: &Group, outputs: &[Vec<Seen>], scalars: &[u32]) -> Option<Fault> {
         let read = |test: fn(f32) -> bool| {
-            group.seen().filter(|(seen, _)| seen.dtype == DType::F32).any(|(seen, l)| {
+            group.seen().filter(|(seen, _)| seen.dtype.is_float()).any(|(seen, l)| {
                 let mut found = false;
                 for_each_position(&l.shape, &l.strides, l.offset, |i| found |= test(f32::from_bits(seen.words[i])));
                 found
@@ -295,7 +298,7 @@ impl Inspect<'_> {
             return Some(Fault { step: 0, output: 0, element: 0, text });
         }
         let all = outputs.iter().enumerate().flat_map(|(step, o)| o.iter().enumerate().map(move |(k, o)| (step, k, o)));
-        for (step, output, seen) in all.filter(|(.., seen)| seen.dtype == DType::F32) {
+        for (step, output, seen) in all.filter(|(.., seen)| seen.dtype.is_float()) {
             let bad = |w: &u32| {
                 let x = f32::from_bits(*w);
                 x.is_nan() || (x.is_infinite() && !infinite_in)
@@ -397,8 +400,17 @@ fn instruction_node(instruction: &Instruction) -> Option<usize> {
     }
 }
 
+/// Whether an output of the step, or a value on the way to it, is rounded to half: where it lies between two halves, the
+/// last digit of single precision decides which one it becomes.
+fn rounds_to_half(program: &Program, step: &Step, output: usize) -> bool {
+    match step {
+        Step::Fused(_, fused) => fused.code.iter().any(|(_, dtype)| *dtype == DType::F16),
+        Step::Kernel(node) => program.halves.contains(&Base::Node(*node, output)),
+    }
+}
+
 /// The worst element, if it is beyond what is allowed.
-fn compare(got: &Seen, want: &Data<f64>, single: &Data<f32>) -> Option<(usize, String)> {
+fn compare(got: &Seen, want: &Data<f64>, single: &Data<f32>, halves: bool) -> Option<(usize, String)> {
     let whole = |wanted: &dyn Fn(usize) -> (u32, String)| {
         let i = (0..got.words.len()).find(|&i| got.words[i] != wanted(i).0)?;
         Some((i, format!("element {i} is {}, the CPU has {}; whole numbers must be equal", got.show(i), wanted(i).1)))
@@ -411,7 +423,8 @@ fn compare(got: &Seen, want: &Data<f64>, single: &Data<f32>) -> Option<(usize, S
             let largest = want.iter().copied().filter(finite).fold(0.0, |m: f64, x| m.max(x.abs()));
             let lost = want.iter().zip(single).map(|(w, &s)| (w - s as f64).abs()).filter(finite).fold(0.0, f64::max);
             // Below the smallest normal number an adapter may flush to zero.
-            let allowed = (20.0 * lost).max(1e-5 * largest) + 1.2e-38;
+            let digit = if halves { f64::exp2(-10.0) * largest + f64::exp2(-24.0) } else { 0.0 };
+            let allowed = (20.0 * lost).max(1e-5 * largest) + digit + 1.2e-38;
             let error = |i: usize| {
                 let (g, w, s) = (f32::from_bits(got.words[i]), want[i], single[i]);
                 // Where single precision overflows, so may the step.
@@ -447,7 +460,7 @@ fn glance(seen: &Seen, layout: &Layout, element: usize) -> String {
         Some(i) => format!("element {element} is {}", seen.show(i)),
         None => String::from("no such element"),
     };
-    if seen.dtype == DType::F32 {
+    if seen.dtype.is_float() {
         let floats: Vec<f32> = values.iter().map(|&i| f32::from_bits(seen.words[i])).collect();
         let finite = floats.iter().copied().filter(|x| x.is_finite());
         let (low, high) = finite.clone().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), x| (l.min(x), h.max(x)));

@@ -38,7 +38,7 @@ pub(super) struct CpuPlan {
 
 impl CpuPlan {
     pub fn build(graph: &Graph) -> CpuPlan {
-        let program = fuse(graph, Limits { operands: 16, scalars: 32, code: 64 });
+        let program = fuse(graph, Limits { operands: 16, scalars: 32, code: 64, store_halves: false });
         let mut last_use = QuickMap::default();
         for (at, step) in program.steps.iter().enumerate() {
             program.reads(step).for_each(|(base, _)| _ = last_use.insert(base, at));
@@ -166,7 +166,7 @@ fn view<'a>(data: &'a Data<f32>, layout: &'a Layout) -> View<'a, f32> {
 /// One number of the host as data.
 pub(super) fn scalar_data<T: Real>(dtype: DType, bits: u32) -> Data<T> {
     match dtype {
-        DType::F32 => Data::Float(vec![T::of(f32::from_bits(bits) as f64)]),
+        DType::F32 | DType::F16 => Data::Float(vec![T::of(f32::from_bits(bits) as f64)]),
         DType::I32 => Data::Int(vec![bits as i32]),
         DType::U32 | DType::Bool => Data::Uint(vec![bits]),
     }
@@ -186,7 +186,7 @@ fn run_fused(fused: &Fused, memory: &QuickMap<Base, Arc<Data<f32>>>, scalars: &[
     let inputs: Vec<&[u32]> = fused.operands.iter().map(|o| words(&memory[&o.base])).collect();
     let job = Job { fused, walk: &walk, inputs: &inputs, scalars };
     match fused.dtype {
-        DType::F32 => {
+        DType::F32 | DType::F16 => {
             let mut out = f32::stale(n);
             job.run(bytemuck::cast_slice_mut(&mut out));
             Data::Float(out)

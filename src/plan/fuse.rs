@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use super::trace::{Graph, LeafKind, Source};
-use crate::tensor::{AnyLowering, DType, Layout, QuickMap, Scalar, Shape};
+use crate::tensor::{AnyLowering, DType, Layout, QuickMap, QuickSet, Scalar, Shape};
 
 /// A value with memory of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,6 +42,7 @@ pub(super) struct Operand {
     pub base: Base,
     /// Over the kernel's shape.
     pub layout: Layout,
+    /// As it is stored.
     pub dtype: DType,
 }
 
@@ -58,8 +59,13 @@ pub(super) struct Fused {
 }
 
 impl Fused {
-    /// A fused kernel that only copies.
-    pub fn copy(base: Base, layout: Layout, dtype: DType) -> Fused {
+    /// Whether it reads halves or makes them.
+    pub fn has_halves(&self) -> bool {
+        self.dtype == DType::F16 || self.operands.iter().any(|o| o.dtype == DType::F16)
+    }
+
+    /// A fused kernel that only copies a value of this type, which is stored as another.
+    pub fn copy(base: Base, layout: Layout, stored: DType, dtype: DType) -> Fused {
         let mut fused = Fused {
             shape: layout.shape.clone(),
             dtype,
@@ -72,7 +78,7 @@ impl Fused {
                 fused.scalars.push((l, dtype));
                 fused.code[0].0 = Instruction::Scalar(0);
             }
-            _ => fused.operands.push(Operand { base, layout, dtype }),
+            _ => fused.operands.push(Operand { base, layout, dtype: stored }),
         }
         fused
     }
@@ -113,9 +119,20 @@ pub(super) struct Program {
     pub kept: Vec<(usize, Vec<(Base, usize)>)>,
     /// Per step, whether it runs within the launches of the step before; empty: none does.
     pub joined: Vec<bool>,
+    /// The bases that are stored in half precision. Whoever reads one through a view that widens it finds halves.
+    pub halves: QuickSet<Base>,
 }
 
 impl Program {
+    /// The type in which a value of type `dtype` is stored, if it lies in this base.
+    pub fn stored(&self, base: Base, dtype: DType) -> DType {
+        match self.halves.contains(&base) {
+            true => DType::F16,
+            false if dtype == DType::F16 => DType::F32,
+            false => dtype,
+        }
+    }
+
     /// What a step reads, and by which layouts.
     pub fn reads<'a>(&'a self, step: &'a Step) -> Box<dyn Iterator<Item = (Base, &'a Layout)> + 'a> {
         match step {
@@ -154,6 +171,8 @@ pub(super) struct Limits {
     pub scalars: usize,
     /// Instructions in one fused kernel.
     pub code: usize,
+    /// Whether kernels may round what they store to half.
+    pub store_halves: bool,
 }
 
 /// How a node is computed.
@@ -179,7 +198,7 @@ struct Fuser<'a> {
 
 /// Decides a graph.
 pub(super) fn fuse(graph: &Graph, limits: Limits) -> Program {
-    let class: Vec<Class> = graph
+    let mut class: Vec<Class> = graph
         .nodes
         .iter()
         .map(|n| match n.op.lower() {
@@ -188,9 +207,16 @@ pub(super) fn fuse(graph: &Graph, limits: Limits) -> Program {
             _ => Class::Kernel,
         })
         .collect();
+    let mut halves = halves(graph);
+    if limits.store_halves {
+        for (base, casts) in stored_as_halves(graph) {
+            halves.insert(base);
+            casts.into_iter().for_each(|cast| class[cast] = Class::View);
+        }
+    }
     let mut root = roots(graph, &class, limits);
     loop {
-        let program = Program::default();
+        let program = Program { halves: halves.clone(), ..Program::default() };
         let mut fuser =
             Fuser { graph, limits, class: class.clone(), root: root.clone(), program, copies: QuickMap::default() };
         match fuser.run() {
@@ -198,6 +224,44 @@ pub(super) fn fuse(graph: &Graph, limits: Limits) -> Program {
             Err(Split(node)) => root[node] = true,
         }
     }
+}
+
+/// The data and the results of nodes that are halves.
+fn halves(graph: &Graph) -> QuickSet<Base> {
+    let stored = graph.leaves.iter().filter_map(|leaf| match leaf.kind {
+        LeafKind::Stored { storage, .. } if leaf.meta.dtype == DType::F16 => Some(Base::Storage(storage)),
+        _ => None,
+    });
+    let computed = graph.nodes.iter().enumerate().flat_map(|(i, node)| {
+        let half = node.metas.iter().enumerate().filter(|(_, meta)| meta.dtype == DType::F16);
+        half.map(move |(k, _)| Base::Node(i, k))
+    });
+    stored.chain(computed).collect()
+}
+
+/// Results of kernels that nobody reads but casts to half, with these casts: the kernel may store halves at once, and the
+/// casts find nothing to do.
+fn stored_as_halves(graph: &Graph) -> Vec<(Base, Vec<usize>)> {
+    let mut readers: QuickMap<Source, Vec<usize>> = QuickMap::default();
+    for (i, node) in graph.nodes.iter().enumerate() {
+        node.inputs.iter().for_each(|&input| readers.entry(input).or_default().push(i));
+    }
+    let rounds = |&i: &usize| {
+        let node = &graph.nodes[i];
+        node.metas[0].dtype == DType::F16 && matches!(node.op.lower(), AnyLowering::Elementwise(_))
+    };
+    let kernels = graph.nodes.iter().enumerate().filter(|(_, node)| {
+        !node.kept
+            && node.metas.iter().any(|m| m.dtype == DType::F32)
+            && matches!(node.op.lower(), AnyLowering::Kernel(_))
+    });
+    let outputs = kernels.flat_map(|(i, node)| (0..node.metas.len()).map(move |k| (i, k)));
+    outputs
+        .filter_map(|(i, k)| {
+            let casts = readers.remove(&Source::Node(i, k))?;
+            casts.iter().all(rounds).then_some((Base::Node(i, k), casts))
+        })
+        .collect()
 }
 
 /// The elementwise nodes that need memory because of who reads them.
@@ -319,7 +383,10 @@ impl Fuser<'_> {
             for k in 0..self.graph.nodes[i].metas.len() {
                 let source = Source::Node(i, k);
                 let (base, layout) = self.locate(source)?;
-                let dense = layout.is_contiguous() && !matches!(base, Base::Scalar(_));
+                let dtype = self.graph.nodes[i].metas[k].dtype;
+                let dense = layout.is_contiguous()
+                    && !matches!(base, Base::Scalar(_))
+                    && self.program.stored(base, dtype) == dtype;
                 let (base, offset) = if dense { (base, layout.offset) } else { (self.copy(source)?, 0) };
                 values.push((base, offset));
             }
@@ -368,7 +435,8 @@ impl Fuser<'_> {
     fn view(&self, node: usize, layout: &Layout) -> Option<Layout> {
         match self.graph.nodes[node].op.lower() {
             AnyLowering::View(map) => map(layout),
-            _ => None,
+            // A cast that its kernel has done already.
+            _ => Some(layout.clone()),
         }
     }
 
@@ -380,6 +448,9 @@ impl Fuser<'_> {
         let base = Base::Copy(self.copies.len());
         self.copies.insert(source, base);
         let fused = self.fused(source)?;
+        if fused.dtype == DType::F16 {
+            self.program.halves.insert(base);
+        }
         self.program.steps.push(Step::Fused(base, fused));
         Ok(base)
     }
@@ -485,7 +556,7 @@ impl Fuser<'_> {
                 }
             };
         }
-        let operand = Operand { base, layout, dtype };
+        let operand = Operand { base, layout, dtype: self.program.stored(base, dtype) };
         let at = fused.operands.iter().position(|o| *o == operand).unwrap_or_else(|| {
             fused.operands.push(operand);
             fused.operands.len() - 1

@@ -4,8 +4,12 @@
 //! output that outlives the run, scratch shared with other plans, or memory of the plan's own. A replay looks up
 //! the few buffers that vary and encodes a finished list.
 
+mod store;
+
 use std::collections::HashMap;
 use std::sync::Arc;
+
+use store::NodeStore;
 
 use super::check::Backend;
 use super::fuse::{Base, Fused, Limits, Program, Step, fuse};
@@ -17,12 +21,12 @@ use super::wgsl;
 use crate::device::{ALIGN, Binding, Buffer, Encoded, Gpu, Kernel, Pipeline, Shader};
 use crate::error::{Error, Result};
 use crate::tensor::{
-    AnyLowering, Bind, Caps, Layout, Lower, LoweredDispatch, LoweredWork, QuickMap, Slot, Storage, Store, Value,
+    AnyLowering, Bind, Caps, DType, Layout, Lower, LoweredDispatch, LoweredWork, QuickMap, Slot, Storage, Value,
     Virtual,
 };
 
-/// Elements between aligned offsets.
-const ALIGN_ELEMENTS: usize = (ALIGN / 4) as usize;
+/// Words between aligned offsets.
+const ALIGN_WORDS: usize = (ALIGN / 4) as usize;
 
 /// A launch with its memory still virtual.
 pub(super) struct Launch {
@@ -57,7 +61,7 @@ pub(super) struct Built<'a> {
     pub readers: QuickMap<Base, usize>,
     pub caps: Caps,
     pub launches: Vec<Launch>,
-    /// Kind and elements of each virtual buffer.
+    /// Kind and bytes of each virtual buffer.
     pub virtuals: Vec<(Kind, usize)>,
     pub slots: HashMap<Base, Slot>,
     storages: HashMap<usize, Virtual>,
@@ -112,8 +116,8 @@ impl GpuPlan {
             .map(|(launch, pipeline)| {
                 let d = &launch.dispatch;
                 let range = |b: &Bind| {
-                    let bytes = (b.slot.len.max(1) * 4) as u64;
-                    (b.slot.buffer.0 as usize, (b.slot.offset * 4) as u64, bytes, b.write)
+                    let (first, bytes) = b.slot.bytes();
+                    (b.slot.buffer.0 as usize, first, bytes.max(4), b.write)
                 };
                 Ready {
                     step: launch.step,
@@ -250,11 +254,19 @@ impl Backend for Stepwise<'_> {
         let Some(slot) = self.plan.slots.get(&base) else { return Ok(Vec::new()) };
         let Some(buffer) = &self.buffers[slot.buffer.0 as usize] else { return Ok(Vec::new()) };
         let whole = matches!(base, Base::Storage(_));
-        let bytes = if whole { buffer.size() } else { slot.len as u64 * 4 };
+        let (first, mut bytes) = slot.bytes();
+        if whole {
+            bytes = buffer.size();
+        }
         if bytes == 0 {
             return Ok(Vec::new());
         }
-        Ok(bytemuck::pod_collect_to_vec(&self.gpu.read(buffer, slot.offset as u64 * 4, bytes)?.wait()?))
+        let bytes = self.gpu.read(buffer, first, bytes)?.wait()?;
+        if !slot.half {
+            return Ok(bytemuck::pod_collect_to_vec(&bytes));
+        }
+        let halves: Vec<half::f16> = bytemuck::pod_collect_to_vec(&bytes);
+        Ok(halves.iter().map(|h| h.to_f32().to_bits()).collect())
     }
 
     fn run(&mut self, step: usize) -> Result<()> {
@@ -294,7 +306,8 @@ fn grid(work: &LoweredWork) -> [u32; 3] {
 impl<'a> Built<'a> {
     fn new(graph: &'a Graph, caps: Caps) -> Self {
         let operands = (caps.max_bindings as usize - 1).min(wgsl::MOST_OPERANDS);
-        let program = fuse(graph, Limits { operands, scalars: wgsl::MOST_SCALARS, code: 64 });
+        let store_halves = caps.native_half;
+        let program = fuse(graph, Limits { operands, scalars: wgsl::MOST_SCALARS, code: 64, store_halves });
         let mut built = Built {
             graph,
             program,
@@ -308,26 +321,28 @@ impl<'a> Built<'a> {
             copies: HashMap::new(),
             step: 0,
         };
-        built.feed = built.fresh(Kind::Feed, graph.leaves.len() * ALIGN_ELEMENTS);
+        built.feed = built.fresh(Kind::Feed, graph.leaves.len() * ALIGN as usize);
         for leaf in &graph.leaves {
             if let LeafKind::Stored { storage, .. } = leaf.kind
                 && !built.storages.contains_key(&storage)
             {
                 let buffer = built.fresh(Kind::Storage(storage), 0);
                 built.storages.insert(storage, buffer);
-                built.slots.insert(Base::Storage(storage), Slot { buffer, offset: 0, len: 0 });
+                let half = leaf.meta.dtype == DType::F16;
+                built.slots.insert(Base::Storage(storage), Slot { buffer, offset: 0, len: 0, half });
             }
         }
         built
     }
 
-    fn fresh(&mut self, kind: Kind, elements: usize) -> Virtual {
-        self.virtuals.push((kind, elements));
+    fn fresh(&mut self, kind: Kind, bytes: usize) -> Virtual {
+        self.virtuals.push((kind, bytes));
         Virtual(self.virtuals.len() as u32 - 1)
     }
 
-    fn fresh_slot(&mut self, kind: Kind, len: usize) -> Slot {
-        Slot { buffer: self.fresh(kind, len), offset: 0, len }
+    fn fresh_slot(&mut self, kind: Kind, len: usize, dtype: DType) -> Slot {
+        let buffer = self.fresh(kind, len * dtype.bytes());
+        Slot { buffer, offset: 0, len, half: dtype == DType::F16 }
     }
 
     fn lower_all(&mut self) {
@@ -347,17 +362,17 @@ impl<'a> Built<'a> {
     }
 
     pub fn launch_step(&mut self, base: Base, fused: &Fused, open: bool) {
-        let slot = self.slot_of(base, fused.shape.elements());
+        let slot = self.slot_of(base, fused.shape.elements(), fused.dtype);
         self.launch_fused(fused, slot, None, open);
     }
 
     /// The memory of a base that a step is about to write.
-    pub fn slot_of(&mut self, base: Base, elements: usize) -> Slot {
+    pub fn slot_of(&mut self, base: Base, elements: usize, dtype: DType) -> Slot {
         if let Some(&slot) = self.slots.get(&base) {
             return slot;
         }
         let kept = self.program.kept_bases().any(|b| b == base);
-        let slot = self.fresh_slot(if kept { Kind::Output } else { Kind::Scratch }, elements);
+        let slot = self.fresh_slot(if kept { Kind::Output } else { Kind::Scratch }, elements, dtype);
         self.slots.insert(base, slot);
         slot
     }
@@ -368,8 +383,25 @@ impl<'a> Built<'a> {
         let (inputs, outputs) = (&graph.nodes[node].input_metas, &graph.nodes[node].metas);
         match op.lower() {
             AnyLowering::Kernel(lower) => {
-                let caps = self.caps;
-                lower(&mut Lower::new(&mut NodeStore { built: self, node }, inputs, outputs, caps));
+                let (caps, first) = (self.caps, self.launches.len());
+                let run = |built: &mut Self| {
+                    lower(&mut Lower::new(&mut NodeStore { built, node }, inputs, outputs, caps));
+                };
+                let halves: Vec<Base> = (0..outputs.len())
+                    .map(|k| Base::Node(node, k))
+                    .filter(|base| self.program.halves.contains(base))
+                    .collect();
+                if halves.is_empty() {
+                    return run(self);
+                }
+                let copies = self.copies.clone();
+                run(self);
+                if !self.round_stores(first) {
+                    // It reads what it has stored, so it stores single floats, and they are rounded behind it.
+                    self.launches.truncate(first);
+                    self.copies = copies;
+                    self.run_in_single(node, &halves, run);
+                }
             }
             AnyLowering::InPlace(lower, pairs) => {
                 for &(output, input) in pairs {
@@ -382,10 +414,9 @@ impl<'a> Built<'a> {
                 let pack = self.slots[&Base::Node(node, 0)];
                 for (k, &offset) in offsets.iter().enumerate() {
                     let (base, layout) = self.program.inputs[&node][k].clone();
-                    let target =
-                        Slot { buffer: pack.buffer, offset: pack.offset + offset, len: inputs[k].shape.elements() };
+                    let target = Slot { offset: pack.offset + offset, len: inputs[k].shape.elements(), ..pack };
                     if self.slots.get(&base) != Some(&target) {
-                        self.launch_fused(&Fused::copy(base, layout, inputs[k].dtype), target, Some(node), false);
+                        self.launch_fused(&self.copy_of(base, layout, inputs[k].dtype), target, Some(node), false);
                     }
                 }
             }
@@ -400,14 +431,15 @@ impl<'a> Built<'a> {
         if let Base::Storage(s) = base
             && self.graph.donated[s]
             && layout == Layout::contiguous(meta.shape.clone(), 0)
+            && self.program.stored(base, meta.dtype) == meta.dtype
             && !self.read_after(base, steps)
         {
-            let slot = Slot { buffer: self.storages[&s], offset: 0, len: meta.shape.elements() };
+            let slot = Slot { len: meta.shape.elements(), ..self.slots[&base] };
             self.slots.insert(Base::Node(node, output), slot);
             return;
         }
-        let slot = self.slot_of(Base::Node(node, output), meta.shape.elements());
-        self.launch_fused(&Fused::copy(base, layout, meta.dtype), slot, Some(node), false);
+        let slot = self.slot_of(Base::Node(node, output), meta.shape.elements(), meta.dtype);
+        self.launch_fused(&self.copy_of(base, layout, meta.dtype), slot, Some(node), false);
     }
 
     /// Whether a later step, or the program, reads this base.
@@ -430,12 +462,12 @@ impl<'a> Built<'a> {
             let slot = match (kept, gapless) {
                 // What leaves the plan must not be shared with its next run, so its gaps are filled each time.
                 (true, false) => {
-                    let slot = self.slot_of(base, elements);
+                    let slot = self.slot_of(base, elements, DType::F32);
                     self.launch_fused(&Fused::zeros(elements), slot, Some(node), false);
                     slot
                 }
-                (true, true) => self.slot_of(base, elements),
-                (false, _) => self.fresh_slot(Kind::Own, elements),
+                (true, true) => self.slot_of(base, elements, DType::F32),
+                (false, _) => self.fresh_slot(Kind::Own, elements, DType::F32),
             };
             self.slots.insert(base, slot);
             for (k, &offset) in offsets.iter().enumerate() {
@@ -446,9 +478,10 @@ impl<'a> Built<'a> {
                 let whole = layout.is_contiguous()
                     && layout.offset == 0
                     && layout.shape.elements() == producer.metas[out].shape.elements();
-                if self.readers[input] == 1 && own && whole && !self.slots.contains_key(input) {
+                let single = !self.program.halves.contains(input);
+                if self.readers[input] == 1 && own && whole && single && !self.slots.contains_key(input) {
                     let len = layout.shape.elements();
-                    self.slots.insert(*input, Slot { buffer: slot.buffer, offset: slot.offset + offset, len });
+                    self.slots.insert(*input, Slot { offset: slot.offset + offset, len, ..slot });
                 }
             }
         }
@@ -457,9 +490,10 @@ impl<'a> Built<'a> {
     /// The range of a base that a layout touches, aligned for binding, and the layout relative to it.
     pub fn range(&mut self, base: Base, layout: &Layout) -> (Slot, Layout) {
         let slot = match base {
-            Base::Scalar(l) => Slot { buffer: self.feed, offset: l * ALIGN_ELEMENTS, len: 1 },
+            Base::Scalar(l) => Slot { buffer: self.feed, offset: l * ALIGN_WORDS, len: 1, half: false },
             _ => self.slots[&base],
         };
+        let align = if slot.half { 2 * ALIGN_WORDS } else { ALIGN_WORDS };
         let reach = |sign: isize| -> isize {
             layout
                 .shape
@@ -474,8 +508,8 @@ impl<'a> Built<'a> {
         } else {
             ((start as isize + reach(-1)) as usize, (start as isize + reach(1)) as usize)
         };
-        let aligned = first / ALIGN_ELEMENTS * ALIGN_ELEMENTS;
-        let bound = Slot { buffer: slot.buffer, offset: aligned, len: last + 1 - aligned };
+        let aligned = first / align * align;
+        let bound = Slot { offset: aligned, len: last + 1 - aligned, ..slot };
         (bound, Layout { offset: start - aligned, ..layout.clone() })
     }
 
@@ -484,7 +518,8 @@ impl<'a> Built<'a> {
         if n == 0 {
             return;
         }
-        let generated = wgsl::generate(fused, open);
+        let native = self.caps.native_half;
+        let generated = wgsl::generate(fused, open, native);
         let mut dispatch = LoweredDispatch::new(&generated.shader, "main");
         let mut words = vec![n as u32];
         for operand in &fused.operands {
@@ -498,17 +533,22 @@ impl<'a> Built<'a> {
             words.push(0);
         }
         let dispatch = if open { dispatch.finish(target) } else { dispatch.write(target) };
-        let mut dispatch = dispatch.flat(n, wgsl::GROUP);
+        let mut dispatch = dispatch.flat(n.div_ceil(wgsl::per_invocation(fused, native)), wgsl::GROUP);
         dispatch.params = bytemuck::cast_slice(&words).to_vec();
         dispatch.fields = generated.fields.into();
         self.launches.push(Launch { dispatch, patches, node, step: self.step });
+    }
+
+    /// A fused kernel that copies a value of this type.
+    fn copy_of(&self, base: Base, layout: Layout, dtype: DType) -> Fused {
+        Fused::copy(base, layout, self.program.stored(base, dtype), dtype)
     }
 
     /// Holds what is asked of the adapter against its limits, before the driver sees it.
     fn check(&self, gpu: &Gpu) -> Result<()> {
         for launch in &self.launches {
             for bind in &launch.dispatch.bindings {
-                let bytes = bind.slot.len as u64 * 4;
+                let (_, bytes) = bind.slot.bytes();
                 if bytes > self.caps.max_binding {
                     let what = launch.node.map_or("a fused kernel", |n| self.graph.nodes[n].op.name()).to_string();
                     let limit = format!(
@@ -528,49 +568,5 @@ impl<'a> Built<'a> {
             }
         }
         Ok(())
-    }
-}
-
-/// What one op's lowering sees of the plan.
-struct NodeStore<'a, 'b> {
-    built: &'a mut Built<'b>,
-    node: usize,
-}
-
-impl Store for NodeStore<'_, '_> {
-    fn dense(&mut self, i: usize) -> Slot {
-        let (base, layout) = self.built.program.inputs[&self.node][i].clone();
-        let (slot, within) = self.built.range(base, &layout);
-        let len = layout.shape.elements();
-        if layout.is_contiguous() && within.offset == 0 {
-            return Slot { len, ..slot };
-        }
-        if let Some(&copy) = self.built.copies.get(&(base, layout.clone())) {
-            return copy;
-        }
-        let copy = self.built.fresh_slot(Kind::Scratch, len);
-        let dtype = self.built.graph.nodes[self.node].input_metas[i].dtype;
-        self.built.launch_fused(&Fused::copy(base, layout.clone(), dtype), copy, Some(self.node), false);
-        self.built.copies.insert((base, layout), copy);
-        copy
-    }
-
-    fn strided(&mut self, i: usize) -> (Slot, Layout) {
-        let (base, layout) = self.built.program.inputs[&self.node][i].clone();
-        self.built.range(base, &layout)
-    }
-
-    fn temp(&mut self, elements: usize) -> Slot {
-        self.built.fresh_slot(Kind::Scratch, elements)
-    }
-
-    fn output(&mut self, k: usize) -> Slot {
-        let elements = self.built.graph.nodes[self.node].metas[k].shape.elements();
-        self.built.slot_of(Base::Node(self.node, k), elements)
-    }
-
-    fn push(&mut self, launch: LoweredDispatch) {
-        let step = self.built.step;
-        self.built.launches.push(Launch { dispatch: launch, patches: Vec::new(), node: Some(self.node), step });
     }
 }

@@ -98,7 +98,8 @@ impl Groups {
             Step::Kernel(_) => 0,
         };
         let code = self.behind[head].iter().map(code).sum::<usize>() + fused.code.len();
-        if fused.dtype != DType::F32 || code > MOST_CODE {
+        // Halves are read and stored by kernels of their own.
+        if fused.dtype != DType::F32 || fused.has_halves() || code > MOST_CODE {
             return None;
         }
         let inside: Vec<&Operand> = fused.operands.iter().filter(|o| made.get(&o.base) == Some(&head)).collect();
@@ -122,7 +123,7 @@ impl Groups {
         for (at, step) in program.steps.iter().enumerate() {
             let Step::Fused(base, fused) = step else { continue };
             let free = self.head[at] == at && self.behind[at].is_empty() && readers.get(base) == Some(&1);
-            if !free || fused.operands.is_empty() || fused.dtype == DType::Bool {
+            if !free || fused.operands.is_empty() || fused.dtype == DType::Bool || fused.has_halves() {
                 continue;
             }
             let lowering = |at: usize| match &program.steps[at] {
@@ -168,7 +169,7 @@ impl Built<'_> {
         let parts: Vec<(Base, &Fused)> = steps[main + 1..end].iter().filter_map(Step::fused).collect();
         let ahead = if start < main { steps[start].fused() } else { None };
         if let Some((base, fused)) = ahead {
-            self.slot_of(base, fused.shape.elements());
+            self.slot_of(base, fused.shape.elements(), fused.dtype);
         }
         self.step = main;
         match &steps[main] {
@@ -235,14 +236,14 @@ impl Built<'_> {
         let elements = parts[0].1.shape.elements();
         let reads = added.binds.len();
         for &k in others {
-            let slot = self.slot_of(chain[k], elements);
+            let slot = self.slot_of(chain[k], elements, DType::F32);
             added.binds.push((Bind { slot, write: true }, DType::F32));
         }
-        let target = if main == 0 { slot } else { self.slot_of(chain[main], elements) };
+        let target = if main == 0 { slot } else { self.slot_of(chain[main], elements, DType::F32) };
         let moved = |bind: &Bind| match bind.slot.buffer == slot.buffer {
             true => {
                 let offset = target.offset + bind.slot.offset - slot.offset;
-                Bind { slot: Slot { buffer: target.buffer, offset, len: bind.slot.len }, ..*bind }
+                Bind { slot: Slot { buffer: target.buffer, offset, ..bind.slot }, ..*bind }
             }
             false => *bind,
         };

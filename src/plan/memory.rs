@@ -34,8 +34,9 @@ pub(super) fn assign(built: &Built, gpu: &Gpu) -> Result<Vec<Memory>> {
         }
     }
     let mut memory: Vec<Memory> = Vec::with_capacity(built.virtuals.len());
-    for (v, &(kind, elements)) in built.virtuals.iter().enumerate() {
-        let bytes = (elements.max(1) * 4) as u64;
+    let bytes_of = |v: usize| built.virtuals[v].1.max(4) as u64;
+    for (v, &(kind, _)) in built.virtuals.iter().enumerate() {
+        let bytes = bytes_of(v);
         memory.push(match kind {
             Kind::Storage(s) => Memory::Storage(s),
             Kind::Output => Memory::Output(bytes),
@@ -62,7 +63,7 @@ pub(super) fn assign(built: &Built, gpu: &Gpu) -> Result<Vec<Memory>> {
     let mut holds: BTreeMap<usize, (u64, usize)> = BTreeMap::new();
     for at in 0..built.launches.len() {
         for &v in starts.get(&at).into_iter().flatten() {
-            let class = size_class((built.virtuals[v].1.max(1) * 4) as u64);
+            let class = size_class(bytes_of(v));
             let index = free.entry(class).or_default().pop_first().unwrap_or_else(|| {
                 let count = taken.entry(class).or_default();
                 *count += 1;

@@ -9,6 +9,7 @@ mod check;
 mod cpu;
 mod fuse;
 mod gpu;
+mod halves;
 mod join;
 mod memory;
 mod oracle;
@@ -27,7 +28,7 @@ pub use value::caps_of;
 
 use crate::device::{Check, Device, Kind, Tally};
 use crate::error::{Error, Result};
-use crate::tensor::{Caps, LoweredDispatch, NodeState, QuickMap, Storage, Tensor, Value};
+use crate::tensor::{Caps, DType, LoweredDispatch, NodeState, QuickMap, Storage, Tensor, Value};
 use trace::{Graph, Traced, trace};
 
 /// The plans of a device.
@@ -167,7 +168,7 @@ impl Tensor {
         value::read_async(self)
     }
 
-    /// The only element of a one-element `f32` tensor.
+    /// The only element of a one-element float tensor.
     ///
     /// # Errors
     /// A fault of the device.
@@ -182,7 +183,10 @@ impl Tensor {
             self.shape(),
             self.elements()
         );
-        Ok(self.to_vec::<f32>()?[0])
+        match self.dtype() {
+            DType::F16 => Ok(self.to_vec::<half::f16>()?[0].to_f32()),
+            _ => Ok(self.to_vec::<f32>()?[0]),
+        }
     }
 
     /// The value as a leaf: evaluated, without history. A `tracked` leaf is what gradients are taken for: tensors

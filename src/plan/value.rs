@@ -15,6 +15,7 @@ pub fn caps_of(gpu: &Gpu) -> Caps {
         max_binding: gpu.limits().max_storage_buffer_binding_size,
         max_bindings: gpu.limits().max_storage_buffers_per_shader_stage,
         variant: gpu.wanted_variant(),
+        native_half: gpu.has_native_half(),
     }
 }
 
@@ -39,16 +40,41 @@ fn value_of(tensor: &Tensor) -> Result<Value> {
     }
 }
 
-/// The elements of host memory as words of type `E`; doubles are rounded to single.
+/// The elements of host memory as such of type `E`; doubles are rounded to single.
 fn from_host<E: Element, T: Real>(data: &Data<T>, offset: usize, len: usize) -> Vec<E> {
     let range = offset..offset + len;
     match data {
+        Data::Float(v) if E::DTYPE == DType::F16 => {
+            let halves: Vec<half::f16> = v[range].iter().map(|x| half::f16::from_f64(x.f64())).collect();
+            bytemuck::cast_slice(&halves).to_vec()
+        }
         Data::Float(v) => {
             let single: Vec<f32> = v[range].iter().map(|x| x.f64() as f32).collect();
             bytemuck::cast_slice(&single).to_vec()
         }
         Data::Int(v) => bytemuck::cast_slice(&v[range]).to_vec(),
         Data::Uint(v) => bytemuck::cast_slice(&v[range]).to_vec(),
+    }
+}
+
+/// The words of a buffer that hold some of its elements: halves may begin and end within one.
+struct Words {
+    first: u64,
+    bytes: u64,
+    before: usize,
+    wanted: usize,
+}
+
+impl Words {
+    fn of(dtype: DType, offset: usize, len: usize) -> Words {
+        let (start, wanted) = (offset * dtype.bytes(), len * dtype.bytes());
+        let before = start % 4;
+        let bytes = (before + wanted).next_multiple_of(4) as u64;
+        Words { first: (start - before) as u64, bytes, before, wanted }
+    }
+
+    fn elements<E: Element>(&self, bytes: &[u8]) -> Vec<E> {
+        bytemuck::pod_collect_to_vec(&bytes[self.before..][..self.wanted])
     }
 }
 
@@ -61,8 +87,8 @@ pub(super) fn read<E: Element>(tensor: &Tensor) -> Result<Vec<E>> {
     let len = tensor.elements();
     match (&storage, tensor.device().kind()) {
         (Storage::Gpu(buffer), Kind::Gpu(gpu)) => {
-            let bytes = gpu.read(buffer, offset as u64 * 4, len as u64 * 4)?.wait()?;
-            Ok(bytemuck::pod_collect_to_vec(&bytes))
+            let words = Words::of(tensor.dtype(), offset, len);
+            Ok(words.elements(&gpu.read(buffer, words.first, words.bytes)?.wait()?))
         }
         (Storage::Cpu(data), _) => Ok(from_host(data, offset, len)),
         (Storage::Reference(data), _) => Ok(from_host(data, offset, len)),
@@ -73,7 +99,7 @@ pub(super) fn read<E: Element>(tensor: &Tensor) -> Result<Vec<E>> {
 pub(super) fn read_async<E: Element>(tensor: &Tensor) -> Result<impl Future<Output = Result<Vec<E>>> + use<E>> {
     enum Pending<E> {
         Here(Vec<E>),
-        Coming(crate::device::Readback),
+        Coming(crate::device::Readback, Words),
     }
     let len = tensor.elements();
     let pending = if let Some(bits) = scalar_bits(tensor) {
@@ -82,7 +108,8 @@ pub(super) fn read_async<E: Element>(tensor: &Tensor) -> Result<impl Future<Outp
         let Value { storage, offset } = value_of(tensor)?;
         match (&storage, tensor.device().kind()) {
             (Storage::Gpu(buffer), Kind::Gpu(gpu)) => {
-                Pending::Coming(gpu.read(buffer, offset as u64 * 4, len as u64 * 4)?)
+                let words = Words::of(tensor.dtype(), offset, len);
+                Pending::Coming(gpu.read(buffer, words.first, words.bytes)?, words)
             }
             (Storage::Cpu(data), _) => Pending::Here(from_host(data, offset, len)),
             (Storage::Reference(data), _) => Pending::Here(from_host(data, offset, len)),
@@ -92,7 +119,7 @@ pub(super) fn read_async<E: Element>(tensor: &Tensor) -> Result<impl Future<Outp
     Ok(async move {
         match pending {
             Pending::Here(values) => Ok(values),
-            Pending::Coming(readback) => Ok(bytemuck::pod_collect_to_vec(&readback.bytes().await?)),
+            Pending::Coming(readback, words) => Ok(words.elements(&readback.bytes().await?)),
         }
     })
 }
@@ -101,6 +128,7 @@ pub(super) fn scalar_storage(tensor: &Tensor) -> Result<Storage> {
     let bits = scalar_bits(tensor).expect("the caller saw a scalar");
     match tensor.dtype() {
         DType::F32 => Storage::upload(tensor.device(), &[f32::from_bits(bits)]),
+        DType::F16 => unreachable!("a number of the host is a word"),
         DType::I32 => Storage::upload(tensor.device(), &[bits as i32]),
         _ => Storage::upload(tensor.device(), &[bits]),
     }
@@ -113,6 +141,7 @@ pub(super) fn to_device(tensor: &Tensor, device: &Device) -> Result<Tensor> {
     let shape = tensor.shape().clone();
     match tensor.dtype() {
         DType::F32 => Tensor::from_slice(device, &tensor.to_vec::<f32>()?, shape),
+        DType::F16 => Tensor::from_slice(device, &tensor.to_vec::<half::f16>()?, shape),
         DType::I32 => Tensor::from_slice(device, &tensor.to_vec::<i32>()?, shape),
         DType::U32 => Tensor::from_slice(device, &tensor.to_vec::<u32>()?, shape),
         DType::Bool => {
@@ -129,6 +158,9 @@ impl Tensor {
     /// A fault of the device.
     #[track_caller]
     pub fn to_f64_vec(&self) -> Result<Vec<f64>> {
+        if self.dtype() == DType::F16 {
+            return Ok(self.to_vec::<half::f16>()?.into_iter().map(f64::from).collect());
+        }
         check_type::<f32>(self);
         super::eval(&[self])?;
         if scalar_bits(self).is_none()

@@ -4,6 +4,8 @@
 //! count, the first elements of the operands, and the host's scalars are parameters, so that kernels over the same
 //! pattern share one pipeline. Inside another kernel, whose parameters are its own, first elements are written into the text
 //! too, and the host's scalars are read from the buffer of its numbers.
+//!
+//! Halves are read into single precision, and stored two in a word, or one by one where the adapter has 16-bit floats.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -74,9 +76,19 @@ fn code(fused: &Fused, walk: &Walk, load: &dyn Fn(usize) -> String, number: &dyn
     text
 }
 
-/// Writes the kernel; `open` for one that stores through an epilogue.
-pub(super) fn generate(fused: &Fused, open: bool) -> Generated {
+/// How many elements one invocation makes: two where they share a word.
+pub(super) fn per_invocation(fused: &Fused, native_half: bool) -> usize {
+    if fused.dtype == DType::F16 && !native_half { 2 } else { 1 }
+}
+
+/// Writes the kernel, for an adapter that has 16-bit floats or not; `open` for one that stores through an epilogue.
+pub(super) fn generate(fused: &Fused, open: bool, native_half: bool) -> Generated {
     let walk = Walk::over(fused);
+    let memory = |dtype: DType| match dtype {
+        DType::F16 if native_half => "f16",
+        DType::F16 => "u32",
+        other => other.wgsl(),
+    };
     let mut fields = vec![("n", 0)];
     let mut params = String::from("    n: u32,\n");
     for base in &BASES[..fused.operands.len()] {
@@ -87,28 +99,52 @@ pub(super) fn generate(fused: &Fused, open: bool) -> Generated {
         fields.push((name, 4 * fields.len()));
         params += &format!("    {name}: {},\n", dtype.wgsl());
     }
+    let halves = fused.dtype == DType::F16 || fused.operands.iter().any(|o| o.dtype == DType::F16);
     let mut text = format!(
-        "{}\n// A fused kernel over {}, written by the planner.\n\n\
+        "{}{}\n// A fused kernel over {}, written by the planner.\n\n\
          struct Params {{\n{params}}}\n\nvar<immediate> p: Params;\n\n",
+        if halves && native_half { "enable f16;\n\n" } else { "" },
         include_str!("../../shaders/shared/flat.wgsl"),
         if walk.extents.len() <= 1 { "any number of elements".into() } else { format!("{:?} elements", walk.extents) },
     );
     for (k, operand) in fused.operands.iter().enumerate() {
-        text += &format!("@group(0) @binding({k}) var<storage, read> in{k}: array<{}>;\n", operand.dtype.wgsl());
+        text += &format!("@group(0) @binding({k}) var<storage, read> in{k}: array<{}>;\n", memory(operand.dtype));
     }
     let out = fused.operands.len();
-    text += &format!("@group(0) @binding({out}) var<storage, read_write> out: array<{}>;\n\n", fused.dtype.wgsl());
+    text += &format!("@group(0) @binding({out}) var<storage, read_write> out: array<{}>;\n\n", memory(fused.dtype));
+    let two_in_a_word = per_invocation(fused, native_half) == 2;
     text.push_str(
         "@compute @workgroup_size(WG)\nfn main(\n    @builtin(workgroup_id) group: vec3<u32>,\n    \
          @builtin(num_workgroups) groups: vec3<u32>,\n    @builtin(local_invocation_index) local: u32,\n) {\n    \
-         let i = flat_index(group, groups, local);\n    if (i >= p.n) {\n        return;\n    }\n",
+         let i = flat_index(group, groups, local);\n",
     );
-    let load = |k: usize| format!("in{k}[{}]", position(&walk, k, &format!("p.{}", BASES[k])));
+    if two_in_a_word {
+        // The body becomes a function of the element, called twice.
+        text.push_str(
+            "    let first = 2u * i;\n    if (first >= p.n) {\n        return;\n    }\n    \
+             var second = 0.0;\n    if (first + 1u < p.n) {\n        second = element(first + 1u);\n    }\n    \
+             out[i] = pack2x16float(vec2(element(first), second));\n}\n\nfn element(i: u32) -> f32 {\n",
+        );
+    } else {
+        text.push_str("    if (i >= p.n) {\n        return;\n    }\n");
+    }
+    let load = |k: usize| {
+        let at = position(&walk, k, &format!("p.{}", BASES[k]));
+        match fused.operands[k].dtype {
+            DType::F16 if native_half => format!("f32(in{k}[{at}])"),
+            DType::F16 => format!("half_of(in{k}[({at}) / 2u], {at})"),
+            _ => format!("in{k}[{at}]"),
+        }
+    };
     text += &code(fused, &walk, &load, &|k| format!("p.{}", SCALARS[k]));
     let last = fused.code.len() - 1;
-    let stored = if fused.dtype == DType::Bool { format!("u32(v{last})") } else { format!("v{last}") };
-    let stored = if open { format!("epilogue({stored}, i)") } else { stored };
-    text += &format!("    out[i] = {stored};\n}}\n");
+    text += &match fused.dtype {
+        DType::F16 if two_in_a_word => format!("    return v{last};\n}}\n"),
+        DType::F16 => format!("    out[i] = f16(v{last});\n}}\n"),
+        DType::Bool => format!("    out[i] = u32(v{last});\n}}\n"),
+        _ if open => format!("    out[i] = epilogue(v{last}, i);\n}}\n"),
+        _ => format!("    out[i] = v{last};\n}}\n"),
+    };
     text += &functions_called(&text, "");
     if open {
         text += EPILOGUE;
@@ -133,7 +169,11 @@ fn coordinates(walk: &Walk) -> String {
 
 /// The functions of `shaders/shared` by name, with the comments before them: a paragraph each.
 static FUNCTIONS: LazyLock<BTreeMap<&str, &str>> = LazyLock::new(|| {
-    let texts = [include_str!("../../shaders/shared/math.wgsl"), include_str!("../../shaders/shared/special.wgsl")];
+    let texts = [
+        include_str!("../../shaders/shared/math.wgsl"),
+        include_str!("../../shaders/shared/special.wgsl"),
+        include_str!("../../shaders/shared/half.wgsl"),
+    ];
     let paragraphs = texts.into_iter().flat_map(|text| text.split("\n\n"));
     paragraphs
         .filter_map(|text| {
@@ -142,6 +182,11 @@ static FUNCTIONS: LazyLock<BTreeMap<&str, &str>> = LazyLock::new(|| {
         })
         .collect()
 });
+
+/// The text of one of them.
+pub(super) fn shared(name: &str) -> &'static str {
+    FUNCTIONS[name]
+}
 
 /// Those that a text calls, and those that they call, but for what `shader` has already. Drivers compile what they are
 /// given, used or not.

@@ -1,5 +1,5 @@
 //! The same numbers in another type: floats to whole numbers toward 0, saturating; whole numbers keep their bits; anything
-//! but 0 is true.
+//! but 0 is true. Halves are floats rounded to the nearest number of half precision.
 
 use super::{Array, Data, Real, View};
 
@@ -8,6 +8,8 @@ use super::{Array, Data, Real, View};
 pub enum Kind {
     /// Floating point.
     Float,
+    /// Floating point, rounded to half.
+    Half,
     /// Signed.
     Int,
     /// Unsigned.
@@ -16,13 +18,20 @@ pub enum Kind {
     Truth,
 }
 
+/// The nearest number of half precision: ties to even, infinity beyond the largest.
+pub fn half<T: Real>(x: T) -> T {
+    T::of(half::f16::from_f64(x.f64()).to_f64())
+}
+
 /// `x` as `to`.
 pub fn cast<T: Real>(x: &View<T>, to: Kind) -> Array<T> {
     let data = match (x.data, to) {
         (Data::Float(_), Kind::Float) => Data::Float(x.floats().into_owned()),
+        (Data::Float(_), Kind::Half) => Data::Float(x.floats().iter().map(|&x| half(x)).collect()),
         (Data::Float(_), Kind::Int) => Data::Int(x.floats().iter().map(|x| x.f64() as i32).collect()),
         (Data::Float(_), Kind::Uint) => Data::Uint(x.floats().iter().map(|x| x.f64() as u32).collect()),
         (Data::Float(_), Kind::Truth) => Data::Uint(x.floats().iter().map(|x| (x.f64() != 0.0) as u32).collect()),
+        (Data::Int(_) | Data::Uint(_), Kind::Half) => panic!("whole numbers become floats before they become halves"),
         (Data::Int(_), Kind::Float) => Data::Float(x.ints().iter().map(|&x| T::of(x as f64)).collect()),
         (Data::Int(_), Kind::Int) => Data::Int(x.ints().into_owned()),
         (Data::Int(_), Kind::Uint) => Data::Uint(x.ints().iter().map(|&x| x as u32).collect()),

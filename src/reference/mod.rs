@@ -17,6 +17,7 @@ pub mod gather;
 pub mod gru;
 pub mod im2col;
 pub mod iota;
+pub mod loss_scale;
 pub mod lstm;
 pub mod matmul;
 pub mod norm;

@@ -21,10 +21,15 @@ pub fn step<T: Real, const N: usize>(
     inputs: &[View<T>],
     rule: impl Fn(&[T; HYPER - 2], T, T, &mut [T; N]) -> T + Sync,
 ) -> Vec<Array<T>> {
+    let scale = inputs[N + 2].floats();
+    let first_row = scale.get(1).map_or(0.0, |row| row.f64());
+    if first_row < 0.0 {
+        return inputs[..=N].iter().map(View::to_array).collect();
+    }
     let (old, before): (_, [_; N]) = (inputs[0].floats(), from_fn(|k| inputs[1 + k].floats()));
     let mut p = T::stale(old.len());
     let mut states: [Vec<T>; N] = from_fn(|_| T::stale(old.len()));
-    let (g, scale, hyper) = (inputs[N + 1].floats(), inputs[N + 2].floats()[0], inputs[N + 3].floats());
+    let (g, scale, hyper) = (inputs[N + 1].floats(), scale[0], inputs[N + 3].floats());
     let groups = inputs[N + 4].uints();
 
     let mut tasks = Vec::new();
@@ -41,7 +46,7 @@ pub fn step<T: Real, const N: usize>(
         for at in (0..p.len()).step_by(BLOCK) {
             let range = at..p.len().min(at + BLOCK);
             let (first, all) = (start + at, start + at..start + range.end);
-            let row = &hyper[groups[first / BLOCK] as usize * HYPER..][..HYPER];
+            let row = &hyper[(first_row as usize + groups[first / BLOCK] as usize) * HYPER..][..HYPER];
             let numbers: [T; HYPER - 2] = from_fn(|k| row[k + 2]);
             // Blocks on the stack: the compiler then knows that they do not overlap, and vectorises.
             let load = |from: &[T]| match from.try_into() {

@@ -9,7 +9,7 @@ use crate::device::Shader;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Virtual(pub u32);
 
-/// A dense range of a virtual buffer, in elements; it starts at a multiple of 64 elements, so it can be bound.
+/// A dense range of a virtual buffer, in elements; it starts at a multiple of 256 bytes, so it can be bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot {
     /// The buffer.
@@ -18,6 +18,17 @@ pub struct Slot {
     pub offset: usize,
     /// Number of elements.
     pub len: usize,
+    /// Whether they are halves, two in a word. A kernel binds them for reading like any floats: the planner makes its
+    /// text widen what it reads.
+    pub half: bool,
+}
+
+impl Slot {
+    /// Its first byte, and how many bytes it takes: whole words.
+    pub fn bytes(&self) -> (u64, u64) {
+        let width = if self.half { 2 } else { 4 };
+        ((self.offset * width) as u64, (self.len * width).next_multiple_of(4) as u64)
+    }
 }
 
 /// One binding of a launch.
@@ -42,6 +53,8 @@ pub struct Caps {
     pub max_bindings: u32,
     /// The variant of a kernel to take wherever it can serve, by name: for tests and measurements.
     pub variant: Option<&'static str>,
+    /// Whether kernels may store 16-bit floats; if not, halves are packed by hand.
+    pub native_half: bool,
 }
 
 /// How many invocations a launch needs.

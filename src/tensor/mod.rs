@@ -6,6 +6,7 @@
 
 mod dtype;
 mod lower;
+mod mixed;
 mod node;
 mod op;
 mod sample;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::{AnyOp, DType, Element, Meta, Op, Shape, Storage, Value};
+use super::{AnyOp, DType, Element, Meta, Op, Shape, Storage, Value, mixed};
 use crate::device::Device;
 use crate::error::{Result, ShapeError, fit};
 
@@ -153,6 +153,11 @@ impl Tensor {
     /// without building a new plan.
     #[track_caller]
     pub fn scalar<E: Element>(device: &Device, value: E) -> Tensor {
+        if E::DTYPE == DType::F16 {
+            // The host's numbers are words; a half is one that was rounded.
+            let [half] = bytemuck::cast::<[E; 1], [half::f16; 1]>([value]);
+            return Tensor::scalar(device, half.to_f32()).cast(DType::F16);
+        }
         let bits = bytemuck::cast_slice::<E, u32>(&[value])[0];
         let meta = Meta::new(Shape::default(), E::DTYPE);
         Tensor::from_state(device, vec![meta], false, NodeState::Scalar(bits), Location::caller())
@@ -164,7 +169,8 @@ impl Tensor {
         Tensor::from_state(device, vec![meta], tracked, state, Location::caller())
     }
 
-    /// Records an op.
+    /// Records an op. One that does not take halves gets them widened, and what it makes of them is half again
+    /// (`src/tensor/mixed.rs`).
     ///
     /// # Errors
     /// If the op does not take inputs of these shapes and types.
@@ -185,6 +191,12 @@ impl Tensor {
     /// If the inputs are on different devices.
     #[track_caller]
     pub fn try_apply_any(op: Arc<dyn AnyOp>, inputs: &[&Tensor]) -> std::result::Result<Vec<Tensor>, ShapeError> {
+        if mixed::takes(&*op, inputs) { Tensor::record(op, inputs) } else { mixed::apply(op, inputs) }
+    }
+
+    /// Records an op as it is.
+    #[track_caller]
+    pub(super) fn record(op: Arc<dyn AnyOp>, inputs: &[&Tensor]) -> std::result::Result<Vec<Tensor>, ShapeError> {
         let metas: Vec<Meta> = inputs.iter().map(|t| t.meta().clone()).collect();
         let outputs = op.infer(&metas)?;
         let device = inputs.first().expect("an op has at least one input; sources take a scalar").device();

@@ -1,6 +1,7 @@
 //! Samples: small inputs that call an op, written once and read by the kernel test, the gradient check and the bench.
 
 use super::{DType, Layout, Meta, Shape};
+use crate::reference::cast::half;
 
 /// One call of an op.
 #[derive(Debug, Clone)]
@@ -72,9 +73,12 @@ impl Input {
         input
     }
 
-    /// The same whole numbers under another type.
+    /// The same numbers under another type; as halves, rounded to such.
     pub fn of(mut self, dtype: DType) -> Self {
         self.meta.dtype = dtype;
+        if dtype == DType::F16 {
+            self.values.iter_mut().for_each(|v| *v = half(*v));
+        }
         self
     }
 

@@ -31,7 +31,14 @@ impl Storage {
     /// Puts host values on a device.
     pub fn upload<E: Element>(device: &Device, values: &[E]) -> Result<Storage> {
         Ok(match device.kind() {
-            Kind::Gpu(gpu) => Storage::Gpu(gpu.upload(bytemuck::cast_slice(values), "a tensor")?),
+            Kind::Gpu(gpu) => {
+                let bytes: &[u8] = bytemuck::cast_slice(values);
+                let mut whole_words = std::borrow::Cow::Borrowed(bytes);
+                if !bytes.len().is_multiple_of(4) {
+                    whole_words.to_mut().resize(bytes.len().next_multiple_of(4), 0);
+                }
+                Storage::Gpu(gpu.upload(&whole_words, "a tensor")?)
+            }
             Kind::Cpu(_) => Storage::Cpu(Arc::new(host(values))),
             Kind::Reference(_) => Storage::Reference(Arc::new(host(values))),
         })
@@ -68,6 +75,10 @@ impl Storage {
 fn host<E: Element, T: Real>(values: &[E]) -> Data<T> {
     match E::DTYPE {
         DType::F32 => Data::Float(bytemuck::cast_slice::<E, f32>(values).iter().map(|&v| T::of(v as f64)).collect()),
+        DType::F16 => {
+            let halves = bytemuck::cast_slice::<E, half::f16>(values);
+            Data::Float(halves.iter().map(|v| T::of(v.to_f64())).collect())
+        }
         DType::I32 => Data::Int(bytemuck::cast_slice(values).to_vec()),
         DType::U32 | DType::Bool => Data::Uint(bytemuck::cast_slice(values).to_vec()),
     }

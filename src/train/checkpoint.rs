@@ -99,7 +99,7 @@ fn decode(view: &TensorView) -> Option<Saved> {
         Dtype::U32 => (DType::U32, bytemuck::pod_collect_to_vec(bytes)),
         Dtype::BOOL => (DType::Bool, bytes.iter().map(|&b| u32::from(b != 0)).collect()),
         Dtype::F64 => float(bytemuck::pod_collect_to_vec::<u8, f64>(bytes).into_iter().map(|v| v as f32).collect()),
-        Dtype::F16 => float(bytemuck::pod_collect_to_vec::<u8, u16>(bytes).into_iter().map(half).collect()),
+        Dtype::F16 => float(bytemuck::pod_collect_to_vec::<u8, half::f16>(bytes).into_iter().map(f32::from).collect()),
         Dtype::BF16 => (
             DType::F32,
             bytemuck::pod_collect_to_vec::<u8, u16>(bytes).into_iter().map(|b| u32::from(b) << 16).collect(),
@@ -120,18 +120,6 @@ fn decode(view: &TensorView) -> Option<Saved> {
     Some(Saved { meta: Meta::new(view.shape(), dtype), words })
 }
 
-/// IEEE half precision: 1 bit of sign, 5 of exponent, 10 of fraction.
-fn half(bits: u16) -> f32 {
-    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f32::from(bits & 1023));
-    let size = match exponent {
-        0 => fraction * 2f32.powi(-24),
-        31 if fraction == 0.0 => f32::INFINITY,
-        31 => f32::NAN,
-        _ => (1024.0 + fraction) * 2f32.powi(exponent - 25),
-    };
-    if bits >> 15 == 1 { -size } else { size }
-}
-
 fn write(path: &Path, state: &State, notes: bool) -> Result<()> {
     // PyTorch counts in 64 bits, and its truth values are bytes.
     let bytes: Vec<(Dtype, Cow<[u8]>)> = state
@@ -139,6 +127,10 @@ fn write(path: &Path, state: &State, notes: bool) -> Result<()> {
         .values()
         .map(|saved| match saved.meta.dtype {
             DType::F32 => (Dtype::F32, Cow::from(bytemuck::cast_slice(&saved.words))),
+            DType::F16 => {
+                let half = |&w: &u32| half::f16::from_f32(f32::from_bits(w)).to_le_bytes();
+                (Dtype::F16, saved.words.iter().flat_map(half).collect())
+            }
             DType::I32 => (Dtype::I32, Cow::from(bytemuck::cast_slice(&saved.words))),
             DType::U32 => (Dtype::I64, saved.words.iter().flat_map(|&w| i64::from(w).to_le_bytes()).collect()),
             DType::Bool => (Dtype::BOOL, saved.words.iter().map(|&w| w as u8).collect()),

@@ -17,7 +17,7 @@ use crate::ops::Rng;
 use crate::optim::{Optimizer, OptimizerState, ParameterState};
 use crate::tensor::{DType, Meta, Shape, Tensor};
 
-/// A tensor in host memory, row-major. Every element type is four bytes wide.
+/// A tensor in host memory, row-major, a word per element; halves are widened.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Saved {
     /// Shape and type.
@@ -34,6 +34,7 @@ impl Saved {
     pub fn of(tensor: &Tensor) -> Result<Saved> {
         let words = match tensor.dtype() {
             DType::F32 => bytemuck::cast_vec(tensor.to_vec::<f32>()?),
+            DType::F16 => tensor.to_vec::<half::f16>()?.iter().map(|h| h.to_f32().to_bits()).collect(),
             DType::I32 => bytemuck::cast_vec(tensor.to_vec::<i32>()?),
             DType::U32 | DType::Bool => tensor.to_vec::<u32>()?,
         };
@@ -48,6 +49,11 @@ impl Saved {
         let shape = &self.meta.shape;
         match self.meta.dtype {
             DType::F32 => Tensor::from_slice(device, bytemuck::cast_slice::<u32, f32>(&self.words), shape),
+            DType::F16 => {
+                let halves: Vec<half::f16> =
+                    self.words.iter().map(|&w| half::f16::from_f32(f32::from_bits(w))).collect();
+                Tensor::from_slice(device, &halves, shape)
+            }
             DType::I32 => Tensor::from_slice(device, bytemuck::cast_slice::<u32, i32>(&self.words), shape),
             DType::U32 => Tensor::from_slice(device, &self.words, shape),
             DType::Bool => Ok(Tensor::from_slice(device, &self.words, shape)?.cast(DType::Bool)),

@@ -104,7 +104,7 @@ impl<'a, M: Parameters, B> Supervised<'a, M, B> {
     /// A fault of the device or the data.
     fn judge_all(&self, samples: &[usize], fetch: &Fetch<'a, B>) -> Result<Vec<(String, f64)>> {
         let mut window = Window::new();
-        let mut pass = Pass::eval();
+        let mut pass = Pass { mixed: self.pass.mixed, ..Pass::eval() };
         for chunk in samples.chunks(250) {
             let figures = (self.judge)(&self.model, &fetch(chunk)?, &mut pass);
             window.add(0, chunk.len() as f64, &figures)?;

@@ -39,7 +39,7 @@ macro_rules! binary {
                         DType::F32 => ($wgsl, |args, out| zip_words(args, out, #[inline(always)] |$a: T, $b: T| $value)),
                         DType::I32 => (binary!(wgsl $int)?, |args, out| zip_words(args, out, |a, b| Binary::$kind.of_int(a, b))),
                         DType::U32 => (binary!(wgsl $uint)?, |args, out| zip_words(args, out, |a, b| Binary::$kind.of_uint(a, b))),
-                        DType::Bool => return None,
+                        DType::Bool | DType::F16 => return None,
                     }),*
                 };
                 let cheap = match self { $(Binary::$kind => $cheap),* };
