@@ -100,7 +100,8 @@ fn widened(text: &str, binding: usize, native: bool) -> Option<String> {
     for declaration in text.lines().filter_map(|line| line.strip_prefix(&head)) {
         let (name, rest) = declaration.split_once(": array<")?;
         let (element, _) = rest.split_once(">;")?;
-        let (stored, load) = form(name, element, native)?;
+        // What another entry point binds here may be of a type that no half is read as.
+        let Some((stored, load)) = form(name, element, native) else { continue };
         let line = format!("{head}{name}: array<{element}>;");
         let function =
             format!("{head}{name}: array<{stored}>;\n\nfn {name}_widened(i: u32) -> {element} {{\n    {load}\n}}");
