@@ -154,7 +154,8 @@ impl Op for Widen {
         }
     }
     fn backward(&self) -> Backward<Self> {
-        Backward::Rule(|_, v| vec![Some(v.dy().cast(DType::F16))])
+        // What was a half and is only seen wider is not rounded again.
+        Backward::Rule(|op, v| vec![Some(before(v.dy(), op).unwrap_or_else(|| v.dy().cast(DType::F16)))])
     }
     fn lower(&self) -> Lowering<Self> {
         Lowering::View(|_, layout| Some(layout.clone()))
@@ -173,28 +174,14 @@ impl Op for Widen {
 }
 
 impl Tensor {
-    /// Halves in single precision, below the views they are seen through: rules tell a transposed operand by its view.
-    #[track_caller]
-    fn widened(&self) -> Tensor {
-        if let Some(history) = self.node.history()
-            && let AnyLowering::View(_) = history.op.lower()
-            && let Ok(mut views) = Tensor::try_apply_any(Arc::clone(&history.op), &[&history.inputs[0].widened()])
-        {
-            return views.swap_remove(0);
-        }
-        Tensor::apply(Widen, &[self])
-    }
-
     /// The same numbers as another type: floats to whole numbers toward 0, saturating, NaN to 0; anything but 0 is true;
     /// to half precision the nearest, ties to even, and infinity from 65520 on.
     #[track_caller]
     pub fn cast(&self, to: DType) -> Tensor {
         match (self.dtype(), to) {
             (from, to) if from == to => self.clone(),
-            (DType::F16, DType::F32) => self.widened(),
+            (DType::F16, DType::F32) => Tensor::apply(Widen, &[self]),
             (DType::F16, _) => self.cast(DType::F32).cast(to),
-            // What was widened is as it was: nothing is rounded twice.
-            (DType::F32, DType::F16) => before(self, &Widen).unwrap_or_else(|| Tensor::apply(Cast { to }, &[self])),
             (from, DType::F16) if from != DType::F32 => self.cast(DType::F32).cast(to),
             _ => Tensor::apply(Cast { to }, &[self]),
         }

@@ -8,6 +8,7 @@ mod variant;
 pub(crate) use gemm::{Gemm, Matrix, add_slices};
 pub(crate) use variant::{TILE_32, TILE_64, TILE_128, Tile, slice_length, tile_for};
 
+use super::cast::Widen;
 use super::view::Permute;
 use crate::error::ShapeError;
 use crate::reference::{Array, Real, View, matmul as reference};
@@ -92,7 +93,9 @@ fn dense(m: usize, n: usize, k: usize, batches: usize, [a, b, c]: [Slot; 3]) -> 
 /// Whether a tensor was recorded as another with its last two axes swapped.
 fn is_transposed(x: &Tensor) -> bool {
     let swap: Vec<usize> = (0..x.rank() - 2).chain([x.rank() - 1, x.rank() - 2]).collect();
-    x.node.history().is_some_and(|h| h.op.same(&Permute { axes: swap }))
+    x.node
+        .history()
+        .is_some_and(|h| h.op.same(&Permute { axes: swap }) || (h.op.same(&Widen) && is_transposed(&h.inputs[0])))
 }
 
 impl Op for Matmul {
