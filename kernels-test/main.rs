@@ -8,6 +8,7 @@ mod buffers;
 mod check;
 mod cli;
 mod conformance;
+mod counters;
 mod data;
 mod dqn;
 mod env;

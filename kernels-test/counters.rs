@@ -1,0 +1,69 @@
+//! What a steady training step costs, counted: a rise fails. The steps are those that are timed against other libraries.
+
+#[path = "../benches/workloads/mod.rs"]
+mod workloads;
+
+use wgrad::Device;
+use workloads::{NAMES, make};
+
+use crate::registry::software;
+
+/// The most that a step may cost.
+struct Most {
+    workload: &'static str,
+    dispatches: u64,
+    submissions: u64,
+    /// Kilobytes of the buffers bound.
+    kilobytes: u64,
+}
+
+/// The workloads that a software rasteriser runs in no time. Where a change makes one cheaper, lower its numbers.
+const STEPS: &[Most] = &[
+    Most { workload: "lr_step", dispatches: 9, submissions: 1, kilobytes: 453 },
+    Most { workload: "dqn_step", dispatches: 17, submissions: 1, kilobytes: 130 },
+    Most { workload: "vae_step", dispatches: 30, submissions: 1, kilobytes: 27215 },
+    Most { workload: "rnn_step_b1", dispatches: 219, submissions: 1, kilobytes: 6756 },
+];
+
+#[test]
+fn a_step_of_a_workload_does_not_become_dearer() {
+    let mut failures = Vec::new();
+    for most in STEPS {
+        let (name, device) = (most.workload, software());
+        let mut work = make(name, &device).unwrap();
+        (0..2).for_each(|_| work.step().unwrap());
+        let before = device.counters();
+        work.step().unwrap();
+        let made = device.counters().since(&before);
+        for (what, count, most) in [
+            ("dispatches", made.dispatches, most.dispatches),
+            ("submissions", made.submissions, most.submissions),
+            ("kilobytes bound", made.bytes_bound / 1000, most.kilobytes),
+            ("plans", made.plans, 0),
+            ("pipelines", made.pipelines, 0),
+            ("bind groups", made.bind_groups, 0),
+            ("buffers", made.buffers, 0),
+        ] {
+            if count > most {
+                failures.push(format!("{name}: {count} {what} in the third step, {most} before"));
+            }
+        }
+        assert!(work.parameters().is_some() && work.check().unwrap()[0].is_finite(), "{name} is no training step");
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// A step on the CPU path is one program, planned once.
+#[test]
+fn the_cpu_path_plans_a_step_once() {
+    for most in STEPS {
+        assert!(NAMES.contains(&most.workload));
+        let device = Device::cpu();
+        let mut work = make(most.workload, &device).unwrap();
+        (0..2).for_each(|_| work.step().unwrap());
+        let before = device.counters();
+        (0..3).for_each(|_| work.step().unwrap());
+        let made = device.counters().since(&before);
+        assert_eq!((made.plans, made.submissions), (0, 3 * most.submissions), "{}", most.workload);
+    }
+}
