@@ -281,13 +281,6 @@ unsafe fn tile<V: Lanes, const M: usize, const N: usize>(
     let mut sums = [[V::splat(0.0); N]; M];
     // SAFETY: the caller vouches for every position.
     unsafe {
-        if accumulate {
-            for (i, sums) in sums.iter_mut().enumerate().take(count) {
-                for (j, sum) in sums.iter_mut().enumerate() {
-                    *sum = V::load(c.add(i * ld + j * V::N));
-                }
-            }
-        }
         let mut b = b;
         for &run in left.runs {
             let a: [*const f32; M] = std::array::from_fn(|i| left.buffer.as_ptr().add(positions[i] + run));
@@ -306,7 +299,10 @@ unsafe fn tile<V: Lanes, const M: usize, const N: usize>(
         }
         for (i, sums) in sums.iter().enumerate().take(count) {
             for (j, sum) in sums.iter().enumerate() {
-                sum.store(c.add(i * ld + j * V::N));
+                let to = c.add(i * ld + j * V::N);
+                // What was there is added last: chains of additions stay as short as one product's.
+                let sum = if accumulate { sum.add_product(V::splat(1.0), V::load(to)) } else { *sum };
+                sum.store(to);
             }
         }
     }
