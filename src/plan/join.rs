@@ -189,9 +189,10 @@ impl Built<'_> {
         }
         let inside = self.store_through(first, &steps[main], &parts);
         self.program.joined[main + 1..][..inside].fill(true);
-        for (k, (base, fused)) in parts.into_iter().enumerate().skip(inside) {
-            self.step = main + 1 + k;
-            self.launch_step(base, fused, false);
+        // What did not fit shares a launch of its own.
+        let next = main + 1 + inside;
+        if next < end {
+            self.lower_group(steps, next, next, end);
         }
     }
 

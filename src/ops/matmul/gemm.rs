@@ -255,7 +255,10 @@ impl Gemm {
             Variant::Vec4(tile) => tiled(&VEC4, tile),
         };
         let launch = launch.read(g.a.slot).read(g.b.slot).params(&params);
-        let launch = if g.finish && all_slices == 1 { launch.finish(g.c.slot) } else { launch.write(g.c.slot) };
+        // llvmpipe takes a second to compile the broadcast kernel, once for all products: one text per epilogue would cost more
+        // at the first step than the launches it spares are worth.
+        let finish = g.finish && all_slices == 1 && variant != Variant::Broadcast;
+        let launch = if finish { launch.finish(g.c.slot) } else { launch.write(g.c.slot) };
         cx.launch(launch.flat(groups.div_ceil(per_group) * invocations as usize, invocations));
         if all_slices > 1 {
             let params = SplitParams {
