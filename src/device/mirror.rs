@@ -1,7 +1,7 @@
 //! Storage that kernels read as textures, on software rasterisers.
 //!
 //! llvmpipe fetches the elements of a storage buffer lane by lane, each with a test of its bounds; a texel it fetches for all
-//! lanes at once, some ten times as fast, and copying a buffer into a texture is a memcpy. So there the text of a kernel is
+//! lanes at once, which is faster, and copying a buffer into a texture is a memcpy. So there the text of a kernel is
 //! changed where it declares what it only reads, and what it reads is copied into a texture first, once after each
 //! change. A texture holds the bits of a range of a buffer as rows of [`WIDTH`] texels; all element types share the format.
 
