@@ -1,4 +1,5 @@
-//! One command buffer and one submission per plan, and one compute pass unless textures are refreshed on the way; bind groups cached by what they bind.
+//! One command buffer and one submission per plan, and one compute pass unless textures are refreshed on the way; bind
+//! groups cached by what they bind.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
