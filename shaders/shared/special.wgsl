@@ -217,12 +217,14 @@ fn atan2_accurate(y: f32, x: f32) -> f32 {
 
 fn sinh_accurate(x: f32) -> f32 {
     let a = abs(x);
+    // The sign goes in as a factor: put onto the result it makes Mesa 26.2's llvmpipe return other numbers altogether.
+    let side = with_sign(0.5, x);
     if (a > 20.0) {
         let half = exp_accurate(0.5 * a);
-        return with_sign(0.5 * half * half, x);
+        return side * half * half;
     }
     let e = expm1_accurate(a);
-    return select(with_sign(0.5 * (e + e / (e + 1.0)), x), x, is_nan(x));
+    return select(side * (e + e / (e + 1.0)), x, is_nan(x));
 }
 
 fn cosh_accurate(x: f32) -> f32 {

@@ -142,8 +142,9 @@ impl Tensor {
     /// x, and 0 between `-lambda` and `lambda`. PyTorch's default is 0.5.
     #[track_caller]
     pub fn hardshrink(&self, lambda: f32) -> Tensor {
-        // A factor, not a choice: NaN stays and has no slope, as in PyTorch.
-        self * &self.abs().gt(lambda).cast(DType::F32)
+        // NaN stays and has no slope, as in PyTorch. It is told apart: a compiler may take the product for a choice.
+        let kept = self * &self.abs().gt(lambda).cast(DType::F32);
+        Tensor::select(&self.isnan(), &self.detach(), &kept)
     }
 
     /// x nearer to 0 by `lambda`, and 0 between `-lambda` and `lambda`. PyTorch's default is 0.5.
