@@ -44,6 +44,18 @@ fn length(c: u32) -> u32 {
     return min(p.n, (c + 1u) * p.chunk) - c * p.chunk;
 }
 
+// A chunk as an invocation walks along it: its row, numbers, first and last place, and the steps of `next`.
+struct Walk {
+    row: u32, length: u32, first: u32, end: u32, runs: u32, rest: u32,
+}
+
+fn walk(index: u32, local: u32) -> Walk {
+    let c = index % p.chunks;
+    let first = c * p.chunk;
+    let runs = WG / p.inner;
+    return Walk(index / p.chunks, length(c), first + local, first + length(c), runs, WG - runs * p.inner);
+}
+
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> parts: array<vec2<f32>>; // of chunk c of row r at r * chunks + c
 
@@ -57,23 +69,18 @@ fn chunk_statistics(
     if index >= p.rows * p.chunks {
         return;
     }
-    let row = index / p.chunks;
-    let c = index % p.chunks;
-    let first = c * p.chunk + local;
-    let end = c * p.chunk + length(c);
-    let n = f32(length(c));
-    let runs = WG / p.inner;
-    let rest = WG - runs * p.inner;
+    let w = walk(index, local);
+    let n = f32(w.length);
     var mean = 0.0;
     if CENTER {
         var sum = 0.0;
-        for (var j = place_of(row, first); j.k < end; j = next(j, WG, runs, rest)) {
+        for (var j = place_of(w.row, w.first); j.k < w.end; j = next(j, WG, w.runs, w.rest)) {
             sum += x[j.at];
         }
         mean = sum_of_all(local, vec2(sum, 0.0)).x / n;
     }
     var sums = vec2(0.0);
-    for (var j = place_of(row, first); j.k < end; j = next(j, WG, runs, rest)) {
+    for (var j = place_of(w.row, w.first); j.k < w.end; j = next(j, WG, w.runs, w.rest)) {
         let d = x[j.at] - mean;
         sums += vec2(d, d * d);
     }
@@ -171,22 +178,18 @@ fn apply(
     if index >= p.rows * p.chunks {
         return;
     }
-    let row = index / p.chunks;
-    let c = index % p.chunks;
-    let mean = given_stats[row];
-    let scale = given_stats[p.rows + row];
-    let end = c * p.chunk + length(c);
-    let runs = WG / p.inner;
-    let rest = WG - runs * p.inner;
+    let w = walk(index, local);
+    let mean = given_stats[w.row];
+    let scale = given_stats[p.rows + w.row];
     var factor = scale;
     var shift = 0.0;
     if WEIGHT != 0u {
-        factor *= weight[row];
+        factor *= weight[w.row];
         if BIAS {
-            shift = bias[row];
+            shift = bias[w.row];
         }
     }
-    for (var j = place_of(row, c * p.chunk + local); j.k < end; j = next(j, WG, runs, rest)) {
+    for (var j = place_of(w.row, w.first); j.k < w.end; j = next(j, WG, w.runs, w.rest)) {
         y[j.at] = epilogue((x[j.at] - mean) * factor + shift, j.at);
     }
 }
@@ -204,15 +207,11 @@ fn chunk_sums(
     if index >= p.rows * p.chunks {
         return;
     }
-    let row = index / p.chunks;
-    let c = index % p.chunks;
-    let mean = given_stats[row];
-    let scale = given_stats[p.rows + row];
-    let end = c * p.chunk + length(c);
-    let runs = WG / p.inner;
-    let rest = WG - runs * p.inner;
+    let w = walk(index, local);
+    let mean = given_stats[w.row];
+    let scale = given_stats[p.rows + w.row];
     var mine = vec2(0.0);
-    for (var j = place_of(row, c * p.chunk + local); j.k < end; j = next(j, WG, runs, rest)) {
+    for (var j = place_of(w.row, w.first); j.k < w.end; j = next(j, WG, w.runs, w.rest)) {
         let g = dy[j.at];
         mine += vec2(g, g * ((x[j.at] - mean) * scale));
     }
@@ -262,24 +261,20 @@ fn apply_gradient(
     if index >= p.rows * p.chunks {
         return;
     }
-    let row = index / p.chunks;
-    let c = index % p.chunks;
-    let mean = given_stats[row];
-    let scale = given_stats[p.rows + row];
-    let end = c * p.chunk + length(c);
-    let runs = WG / p.inner;
-    let rest = WG - runs * p.inner;
+    let w = walk(index, local);
+    let mean = given_stats[w.row];
+    let scale = given_stats[p.rows + w.row];
     let n = f32(p.n);
-    let along = given_dweight[row] / n * scale;
+    let along = given_dweight[w.row] / n * scale;
     var shift = 0.0;
     if CENTER {
-        shift = given_dbias[row] / n;
+        shift = given_dbias[w.row] / n;
     }
     var factor = scale;
     if WEIGHT == 1u {
-        factor *= given_weight[row];
+        factor *= given_weight[w.row];
     }
-    for (var j = place_of(row, c * p.chunk + local); j.k < end; j = next(j, WG, runs, rest)) {
+    for (var j = place_of(w.row, w.first); j.k < w.end; j = next(j, WG, w.runs, w.rest)) {
         dx[j.at] = epilogue((dy[j.at] - (x[j.at] - mean) * along - shift) * factor, j.at);
     }
 }
