@@ -9,8 +9,6 @@
 override FEW_ROWS: bool = false;
 override WG: u32 = 64u;
 
-var<immediate> p: Params;
-
 @group(0) @binding(0) var<storage, read> a: array<f32>;
 @group(0) @binding(1) var<storage, read> b: array<f32>;
 @group(0) @binding(2) var<storage, read_write> c: array<f32>;
@@ -45,31 +43,21 @@ fn along_k(
     if index >= p.groups {
         return;
     }
-    let line = i32(index % p.tiles);
-    let matrix = index / p.tiles % p.batches;
-    let slice = index / p.tiles / p.batches;
-    let outer = i32(matrix / p.batch_inner);
-    let inner = i32(matrix % p.batch_inner);
-    let k_first = slice % p.k_slices * p.k_step;
-    let k_end = min(k_first + p.k_step, p.k);
-    let outer_first = slice / p.k_slices * p.k_outer_step;
-    let outer_end = min(outer_first + p.k_outer_step, p.k_outer);
-
-    let a_start = p.a_base + outer * p.a_outer + inner * p.a_inner;
-    let b_start = p.b_base + outer * p.b_outer + inner * p.b_inner;
+    let part = part_of(index);
+    let line = i32(part.tile);
     let count = select(p.n, p.m, FEW_ROWS);
-    let long_start = select(a_start + line * p.a_row, b_start + line * p.b_col, FEW_ROWS);
+    let long_start = select(part.a_start + line * p.a_row, part.b_start + line * p.b_col, FEW_ROWS);
     let long_k = select(p.a_col, p.b_row, FEW_ROWS);
     let long_outer = select(p.a_k_outer, p.b_k_outer, FEW_ROWS);
-    let short_start = select(b_start, a_start, FEW_ROWS);
+    let short_start = select(part.b_start, part.a_start, FEW_ROWS);
     let short_step = select(p.b_col, p.a_row, FEW_ROWS);
     let short_k = select(p.b_row, p.a_col, FEW_ROWS);
     let short_outer = select(p.b_k_outer, p.a_k_outer, FEW_ROWS);
 
     var first = vec4<f32>();
     var second = vec4<f32>();
-    for (var o = outer_first; o < outer_end; o += 1u) {
-        for (var k = k_first + local; k < k_end; k += WG) {
+    for (var o = part.k_outer_first; o < part.k_outer_end; o += 1u) {
+        for (var k = part.k_first + local; k < part.k_end; k += WG) {
             let x = long(long_start + i32(o) * long_outer + i32(k) * long_k);
             let at = short_start + i32(o) * short_outer + i32(k) * short_k;
             first.x += x * short(at, short_step, 0u, count);
@@ -97,8 +85,7 @@ fn along_k(
     if local < count {
         let along = select(p.c_row, p.c_col, FEW_ROWS);
         let across = select(p.c_col, p.c_row, FEW_ROWS);
-        let start = p.c_base + i32(slice) * p.c_slice + outer * p.c_outer + inner * p.c_inner;
-        let at = u32(start + line * along + i32(local) * across);
+        let at = u32(part.c_start + line * along + i32(local) * across);
         var sum = low[0][local % 4u];
         if local >= 4u { sum = high[0][local % 4u]; }
         if p.accumulate != 0u { sum += c[at]; }

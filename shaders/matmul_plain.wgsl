@@ -6,8 +6,6 @@
 
 override WG: u32 = 64u;
 
-var<immediate> p: Params;
-
 @group(0) @binding(0) var<storage, read> a: array<f32>;
 @group(0) @binding(1) var<storage, read> b: array<f32>;
 @group(0) @binding(2) var<storage, read_write> c: array<f32>;
@@ -22,34 +20,24 @@ fn plain(
     if index >= p.groups {
         return;
     }
-    let tile = index % p.tiles;
-    let matrix = index / p.tiles % p.batches;
-    let slice = index / p.tiles / p.batches;
-    let outer = i32(matrix / p.batch_inner);
-    let inner = i32(matrix % p.batch_inner);
-    let row = i32(tile / p.tiles_n);
-    let column = i32(tile % p.tiles_n);
-
-    let k_first = slice % p.k_slices * p.k_step;
-    let k_end = min(k_first + p.k_step, p.k);
-    let k_outer_first = slice / p.k_slices * p.k_outer_step;
-    let k_outer_end = min(k_outer_first + p.k_outer_step, p.k_outer);
-    let a_start = p.a_base + outer * p.a_outer + inner * p.a_inner + row * p.a_row;
-    let b_start = p.b_base + outer * p.b_outer + inner * p.b_inner + column * p.b_col;
+    let part = part_of(index);
+    let row = i32(part.tile / p.tiles_n);
+    let column = i32(part.tile % p.tiles_n);
+    let a_start = part.a_start + row * p.a_row;
+    let b_start = part.b_start + column * p.b_col;
 
     var sum = 0.0;
-    for (var o = k_outer_first; o < k_outer_end; o += 1u) {
-        var at_a = a_start + i32(o) * p.a_k_outer + i32(k_first) * p.a_col;
-        var at_b = b_start + i32(o) * p.b_k_outer + i32(k_first) * p.b_row;
-        for (var l = k_first; l < k_end; l += 1u) {
+    for (var o = part.k_outer_first; o < part.k_outer_end; o += 1u) {
+        var at_a = a_start + i32(o) * p.a_k_outer + i32(part.k_first) * p.a_col;
+        var at_b = b_start + i32(o) * p.b_k_outer + i32(part.k_first) * p.b_row;
+        for (var l = part.k_first; l < part.k_end; l += 1u) {
             sum += a[u32(at_a)] * b[u32(at_b)];
             at_a += p.a_col;
             at_b += p.b_row;
         }
     }
 
-    let start = p.c_base + i32(slice) * p.c_slice + outer * p.c_outer + inner * p.c_inner;
-    let at = u32(start + row * p.c_row + column * p.c_col);
+    let at = u32(part.c_start + row * p.c_row + column * p.c_col);
     if p.accumulate != 0u { sum += c[at]; }
     c[at] = epilogue(sum, at);
 }

@@ -11,8 +11,6 @@
 const TILE = 32u;
 const LANES = 8u;
 
-var<immediate> p: Params;
-
 @group(0) @binding(0) var<storage, read> a: array<f32>;
 @group(0) @binding(1) var<storage, read> b: array<f32>;
 @group(0) @binding(2) var<storage, read_write> c: array<f32>;
@@ -43,22 +41,13 @@ fn broadcast(
     if index >= p.groups {
         return;
     }
-    let tile = index % p.tiles;
-    let matrix = index / p.tiles % p.batches;
-    let slice = index / p.tiles / p.batches;
-    let outer = i32(matrix / p.batch_inner);
-    let inner = i32(matrix % p.batch_inner);
-    let row0 = tile / p.tiles_n * TILE;
-    let column0 = tile % p.tiles_n * TILE;
-
-    let k_first = slice % p.k_slices * p.k_step;
-    let k_end = min(k_first + p.k_step, p.k);
-    let k_outer_first = slice / p.k_slices * p.k_outer_step;
-    let k_outer_end = min(k_outer_first + p.k_outer_step, p.k_outer);
+    let part = part_of(index);
+    let row0 = part.tile / p.tiles_n * TILE;
+    let column0 = part.tile % p.tiles_n * TILE;
     let row = row0 + lane;
     let column = column0 + lane;
-    let a_start = p.a_base + outer * p.a_outer + inner * p.a_inner + i32(row) * p.a_row;
-    let b_start = p.b_base + outer * p.b_outer + inner * p.b_inner + i32(column) * p.b_col;
+    let a_start = part.a_start + i32(row) * p.a_row;
+    let b_start = part.b_start + i32(column) * p.b_col;
     let a_step = i32(LANES) * p.a_row;
     let b_step = i32(LANES) * p.b_col;
 
@@ -96,10 +85,10 @@ fn broadcast(
     var r30 = vec4<f32>();
     var r31 = vec4<f32>();
 
-    for (var o = k_outer_first; o < k_outer_end; o += 1u) {
-        var at_a = a_start + i32(o) * p.a_k_outer + i32(k_first) * p.a_col;
-        var at_b = b_start + i32(o) * p.b_k_outer + i32(k_first) * p.b_row;
-        for (var l = k_first; l < k_end; l += 1u) {
+    for (var o = part.k_outer_first; o < part.k_outer_end; o += 1u) {
+        var at_a = a_start + i32(o) * p.a_k_outer + i32(part.k_first) * p.a_col;
+        var at_b = b_start + i32(o) * p.b_k_outer + i32(part.k_first) * p.b_row;
+        for (var l = part.k_first; l < part.k_end; l += 1u) {
             var y = vec4<f32>();
             if column < p.n { y.x = b[u32(at_b)]; }
             if column + LANES < p.n { y.y = b[u32(at_b + b_step)]; }
@@ -150,7 +139,6 @@ fn broadcast(
         }
     }
 
-    let start = p.c_base + i32(slice) * p.c_slice + outer * p.c_outer + inner * p.c_inner;
     // A loop over the rows, because a hundred stores spelt out would take the driver a second to compile.
     var all = array<vec4<f32>, 32>(
         r0, r1, r2, r3, r4, r5, r6, r7,
@@ -159,6 +147,6 @@ fn broadcast(
         r24, r25, r26, r27, r28, r29, r30, r31,
     );
     for (var i = 0u; i < min(TILE, p.m - row0); i += 1u) {
-        put_row(start, row0 + i, column, all[i]);
+        put_row(part.c_start, row0 + i, column, all[i]);
     }
 }

@@ -5,8 +5,6 @@
 // invocations fetch A, half B: each a block of 4 x 4 elements in four loads. A block that runs on along the reduction is
 // turned in registers, because workgroup memory holds quads of rows (columns) at one depth.
 
-var<immediate> p: Params;
-
 @group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> b: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> c: array<vec4<f32>>;

@@ -35,3 +35,37 @@ struct Params {
     batches: u32,
 }
 
+var<immediate> p: Params;
+
+// What one workgroup (or invocation) makes: a tile of a matrix, over one slice of the reduction; and where the first elements
+// of the matrices are.
+struct Part {
+    tile: u32,
+    k_first: u32,
+    k_end: u32,
+    k_outer_first: u32,
+    k_outer_end: u32,
+    a_start: i32,
+    b_start: i32,
+    c_start: i32,
+}
+
+fn part_of(index: u32) -> Part {
+    let matrix = index / p.tiles % p.batches;
+    let slice = index / p.tiles / p.batches;
+    let outer = i32(matrix / p.batch_inner);
+    let inner = i32(matrix % p.batch_inner);
+    let k_first = slice % p.k_slices * p.k_step;
+    let k_outer_first = slice / p.k_slices * p.k_outer_step;
+    return Part(
+        index % p.tiles,
+        k_first,
+        min(k_first + p.k_step, p.k),
+        k_outer_first,
+        min(k_outer_first + p.k_outer_step, p.k_outer),
+        p.a_base + outer * p.a_outer + inner * p.a_inner,
+        p.b_base + outer * p.b_outer + inner * p.b_inner,
+        p.c_base + i32(slice) * p.c_slice + outer * p.c_outer + inner * p.c_inner,
+    );
+}
+

@@ -17,33 +17,21 @@ var<private> k_end: u32;
 // Tiles are taken in bands of eight rows of tiles, down each column of the band: workgroups that run at the same time then
 // share rows of A and columns of B while these are in the cache.
 fn locate(index: u32) -> Here {
-    let tile = index % p.tiles;
-    let matrix = index / p.tiles % p.batches;
-    let slice = index / p.tiles / p.batches;
-    let outer = i32(matrix / p.batch_inner);
-    let inner = i32(matrix % p.batch_inner);
-
+    let part = part_of(index);
+    let tile = part.tile;
     let band = tile / (8u * p.tiles_n);
     let within = tile % (8u * p.tiles_n);
     let band_rows = min(8u, p.tiles / p.tiles_n - 8u * band);
     row_first = (8u * band + within % band_rows) * TILE;
     column_first = within / band_rows * TILE;
-    c_start = p.c_base + i32(slice) * p.c_slice + outer * p.c_outer + inner * p.c_inner;
+    c_start = part.c_start;
+    k_first = part.k_first;
+    k_end = part.k_end;
+    k_now = part.k_first;
+    outer_now = i32(part.k_outer_first);
 
-    let first = slice % p.k_slices * p.k_step;
-    let end = min(first + p.k_step, p.k);
-    k_first = first;
-    k_end = end;
-    k_now = first;
-    let outer_first = slice / p.k_slices * p.k_outer_step;
-    let outer_end = min(outer_first + p.k_outer_step, p.k_outer);
-    outer_now = i32(outer_first);
-
-    return Here(
-        (end - first + DEPTH - 1u) / DEPTH * (outer_end - outer_first),
-        p.a_base + outer * p.a_outer + inner * p.a_inner,
-        p.b_base + outer * p.b_outer + inner * p.b_inner,
-    );
+    let rounds = (part.k_end - part.k_first + DEPTH - 1u) / DEPTH * (part.k_outer_end - part.k_outer_first);
+    return Here(rounds, part.a_start, part.b_start);
 }
 
 fn next_round() {
