@@ -10,8 +10,10 @@ use std::time::Instant;
 
 use clap::Parser;
 use wgrad::device::{Device, GpuOptions, Kind, adapters};
-use wgrad::ops::REGISTRY;
+use wgrad::ops::{Conv2dOptions, REGISTRY};
+use wgrad::plan::Measured;
 use wgrad::selftest::{self, Order};
+use wgrad::tensor::DType;
 use wgrad::{Error, Result, Tensor};
 
 #[derive(Parser)]
@@ -29,6 +31,9 @@ struct Options {
     /// No self-test, only what there is and how fast
     #[arg(long)]
     no_selftest: bool,
+    /// Also time the kernels of products and convolutions of some sizes, and keep the choice for later processes
+    #[arg(long)]
+    tune: bool,
 }
 
 fn main() -> ExitCode {
@@ -74,8 +79,11 @@ fn run(options: &Options) -> Result<bool> {
         println!("\n== {device}");
         describe(device);
         let right = options.no_selftest || self_test(device, options)?;
-        well &= right;
+        well &= right && (options.no_selftest || matrix_units(device)?);
         speed(device)?;
+        if options.tune {
+            tune(device)?;
+        }
         if let Some(gpu) = device.as_gpu().filter(|gpu| !options.no_selftest && !gpu.summary().software) {
             gpu.set_trusted(right && without_checks(options)?);
         }
@@ -140,6 +148,24 @@ fn without_checks(options: &Options) -> Result<bool> {
     let trusted = right && options.only.is_none();
     println!("from now on kernels run {} on this adapter", if trusted { "without checks" } else { "with checks" });
     Ok(trusted)
+}
+
+/// Products of halves on matrix units, where there are any: used from the next process on if all are right.
+fn matrix_units(device: &Device) -> Result<bool> {
+    let Some(gpu) = device.as_gpu() else { return Ok(true) };
+    let software = gpu.summary().software;
+    let Some(faults) = selftest::cooperative(&GpuOptions { software, ..Default::default() })? else {
+        println!("cooperative matrices: none that the kernels can use");
+        return Ok(true);
+    };
+    let right = faults.is_empty();
+    println!(
+        "cooperative matrices: products are {}",
+        if right { "right, and used from now on" } else { "WRONG, not used" }
+    );
+    faults.iter().for_each(|fault| println!("    {fault}"));
+    gpu.set_cooperative(right);
+    Ok(right)
 }
 
 /// Every kernel on every sample.
@@ -220,6 +246,35 @@ fn speed(device: &Device) -> Result<()> {
     let (a, b) = (large.narrow(0, 0, m * m).reshape([m, m]), large.narrow(0, m * m, m * m).reshape([m, m]));
     let product = time(|| finish(device, &a.matmul(&b)))?;
     println!("matmul {m}: {:.2} GFLOP/s", 2.0 * (m * m * m) as f64 / product / 1e9);
+    Ok(())
+}
+
+/// What the table of choices takes for some products and convolutions, and what is the fastest.
+fn tune(device: &Device) -> Result<()> {
+    let noise = |shape: &[usize]| Tensor::from_f64_slice(device, &selftest::noise(shape.iter().product(), 1), shape);
+    // Rows, columns and depth: square ones, one of a classifier's, a long sum, a few rows.
+    for [m, n, k] in [[128, 128, 128], [512, 512, 512], [64, 10, 128], [64, 512, 4096], [2, 512, 512]] {
+        let (a, b) = (noise(&[m, k])?, noise(&[k, n])?);
+        finish(device, &a.matmul(&b))?;
+        finish(device, &a.cast(DType::F16).matmul(&b.cast(DType::F16)))?;
+    }
+    // Images, channels and size; output channels and window.
+    for ([images, channels, size], [outs, window]) in
+        [([32, 1, 28], [8, 5]), ([32, 16, 14], [32, 3]), ([8, 64, 14], [64, 1])]
+    {
+        let x = noise(&[images, channels, size, size])?.into_leaf(true)?;
+        let weight = noise(&[outs, channels, window, window])?.into_leaf(true)?;
+        let loss = x.conv2d(&weight, None, &Conv2dOptions::default()).sum_all();
+        for gradient in wgrad::autodiff::grad(&loss, &[&x, &weight]) {
+            finish(device, &gradient)?;
+        }
+        finish(device, &loss)?;
+    }
+    println!("kernels of products and convolutions, us (the table's choice first):");
+    for Measured { class, times, table, chosen } in device.tune()? {
+        let times: Vec<String> = times.iter().map(|(name, s)| format!("{name} {:.1}", s * 1e6)).collect();
+        println!("{class}\n    {} -> {chosen}\n    table is {table}", times.join(", "));
+    }
     Ok(())
 }
 

@@ -29,14 +29,18 @@ pub static ADAPTERS: [Adapter; 4] = [
     Adapter { name: "software, subgroups of 8", caps: caps(true, 8, 128 << 20, 32, true) },
 ];
 
-/// A GPU on which a product or a convolution is made by each of the kernels there are for it, wherever it can serve.
+/// GPUs on which a product or a convolution is made by each of the kernels there are for it, wherever it can serve; with
+/// cooperative matrices of either size.
 static VARIANTS: LazyLock<Vec<Adapter>> = LazyLock::new(|| {
-    let on_gpu = |name| Adapter { name, caps: Caps { variant: Some(name), ..ADAPTERS[1].caps } };
-    matmul::variant_names().chain(conv2d::variant_names()).map(on_gpu).collect()
+    let names = || matmul::variant_names().chain(conv2d::variant_names());
+    let gpu = ADAPTERS[1].caps;
+    let on = |matrices| move |name| Adapter { name, caps: Caps { variant: Some(name), matrices, ..gpu } };
+    let cooperative = names().filter(|name| name.starts_with("cooperative"));
+    names().map(on(16)).chain(cooperative.map(on(8))).collect()
 });
 
 const fn caps(software: bool, subgroup: u32, max_binding: u64, max_bindings: u32, native_half: bool) -> Caps {
-    Caps { software, subgroup, max_binding, max_bindings, native_half, variant: None }
+    Caps { software, subgroup, max_binding, max_bindings, native_half, variant: None, matrices: 0 }
 }
 
 /// One launch and where it came from.

@@ -30,5 +30,6 @@ mod rooms;
 mod shaders;
 mod start;
 mod train;
+mod tune;
 mod uniformity;
 mod weight;

@@ -19,11 +19,16 @@ use crate::uniformity;
 /// WebGPU's default limits. A lowering is not told more than these, so every kernel stays within them.
 const MAX_INVOCATIONS: u32 = 256;
 const MAX_WORKGROUP_MEMORY: u32 = 16384;
+/// What an adapter has whose cooperative matrices are used.
+const MAX_MEMORY_OF_MATRICES: u32 = 32768;
 const MAX_PARAMS: usize = 128;
 const MAX_GROUPS: usize = 65535;
 
 /// Files of `shaders/` that no op of the registry launches, and who does.
 const NOT_OF_AN_OP: &[(&str, &str)] = &[];
+
+/// A file that is only launched on halves, so that the planner has changed its loads in every text, and how it loads.
+const ONLY_ON_HALVES: (&str, [&str; 2]) = ("matmul_coop.wgsl", ["a[u32(at) / 4u]", "b[u32(at) / 4u]"]);
 
 #[test]
 fn every_launch_fits_its_shader_and_every_shader_every_api() {
@@ -51,6 +56,12 @@ fn no_shader_and_no_entry_point_is_an_orphan() {
     let fragments = files("shared").into_iter().map(|(name, text)| (format!("shared/{name}"), text));
     for (name, text) in fragments.chain(files("")).filter(|(name, _)| !excepted(name)) {
         // Fused kernels contain those functions of a fragment that they call.
+        let loads = if name == ONLY_ON_HALVES.0 { &ONLY_ON_HALVES.1[..] } else { &[] };
+        let as_launched = |text: String, load: &&str| {
+            let (array, index) = load.split_once('[').expect("an element");
+            text.replace(*load, &format!("{array}_widened(u32({}))", index.trim_end_matches(']')))
+        };
+        let text = loads.iter().fold(text, as_launched);
         let mut parts = text.split("\n\n").filter(|part| part.contains("fn ") || part.contains("struct "));
         if !parts.all(|part| texts.iter().any(|t| t.contains(part.trim_end()))) {
             report.add(name, "on disk", "no sample of the registry launches it".into());
@@ -217,6 +228,7 @@ impl Checked {
         let mut allowed = if subgroups { Capabilities::SUBGROUP } else { Capabilities::empty() };
         allowed |= Capabilities::SHADER_FLOAT16_IN_FLOAT32;
         allowed.set(Capabilities::SHADER_FLOAT16, launch.adapter.caps.native_half);
+        allowed.set(Capabilities::COOPERATIVE_MATRIX, launch.adapter.caps.matrices > 0);
         let module = self.modules.entry((d.shader.source.to_string(), subgroups)).or_insert_with(|| {
             let immediates = parse(&d.shader.source, allowed | Capabilities::IMMEDIATES);
             let uniform =
@@ -249,6 +261,11 @@ impl Checked {
             size(launch, extent, &mut say);
         }
     }
+}
+
+/// Whether a kernel is one for adapters with cooperative matrices.
+fn has_matrices(d: &LoweredDispatch) -> bool {
+    d.shader.source.contains("enable wgpu_cooperative_matrix;")
 }
 
 /// Translates a kernel with its constants to the three languages.
@@ -285,7 +302,7 @@ fn translate(launch: &Launch, (module, info): &Valid, say: &mut dyn FnMut(String
         let pipeline = msl::PipelineOptions { entry_point: Some(entry.clone()), ..Default::default() };
         msl::write_string(&module, &info, &options, &pipeline).map(drop).map_err(|e| e.to_string())
     });
-    into("HLSL", &|| {
+    let hlsl = || {
         use naga::back::hlsl;
         let target = hlsl::BindTarget { space: 1, ..Default::default() };
         let shader_model = hlsl::ShaderModel::V6_2;
@@ -296,7 +313,11 @@ fn translate(launch: &Launch, (module, info): &Valid, say: &mut dyn FnMut(String
             .write(&module, &info, None)
             .map(drop)
             .map_err(|e| e.to_string())
-    });
+    };
+    // DX12 has no cooperative matrices.
+    if !has_matrices(d) {
+        into("HLSL", &hlsl);
+    }
     let mut layouter = naga::proc::Layouter::default();
     layouter.update(module.to_ctx()).expect("the module is valid");
     let workgroup_variables = module.global_variables.iter().filter(|(_, v)| v.space == AddressSpace::WorkGroup);
@@ -400,8 +421,9 @@ fn size(launch: &Launch, extent: Extent, say: &mut dyn FnMut(String)) {
     if extent.workgroup[2] > 64 {
         say(format!("workgroups of {:?}: at most 64 along z", extent.workgroup));
     }
-    if extent.memory > MAX_WORKGROUP_MEMORY {
-        say(format!("{} bytes of workgroup memory, of {MAX_WORKGROUP_MEMORY}", extent.memory));
+    let most = if has_matrices(&launch.dispatch) { MAX_MEMORY_OF_MATRICES } else { MAX_WORKGROUP_MEMORY };
+    if extent.memory > most {
+        say(format!("{} bytes of workgroup memory, of {most}", extent.memory));
     }
     match launch.dispatch.work {
         LoweredWork::Flat(_, wg) if extent.workgroup != [wg, 1, 1] => {

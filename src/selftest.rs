@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use crate::autodiff::try_vjp;
-use crate::device::Device;
+use crate::device::{Device, GpuOptions};
 use crate::error::Result;
+use crate::ops::matmul;
 use crate::reference::cast::half as round_to_half;
 use crate::reference::{Array, Data, for_each_position};
 use crate::tensor::{AnyOp, DType, Entry, Input, NoGrad, Sample, Tensor, Tolerance};
@@ -210,6 +211,75 @@ fn floats(sample: &AnySample, got: &[f32], want: &[f64], halves: bool) -> std::r
     }
     let limit = limit(want[i]);
     Err(format!("element {i} is {:e}, should be {:e}: {e:.1} times the allowed error {limit:e}", got[i], want[i]))
+}
+
+/// Products of halves on the cooperative matrices of the adapter that `options` choose, by each kernel that uses them: what is
+/// wrong, or `None` if it has none that can be used. Products of small whole numbers must be exact, those of noise within the
+/// error bound of their sums.
+///
+/// # Errors
+/// A fault of the device.
+pub fn cooperative(options: &GpuOptions) -> Result<Option<Vec<String>>> {
+    // Batch, rows, columns, depth: a part of a matrix; whole tiles; parts of tiles; a batch; a sum that is cut into slices.
+    let sizes = [[1, 4, 4, 4], [1, 256, 128, 64], [1, 132, 260, 40], [3, 36, 44, 20], [2, 8, 12, 1100]];
+    let mut faults = Vec::new();
+    for variant in matmul::variant_names().filter(|name| name.starts_with("cooperative")) {
+        let pinned =
+            GpuOptions { cooperative: Some(true), gpu_variants: true, variant: Some(variant), ..options.clone() };
+        let device = Device::gpu(&pinned)?;
+        if device.as_gpu().is_none_or(|gpu| gpu.matrix_size() == 0) {
+            return Ok(None);
+        }
+        for size in sizes {
+            for case in 0..8 {
+                let [a_turned, b_turned, whole] = [case & 1 != 0, case & 2 != 0, case & 4 != 0];
+                if let Some(fault) = product_of_halves(&device, size, [a_turned, b_turned], whole)? {
+                    faults.push(format!(
+                        "{variant}, {size:?}, turned {a_turned} {b_turned}, whole numbers {whole}: {fault}"
+                    ));
+                }
+            }
+        }
+    }
+    Ok(Some(faults))
+}
+
+/// Holds one product of halves against sums in double precision. A turned operand is stored column by column.
+fn product_of_halves(
+    device: &Device,
+    [batch, m, n, k]: [usize; 4],
+    [a_turned, b_turned]: [bool; 2],
+    whole: bool,
+) -> Result<Option<String>> {
+    let numbers = |count: usize, seed: u64| -> Vec<f64> {
+        let range = if whole { 8.0 } else { 1.0 };
+        let values = Input::uniform([count], -range, range, seed).values;
+        values.into_iter().map(|v| if whole { v.round() } else { round_to_half(v) }).collect()
+    };
+    let (a, b) = (numbers(batch * m * k, 1), numbers(batch * k * n, 2));
+    let tensor = |values: &[f64], rows: usize, columns: usize, turned: bool| -> Result<Tensor> {
+        let halves: Vec<half::f16> = values.iter().map(|&v| half::f16::from_f64(v)).collect();
+        if !turned {
+            return Tensor::from_slice(device, &halves, [batch, rows, columns]);
+        }
+        let at = |i: usize| i / (rows * columns) * rows * columns + i % rows * columns + i / rows % columns;
+        let stored: Vec<half::f16> = (0..halves.len()).map(|i| halves[at(i)]).collect();
+        Ok(Tensor::from_slice(device, &stored, [batch, columns, rows])?.transpose(1, 2))
+    };
+    let (x, y) = (tensor(&a, m, k, a_turned)?, tensor(&b, k, n, b_turned)?);
+    let c = x.cast(DType::F32).matmul(&y.cast(DType::F32)).to_vec::<f32>()?;
+    for (i, &got) in c.iter().enumerate() {
+        let (row, column, matrix) = (i / n % m, i % n, i / n / m);
+        let terms = (0..k).map(|l| (a[(matrix * m + row) * k + l], b[(matrix * k + l) * n + column]));
+        let (mut sum, mut aa, mut bb) = (0.0, 0.0, 0.0);
+        terms.for_each(|(x, y)| (sum, aa, bb) = (sum + x * y, aa + x * x, bb + y * y));
+        let bound = 8.0 * f64::exp2(-24.0) * (f64::sqrt(aa * bb) + (k as f64).sqrt() * f64::abs(sum));
+        let limit = if whole { 0.0 } else { bound };
+        if !((got as f64 - sum).abs() <= limit) {
+            return Ok(Some(format!("element {i} is {got:e}, should be {sum:e} within {limit:e}")));
+        }
+    }
+    Ok(None)
 }
 
 /// Numbers of both signs, by a fixed rule.

@@ -1,4 +1,5 @@
-//! What is known of an adapter from earlier processes: its compiled kernels, and that its kernels were right.
+//! What is known of an adapter from earlier processes: its compiled kernels, which of them were the fastest, and that they
+//! were right.
 //!
 //! A driver takes from milliseconds to seconds to compile a kernel. Where it can give the result away, that is kept in
 //! the user's cache folder, in a file per adapter and driver, and given back to it next time. The file carries a digest:
@@ -13,7 +14,8 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 
 /// How the files begin; a new format gets a new line.
-const MAGIC: &[u8] = b"wgrad compiled kernels 1\n";
+const COMPILED: &[u8] = b"wgrad compiled kernels 1\n";
+const CHOICES: &[u8] = b"wgrad measured choices 1\n";
 /// No driver's file is longer; a longer one is none.
 const LONGEST: u64 = 1 << 30;
 /// The file is written at most so often, and at the end.
@@ -43,6 +45,8 @@ pub(super) fn kernels_folder() -> Option<PathBuf> {
 pub(super) struct Files {
     compiled: PathBuf,
     trusted: PathBuf,
+    cooperative: PathBuf,
+    choices: PathBuf,
     /// When the first was written, and whether it lacks something.
     written: Mutex<Option<Instant>>,
     stale: AtomicBool,
@@ -62,6 +66,8 @@ impl Files {
         Files {
             compiled: folder.join(format!("kernels-{key}")),
             trusted: folder.join(format!("trusted-{key}")),
+            cooperative: folder.join(format!("cooperative-{key}")),
+            choices: folder.join(format!("choices-{key}")),
             written: Mutex::default(),
             stale: AtomicBool::new(false),
         }
@@ -69,12 +75,16 @@ impl Files {
 
     /// What the driver gave away last time, if it is whole.
     pub fn compiled(&self) -> Option<Vec<u8>> {
-        if std::fs::metadata(&self.compiled).ok()?.len() > LONGEST {
-            return None;
-        }
-        let bytes = std::fs::read(&self.compiled).ok()?;
-        let (digest, data) = bytes.strip_prefix(MAGIC)?.split_at_checked(32)?;
-        (Sha256::digest(data)[..] == *digest).then(|| data.to_vec())
+        sealed(&self.compiled, COMPILED)
+    }
+
+    /// The choices of kernels that earlier processes measured, if they are whole.
+    pub fn choices(&self) -> Option<String> {
+        String::from_utf8(sealed(&self.choices, CHOICES)?).ok()
+    }
+
+    pub fn keep_choices(&self, text: &str) {
+        seal(&self.choices, CHOICES, text.as_bytes());
     }
 
     /// Notes that the driver compiled something, and writes what it has if the last time is long ago.
@@ -92,8 +102,7 @@ impl Files {
             return;
         }
         if let Some(data) = cache.get_data() {
-            let whole = [MAGIC, &Sha256::digest(&data)[..], &data].concat();
-            replace(&self.compiled, &whole);
+            seal(&self.compiled, COMPILED, &data);
         }
         *self.written.lock().unwrap_or_else(|e| e.into_inner()) = Some(Instant::now());
     }
@@ -104,11 +113,39 @@ impl Files {
     }
 
     pub fn set_trusted(&self, trusted: bool) {
-        if trusted {
-            replace(&self.trusted, b"The self-test found every kernel right, with and without checks of bounds.\n");
-        } else {
-            let _ = std::fs::remove_file(&self.trusted);
-        }
+        note(&self.trusted, trusted, b"The self-test found every kernel right, with and without checks of bounds.\n");
+    }
+
+    /// Whether a self-test found products on cooperative matrices right, likewise.
+    pub fn is_cooperative(&self) -> bool {
+        self.cooperative.exists()
+    }
+
+    pub fn set_cooperative(&self, right: bool) {
+        note(&self.cooperative, right, b"The self-test found products on cooperative matrices right.\n");
+    }
+}
+
+/// What a file holds behind its first line and its digest, if both are right.
+fn sealed(path: &Path, first_line: &[u8]) -> Option<Vec<u8>> {
+    if std::fs::metadata(path).ok()?.len() > LONGEST {
+        return None;
+    }
+    let bytes = std::fs::read(path).ok()?;
+    let (digest, data) = bytes.strip_prefix(first_line)?.split_at_checked(32)?;
+    (Sha256::digest(data)[..] == *digest).then(|| data.to_vec())
+}
+
+fn seal(path: &Path, first_line: &[u8], data: &[u8]) {
+    replace(path, &[first_line, &Sha256::digest(data)[..], data].concat());
+}
+
+/// A file that says something if it is there.
+fn note(path: &Path, holds: bool, text: &[u8]) {
+    if holds {
+        replace(path, text);
+    } else {
+        let _ = std::fs::remove_file(path);
     }
 }
 

@@ -16,6 +16,18 @@ use super::submit::BindGroups;
 use super::transfer::Staging;
 use crate::error::{Error, Result};
 
+/// What is done about measuring which variant of a kernel is the fastest (`Device::tune`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tune {
+    /// Nothing: kernels are chosen by tables, or by name.
+    Off,
+    /// What was measured on this adapter before is used.
+    Use,
+    /// The same; and what was not measured yet is, between the steps of a program that goes on for a while, for the processes
+    /// after this one.
+    Measure,
+}
+
 /// How to choose and open an adapter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GpuOptions {
@@ -30,11 +42,19 @@ pub struct GpuOptions {
     /// Choose the variants of kernels that are for real GPUs even on a software rasteriser, so that a machine without
     /// a GPU can test them.
     pub gpu_variants: bool,
-    /// Take this variant of a kernel wherever it can serve, by name: for tests and measurements.
+    /// Take this variant of a kernel wherever it can serve, by name: for tests and measurements. `None` leaves it to
+    /// `WGRAD_TUNE`, where that is the name of a variant.
     pub variant: Option<&'static str>,
+    /// Whether the measured choices of kernels are used: `None` leaves it to `WGRAD_TUNE` (`off` or `on`), and where that is
+    /// not set uses what was measured before. They are kept in the folder of compiled kernels.
+    pub tune: Option<Tune>,
     /// Compile kernels without checks of bounds and loops: `None` leaves it to `WGRAD_TRUSTED` (0 or 1), and where that is
     /// not set does so on real GPUs on which `examples/doctor` found every kernel right, with the checks and without.
     pub trusted: Option<bool>,
+    /// Make products of halves on cooperative matrices (matrix units) where the adapter has them: `None` leaves it to
+    /// `WGRAD_COOPERATIVE` (0 or 1), and where that is not set does so on adapters on which `examples/doctor` found their
+    /// products right.
+    pub cooperative: Option<bool>,
     /// The folder where compiled kernels are kept between processes, if any: by default in the user's cache, or where
     /// `WGRAD_KERNEL_CACHE` says (`0`: nowhere).
     pub cache: Option<PathBuf>,
@@ -49,7 +69,9 @@ impl Default for GpuOptions {
             native_half: true,
             gpu_variants: false,
             variant: None,
+            tune: None,
             trusted: None,
+            cooperative: None,
             cache: cache::kernels_folder(),
         }
     }
@@ -66,13 +88,15 @@ pub struct Gpu {
     pub(super) staging: Staging,
     summary: AdapterSummary,
     gpu_variants: bool,
-    variant: Option<&'static str>,
+    variant: Option<String>,
+    tune: Tune,
     trusted: bool,
     files: Option<Files>,
     pub(super) compiled: Option<wgpu::PipelineCache>,
     limits: wgpu::Limits,
     features: wgpu::Features,
     subgroup: u32,
+    matrices: u32,
     tally: Arc<Tally>,
 }
 
@@ -98,13 +122,29 @@ impl Gpu {
         if options.cache.is_some() {
             wanted |= wgpu::Features::PIPELINE_CACHE;
         }
+        let files = options.cache.as_deref().map(|folder| Files::of(folder, &info));
+        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty()).map(|value| value != "0");
+        let proven = || files.as_ref().is_some_and(Files::is_cooperative);
+        let cooperative = options.cooperative.or_else(|| set("WGRAD_COOPERATIVE")).unwrap_or_else(proven);
+        if cooperative && matrix_size(&chosen, wanted) != 0 {
+            wanted |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+        }
         let features = chosen.features() & wanted;
         let limits = if options.portable { wgpu::Limits::default() } else { chosen.limits() };
+        let experimental_features = if features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
+            // SAFETY: wgpu asks for a promise that its user knows experimental features to be less tried than the others, so
+            // that a fault in them may be unsound. One kernel of the crate uses cooperative matrices. Its loads and stores
+            // of whole matrices are within arrays of workgroup memory, whatever the sizes of a product; and an adapter is
+            // given that kernel after its products were compared with those of the host, or because the program says so.
+            unsafe { wgpu::ExperimentalFeatures::enabled() }
+        } else {
+            wgpu::ExperimentalFeatures::disabled()
+        };
         let (device, queue) = pollster::block_on(chosen.request_device(&wgpu::DeviceDescriptor {
             label: Some("wgrad"),
             required_features: features,
             required_limits: limits.clone(),
-            experimental_features: wgpu::ExperimentalFeatures::disabled(),
+            experimental_features,
             memory_hints: wgpu::MemoryHints::Performance,
             trace: wgpu::Trace::Off,
         }))
@@ -130,7 +170,6 @@ impl Gpu {
             *note.lock().unwrap_or_else(|e| e.into_inner()) = Some(lost);
         });
 
-        let files = options.cache.as_deref().map(|folder| Files::of(folder, &info));
         let compiled = files.as_ref().filter(|_| features.contains(wgpu::Features::PIPELINE_CACHE)).map(|files| {
             let data = files.compiled();
             let (label, data, fallback) = (Some("wgrad"), data.as_deref(), true);
@@ -138,10 +177,17 @@ impl Gpu {
             // name and driver. wgpu and the driver look once more whether they are theirs; if not, the cache is empty.
             unsafe { device.create_pipeline_cache(&wgpu::PipelineCacheDescriptor { label, data, fallback }) }
         });
-        let named = std::env::var("WGRAD_TRUSTED").ok().filter(|value| !value.is_empty()).map(|value| value != "0");
         let software = info.device_type == wgpu::DeviceType::Cpu;
         let earned = || !software && files.as_ref().is_some_and(Files::is_trusted);
-        let trusted = options.trusted.or(named).unwrap_or_else(earned);
+        let trusted = options.trusted.or_else(|| set("WGRAD_TRUSTED")).unwrap_or_else(earned);
+
+        let named = std::env::var("WGRAD_TUNE").unwrap_or_default();
+        let (tune, pinned) = match &*named {
+            "" => (Tune::Use, None),
+            "off" | "0" => (Tune::Off, None),
+            "on" | "1" => (Tune::Measure, None),
+            name => (Tune::Off, Some(name)),
+        };
 
         let tally = Arc::new(Tally::default());
         let subgroup =
@@ -150,6 +196,7 @@ impl Gpu {
             } else {
                 0
             };
+        let has_matrices = features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
         Ok(Gpu {
             pool: Arc::new(Pool::new(Arc::clone(&tally))),
             pipelines: Pipelines::default(),
@@ -157,7 +204,8 @@ impl Gpu {
             staging: Staging::default(),
             summary: AdapterSummary::of(&info),
             gpu_variants: options.gpu_variants,
-            variant: options.variant,
+            variant: options.variant.or(pinned).map(String::from),
+            tune: options.tune.unwrap_or(tune),
             trusted,
             files,
             compiled,
@@ -167,6 +215,7 @@ impl Gpu {
             limits,
             features,
             subgroup,
+            matrices: if has_matrices { matrix_size(&chosen, features) } else { 0 },
             tally,
         })
     }
@@ -186,14 +235,39 @@ impl Gpu {
         self.subgroup
     }
 
+    /// Rows and columns of the cooperative matrices that its kernels may use, halves in and singles out; 0: none.
+    pub fn matrix_size(&self) -> u32 {
+        self.matrices
+    }
+
+    /// Notes for later processes whether a self-test found products on cooperative matrices right on this adapter.
+    pub fn set_cooperative(&self, right: bool) {
+        self.files.iter().for_each(|files| files.set_cooperative(right));
+    }
+
     /// Whether kernels should be chosen as for a software rasteriser.
     pub fn wants_software_variants(&self) -> bool {
         self.summary.software && !self.gpu_variants
     }
 
     /// The variant of a kernel to take wherever it can serve.
-    pub fn wanted_variant(&self) -> Option<&'static str> {
-        self.variant
+    pub fn wanted_variant(&self) -> Option<&str> {
+        self.variant.as_deref()
+    }
+
+    /// What is done about measuring variants.
+    pub fn tune(&self) -> Tune {
+        self.tune
+    }
+
+    /// The measured choices of earlier processes on this adapter, as text.
+    pub(crate) fn choices(&self) -> Option<String> {
+        self.files.as_ref()?.choices()
+    }
+
+    /// Keeps measured choices for later processes.
+    pub(crate) fn keep_choices(&self, text: &str) {
+        self.files.iter().for_each(|files| files.keep_choices(text));
     }
 
     /// Whether kernels are compiled without checks of bounds and loops.
@@ -260,6 +334,25 @@ impl Gpu {
         self.check()?;
         polled.map(|_| ()).map_err(|e| Error::Gpu(e.to_string()))
     }
+}
+
+/// Rows and columns of the cooperative matrices of an adapter that multiply halves into singles, the larger if there are
+/// two; 0 if it has none, or lacks what the kernel needs besides: halves, subgroups of one size, 32 KiB of workgroup memory.
+fn matrix_size(adapter: &wgpu::Adapter, wanted: wgpu::Features) -> u32 {
+    let needs = wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
+    let features = needs | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+    let (info, limits) = (adapter.get_info(), adapter.limits());
+    let of_one_size = info.subgroup_min_size == info.subgroup_max_size && matches!(info.subgroup_min_size, 8 | 16 | 32);
+    let fits = limits.max_compute_workgroup_storage_size >= 32768;
+    if !(wanted.contains(needs) && adapter.features().contains(features) && of_one_size && fits) {
+        return 0;
+    }
+    let (half, single) = (wgpu::CooperativeScalarType::F16, wgpu::CooperativeScalarType::F32);
+    let serves = |p: &wgpu::CooperativeMatrixProperties| {
+        p.m_size == p.n_size && p.n_size == p.k_size && p.ab_type == half && p.cr_type == single
+    };
+    let sizes = adapter.cooperative_matrix_properties().into_iter().filter(serves).map(|p| p.m_size);
+    sizes.filter(|size| matches!(size, 8 | 16)).max().unwrap_or(0)
 }
 
 impl Drop for Gpu {

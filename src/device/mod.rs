@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 pub use adapter::{AdapterSummary, adapters};
 pub use cache::folder as cache_folder;
 pub use counters::{Counters, Tally};
-pub use gpu::{Gpu, GpuOptions};
+pub use gpu::{Gpu, GpuOptions, Tune};
 pub use pipeline::{Kernel, Pipeline, Shader};
 pub use pool::{ALIGN, Buffer, size_class};
 pub use submit::{Binding, Encoded};

@@ -154,6 +154,7 @@ impl Op for Matmul {
             dense(&[3, 5], &[5, 4]),
             dense(&[2, 3, 5], &[2, 5, 4]),
             dense(&[70, 33], &[33, 65]),
+            dense(&[72, 20], &[20, 136]), // in whole vec4s
             sample(&[67, 31], &[31, 71], [true, false]),
             sample(&[67, 31], &[31, 71], [false, true]),
             sample(&[33, 17], &[17, 35], [true, true]),

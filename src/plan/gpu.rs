@@ -15,13 +15,14 @@ use super::check::Backend;
 use super::fuse::{Base, Fused, Limits, Program, Step, fuse};
 use super::join::{self, Join};
 use super::memory::{self, Memory};
-use super::trace::{Graph, LeafKind};
+use super::trace::{Graph, GraphNode, LeafKind};
+use super::tune::{self, Met, Tuning};
 use super::value::caps_of;
 use super::wgsl;
 use crate::device::{ALIGN, Binding, Buffer, Encoded, Gpu, Kernel, Pipeline, Shader};
 use crate::error::{Error, Result};
 use crate::tensor::{
-    AnyLowering, Bind, Caps, DType, Layout, Lower, LoweredDispatch, LoweredWork, QuickMap, Slot, Storage, Value,
+    AnyLowering, Bind, Caps, DType, Layout, Lower, LoweredDispatch, LoweredWork, Meta, QuickMap, Slot, Storage, Value,
     Virtual,
 };
 
@@ -68,6 +69,8 @@ pub(super) struct Built<'a> {
     feed: Virtual,
     copies: HashMap<(Base, Layout), Slot>,
     pub step: usize,
+    /// Where the measured choices are.
+    tuning: Option<(&'a Tuning, &'a Gpu)>,
 }
 
 pub(super) struct GpuPlan {
@@ -100,9 +103,9 @@ impl Ready {
 }
 
 impl GpuPlan {
-    pub fn build(graph: &Graph, gpu: &Gpu) -> Result<GpuPlan> {
-        let caps = caps_of(gpu);
-        let mut built = Built::new(graph, caps);
+    pub fn build(graph: &Graph, gpu: &Gpu, tuning: &Tuning) -> Result<GpuPlan> {
+        let caps = caps_of(gpu)?;
+        let mut built = Built { tuning: Some((tuning, gpu)), ..Built::new(graph, caps) };
         built.lower_all();
         built.check(gpu)?;
         let memory = memory::assign(&built, gpu)?;
@@ -284,13 +287,32 @@ impl Backend for Stepwise<'_> {
 
 /// The launches of a graph, their memory still virtual.
 pub(super) fn lowered(graph: &Graph, caps: Caps) -> Vec<LoweredDispatch> {
-    let mut built = Built::new(graph, caps);
-    built.lower_all();
-    built.launches.into_iter().map(|launch| launch.dispatch).collect()
+    Built::new(graph, caps).lowered()
+}
+
+/// The same on this adapter, with its measured choices.
+pub(super) fn lowered_on(graph: &Graph, gpu: &Gpu, tuning: &Tuning) -> Result<Vec<LoweredDispatch>> {
+    Ok(Built { tuning: Some((tuning, gpu)), ..Built::new(graph, caps_of(gpu)?) }.lowered())
+}
+
+/// The range that a layout touches in a buffer where its first element is at `start`, from an offset on that can be bound:
+/// that offset, how many elements, and the layout relative to it.
+pub(super) fn bound_range(start: usize, layout: &Layout, half: bool) -> (usize, usize, Layout) {
+    let align = if half { 2 * ALIGN_WORDS } else { ALIGN_WORDS };
+    let reach = |sign: isize| -> isize {
+        let steps = layout.shape.iter().zip(&layout.strides);
+        steps.map(|(&n, &s)| if s * sign > 0 { s * (n as isize - 1) } else { 0 }).sum()
+    };
+    let (first, last) = match layout.shape.elements() {
+        0 => (start, start),
+        _ => (start.wrapping_add_signed(reach(-1)), start.wrapping_add_signed(reach(1))),
+    };
+    let aligned = first / align * align;
+    (aligned, last + 1 - aligned, Layout { offset: start - aligned, ..layout.clone() })
 }
 
 /// Workgroups per dimension, folded where one dimension does not hold them.
-fn grid(work: &LoweredWork) -> [u32; 3] {
+pub(super) fn grid(work: &LoweredWork) -> [u32; 3] {
     const MOST: usize = 65_535;
     match *work {
         LoweredWork::Groups(g) => g.map(|n| n as u32),
@@ -320,6 +342,7 @@ impl<'a> Built<'a> {
             feed: Virtual(0),
             copies: HashMap::new(),
             step: 0,
+            tuning: None,
         };
         built.feed = built.fresh(Kind::Feed, graph.leaves.len() * ALIGN as usize);
         for leaf in &graph.leaves {
@@ -383,7 +406,7 @@ impl<'a> Built<'a> {
         let (inputs, outputs) = (&graph.nodes[node].input_metas, &graph.nodes[node].metas);
         match op.lower() {
             AnyLowering::Kernel(lower) => {
-                let (caps, first) = (self.caps, self.launches.len());
+                let (caps, first) = (self.caps_for(node), self.launches.len());
                 let run = |built: &mut Self| {
                     lower(&mut Lower::new(&mut NodeStore { built, node }, inputs, outputs, caps));
                 };
@@ -493,24 +516,26 @@ impl<'a> Built<'a> {
             Base::Scalar(l) => Slot { buffer: self.feed, offset: l * ALIGN_WORDS, len: 1, half: false },
             _ => self.slots[&base],
         };
-        let align = if slot.half { 2 * ALIGN_WORDS } else { ALIGN_WORDS };
-        let reach = |sign: isize| -> isize {
-            layout
-                .shape
-                .iter()
-                .zip(&layout.strides)
-                .map(|(&n, &s)| if s * sign > 0 { s * (n as isize - 1) } else { 0 })
-                .sum()
+        let (offset, len, within) = bound_range(slot.offset + layout.offset, layout, slot.half);
+        (Slot { offset, len, ..slot }, within)
+    }
+
+    fn lowered(mut self) -> Vec<LoweredDispatch> {
+        self.lower_all();
+        self.launches.into_iter().map(|launch| launch.dispatch).collect()
+    }
+
+    /// What the lowering of a node may assume: the adapter, and the variant of its kernel that was measured to be the fastest.
+    fn caps_for(&self, node: usize) -> Caps {
+        let Some((tuning, gpu)) = self.tuning.filter(|_| self.caps.variant.is_none()) else { return self.caps };
+        let GraphNode { op, input_metas, metas, .. } = &self.graph.nodes[node];
+        let places = input_metas.iter().zip(&self.program.inputs[&node]);
+        let operand = |(meta, (base, layout)): (&Meta, &(Base, Layout))| {
+            let half = self.slots.get(base).is_some_and(|slot| slot.half);
+            tune::Operand { meta: meta.clone(), layout: layout.clone(), half }
         };
-        let start = slot.offset + layout.offset;
-        let (first, last) = if layout.shape.elements() == 0 {
-            (start, start)
-        } else {
-            ((start as isize + reach(-1)) as usize, (start as isize + reach(1)) as usize)
-        };
-        let aligned = first / align * align;
-        let bound = Slot { offset: aligned, len: last + 1 - aligned, ..slot };
-        (bound, Layout { offset: start - aligned, ..layout.clone() })
+        let met = Met { op: Arc::clone(op), inputs: places.map(operand).collect(), outputs: metas.clone() };
+        Caps { variant: tuning.choice(met, self.caps, gpu), ..self.caps }
     }
 
     fn launch_fused(&mut self, fused: &Fused, target: Slot, node: Option<usize>, open: bool) {

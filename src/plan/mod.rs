@@ -2,7 +2,7 @@
 //!
 //! `trace` turns the tensors into a graph that can be compared; `fuse` decides which values exist in memory and which
 //! only inside a kernel; `join` puts the stores and loads of one kernel to the use of another; `gpu` lowers the result to launches with buffers and replays them; `cpu` runs the same steps
-//! on the reference code. A plan is kept by the structure of its graph, so the second step of a training loop finds
+//! on the reference code; `tune` measures which kernels are the fastest here. A plan is kept by the structure of its graph, so the second step of a training loop finds
 //! the first one's plan and thinks nothing.
 
 mod check;
@@ -15,6 +15,7 @@ mod memory;
 mod oracle;
 pub mod profile;
 mod trace;
+mod tune;
 mod value;
 mod walk;
 mod wgsl;
@@ -24,6 +25,7 @@ use std::sync::{Arc, Mutex};
 
 use rustc_hash::FxHasher;
 
+pub use tune::Measured;
 pub use value::caps_of;
 
 use crate::device::{Check, Device, Kind, Tally};
@@ -36,6 +38,7 @@ use trace::{Graph, Traced, trace};
 struct Plans {
     kept: Mutex<QuickMap<u64, Vec<Arc<Plan>>>>,
     profiler: profile::Profiler,
+    tuning: tune::Tuning,
 }
 
 struct Plan {
@@ -102,6 +105,9 @@ pub(crate) fn eval_donating(tensors: &[&Tensor], donors: &[&Tensor]) -> Result<(
     for node in given {
         *node.state() = NodeState::Given;
     }
+    if let Some(gpu) = device.as_gpu() {
+        device.attached(Plans::default).tuning.after_evaluation(gpu)?;
+    }
     Ok(())
 }
 
@@ -109,6 +115,17 @@ pub(crate) fn eval_donating(tensors: &[&Tensor], donors: &[&Tensor]) -> Result<(
 /// pipelines nor memory yet, but what can be known of a kernel from its text can be checked on any machine.
 pub fn launches(tensors: &[&Tensor], caps: Caps) -> Vec<LoweredDispatch> {
     gpu::lowered(&trace(tensors, &[]).graph, caps)
+}
+
+/// The launches by which this device computes these tensors: those of its adapter, with the variants of kernels that are
+/// pinned or were measured there. None if it is no GPU.
+///
+/// # Errors
+/// If the pinned variant of a kernel is none that the adapter can run.
+pub fn launches_on(device: &Device, tensors: &[&Tensor]) -> Result<Vec<LoweredDispatch>> {
+    let Some(gpu) = device.as_gpu() else { return Ok(Vec::new()) };
+    let tuning = &device.attached(Plans::default).tuning;
+    gpu::lowered_on(&trace(tensors, &[]).graph, gpu, tuning)
 }
 
 fn plan_of(device: &Device, traced: &Traced) -> Result<Arc<Plan>> {
@@ -125,7 +142,7 @@ fn plan_of(device: &Device, traced: &Traced) -> Result<Arc<Plan>> {
     // The graph of the trace goes into the plan; the caller only needs what varies.
     let graph = traced.graph.duplicate();
     let body = match device.kind() {
-        Kind::Gpu(gpu) => Body::Gpu(gpu::GpuPlan::build(&graph, gpu)?),
+        Kind::Gpu(gpu) => Body::Gpu(gpu::GpuPlan::build(&graph, gpu, &plans.tuning)?),
         Kind::Cpu(_) => Body::Cpu(cpu::CpuPlan::build(&graph)),
         Kind::Reference(_) => Body::Oracle,
     };

@@ -5,18 +5,31 @@ use std::sync::Arc;
 use crate::device::{Device, Gpu, Kind};
 use crate::error::{Error, Result};
 use crate::reference::{Data, Real};
-use crate::tensor::{Caps, DType, Element, NodeState, Storage, Tensor, Value};
+use crate::tensor::{Caps, DType, Element, NodeState, Storage, Tensor, VARIANTS, Value};
 
 /// What lowerings may assume of an adapter.
-pub fn caps_of(gpu: &Gpu) -> Caps {
-    Caps {
+///
+/// # Errors
+/// If the wanted variant of a kernel has a name that there is not, or that the adapter cannot run.
+pub fn caps_of(gpu: &Gpu) -> Result<Caps> {
+    let caps = Caps {
         software: gpu.wants_software_variants(),
         subgroup: gpu.subgroup_size(),
         max_binding: gpu.limits().max_storage_buffer_binding_size,
         max_bindings: gpu.limits().max_storage_buffers_per_shader_stage,
-        variant: gpu.wanted_variant(),
+        variant: None,
         native_half: gpu.has_native_half(),
+        matrices: gpu.matrix_size(),
+    };
+    let Some(wanted) = gpu.wanted_variant() else { return Ok(caps) };
+    let serving = || VARIANTS.iter().filter(|(_, serves)| serves(&caps)).map(|&(name, _)| name);
+    if let Some(variant) = serving().find(|&name| name == wanted) {
+        return Ok(Caps { variant: Some(variant), ..caps });
     }
+    let known = VARIANTS.iter().any(|&(name, _)| name == wanted);
+    let fault = if known { "cannot be run on this adapter" } else { "is the name of no variant of a kernel" };
+    let remedy = format!("use one of {}, or on or off (WGRAD_TUNE)", serving().collect::<Vec<_>>().join(", "));
+    Err(Error::argument(format!("{wanted:?} {fault}"), remedy))
 }
 
 #[track_caller]

@@ -55,6 +55,40 @@ pub struct Caps {
     pub variant: Option<&'static str>,
     /// Whether kernels may store 16-bit floats; if not, halves are packed by hand.
     pub native_half: bool,
+    /// Rows and columns of the cooperative matrices that kernels may use, halves in and singles out; 0: none.
+    pub matrices: u32,
+}
+
+/// The variants of kernels among which an op may choose ([`Caps::variant`]), and which adapters can run them.
+pub const VARIANTS: [(&str, fn(&Caps) -> bool); 16] = [
+    ("plain", |_| true),
+    ("along_k", |_| true),
+    ("broadcast", Caps::can_broadcast),
+    ("tile32", |_| true),
+    ("tile64", |_| true),
+    ("tile128", |_| true),
+    ("tile32_vec4", |_| true),
+    ("tile64_vec4", |_| true),
+    ("tile128_vec4", |_| true),
+    ("cooperative4", Caps::has_matrices),
+    ("cooperative8", Caps::has_matrices),
+    ("columns", |_| true),
+    ("direct", |_| true),
+    ("implicit32", |_| true),
+    ("implicit64", |_| true),
+    ("implicit128", |_| true),
+];
+
+impl Caps {
+    /// Whether kernels of subgroups of 8 can run.
+    pub fn can_broadcast(&self) -> bool {
+        self.subgroup == 8
+    }
+
+    /// Whether kernels of cooperative matrices can run.
+    pub fn has_matrices(&self) -> bool {
+        self.matrices != 0
+    }
 }
 
 /// How many invocations a launch needs.

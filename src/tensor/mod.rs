@@ -14,7 +14,7 @@ mod shape;
 mod storage;
 
 pub use dtype::{DType, Element};
-pub use lower::{Bind, Caps, Lower, LoweredDispatch, LoweredWork, Params, Slot, Store, Virtual};
+pub use lower::{Bind, Caps, Lower, LoweredDispatch, LoweredWork, Params, Slot, Store, VARIANTS, Virtual};
 pub(crate) use node::RecordedAt;
 pub use node::{History, Node, NodeState, Tensor};
 pub use op::{

@@ -41,6 +41,26 @@ const BROADCAST: Shader = Shader::new(
         include_str!("../../../shaders/matmul_subgroup.wgsl")
     ),
 );
+const COOPERATIVE_8: Shader = Shader::new(
+    "matmul_coop",
+    concat!(
+        include_str!("../../../shaders/shared/coop8.wgsl"),
+        include_str!("../../../shaders/shared/gemm.wgsl"),
+        include_str!("../../../shaders/shared/tiles.wgsl"),
+        include_str!("../../../shaders/shared/epilogue.wgsl"),
+        include_str!("../../../shaders/matmul_coop.wgsl")
+    ),
+);
+const COOPERATIVE_16: Shader = Shader::new(
+    "matmul_coop",
+    concat!(
+        include_str!("../../../shaders/shared/coop16.wgsl"),
+        include_str!("../../../shaders/shared/gemm.wgsl"),
+        include_str!("../../../shaders/shared/tiles.wgsl"),
+        include_str!("../../../shaders/shared/epilogue.wgsl"),
+        include_str!("../../../shaders/matmul_coop.wgsl")
+    ),
+);
 const PLAIN: Shader = Shader::new(
     "matmul_plain",
     concat!(
@@ -164,6 +184,22 @@ impl Gemm {
         self
     }
 
+    /// A launch over tiles of `matrices` by `matrices` cooperative matrices.
+    fn cooperative(&self, matrices: u32, caps: Caps) -> LoweredDispatch {
+        let (side, invocations) = (caps.matrices, matrices * caps.subgroup);
+        // An invocation fetches two or four quads of A, and of B, in each round.
+        let depth = 32.min(16 * invocations / (matrices * side));
+        let four = depth * matrices * side == 16 * invocations;
+        let text = if side == 8 { COOPERATIVE_8 } else { COOPERATIVE_16 };
+        LoweredDispatch::new(&text, "cooperative")
+            .constant("MATRICES", matrices)
+            .constant("SUBGROUP", caps.subgroup)
+            .constant("DEPTH", depth)
+            .constant("FOUR", four as u8)
+            .constant("A_ALONG_K", (self.a.col == 1) as u8)
+            .constant("B_ALONG_K", (self.b.row == 1) as u8)
+    }
+
     /// Appends the launches that compute it.
     pub fn launch(&self, cx: &mut Lower) {
         let mut g = self.normalised();
@@ -176,23 +212,26 @@ impl Gemm {
             let nothing = cx.temp(64);
             (g.a.slot, g.b.slot, g.k) = (nothing, nothing, 0);
         }
-        let variant = Variant::choose(&g, cx.caps());
+        let caps = cx.caps();
+        let variant = Variant::choose(&g, caps);
         let few_rows = variant == Variant::AlongK && g.m <= g.n;
+        let tiles = |extent: usize| (g.m.div_ceil(extent), g.n.div_ceil(extent));
         let (tiles_m, tiles_n) = match variant {
-            Variant::Tiled(tile) | Variant::Vec4(tile) => (g.m.div_ceil(tile.extent()), g.n.div_ceil(tile.extent())),
-            Variant::Broadcast => (g.m.div_ceil(BROADCAST_TILE), g.n.div_ceil(BROADCAST_TILE)),
+            Variant::Tiled(tile) | Variant::Vec4(tile) => tiles(tile.extent()),
+            Variant::Cooperative(matrices) => tiles((matrices * caps.matrices) as usize),
+            Variant::Broadcast => tiles(BROADCAST_TILE),
             Variant::Plain => (g.m, g.n),
             Variant::AlongK => (1, if few_rows { g.n } else { g.m }),
         };
         let per_group = if variant == Variant::Plain { 64 } else { 1 };
-        let invocations = variant.invocations();
-        let steps = g.slice_steps([(tiles_m * tiles_n * batches).div_ceil(per_group), invocations as usize], cx.caps());
+        let invocations = variant.invocations(caps);
+        let steps = g.slice_steps([(tiles_m * tiles_n * batches).div_ceil(per_group), invocations as usize], caps);
         let (k_outer_step, k_step) = (steps.0.max(1), steps.1.max(1));
         let (slices_outer, slices) = (g.k_outer.div_ceil(k_outer_step).max(1), g.k.div_ceil(k_step).max(1));
         let all_slices = slices_outer * slices;
 
         let count = g.m * g.n * batches;
-        if all_slices > 1 && (all_slices * count) as u64 * 4 > cx.caps().max_binding {
+        if all_slices > 1 && (all_slices * count) as u64 * 4 > caps.max_binding {
             return g.launch_in_turn((k_outer_step, k_step), cx);
         }
         let target = g.c;
@@ -253,6 +292,7 @@ impl Gemm {
             Variant::AlongK => LoweredDispatch::new(&ALONG_K, "along_k").constant("FEW_ROWS", few_rows as u8),
             Variant::Tiled(tile) => tiled(&TILED, tile),
             Variant::Vec4(tile) => tiled(&VEC4, tile),
+            Variant::Cooperative(matrices) => g.cooperative(matrices, caps),
         };
         let launch = launch.read(g.a.slot).read(g.b.slot).params(&params);
         // llvmpipe takes a second to compile the broadcast kernel, once for all products: one text per epilogue would cost more

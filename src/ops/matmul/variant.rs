@@ -44,6 +44,8 @@ pub(crate) enum Variant {
     Plain,
     /// One workgroup per few elements, its invocations along the reduction.
     AlongK,
+    /// A tile of this many cooperative matrices a side per workgroup, of halves in whole vec4s.
+    Cooperative(u32),
 }
 
 /// Matrices with fewer rows or columns than this leave a tile mostly empty.
@@ -55,7 +57,7 @@ const PROCESSORS: usize = 128;
 
 impl Variant {
     /// All there are.
-    pub const ALL: [Variant; 9] = [
+    pub const ALL: [Variant; 11] = [
         Variant::Plain,
         Variant::AlongK,
         Variant::Broadcast,
@@ -65,6 +67,8 @@ impl Variant {
         Variant::Vec4(TILE_32),
         Variant::Vec4(TILE_64),
         Variant::Vec4(TILE_128),
+        Variant::Cooperative(4),
+        Variant::Cooperative(8),
     ];
 
     /// Its name in [`Caps::variant`], in tables of measurements and in messages.
@@ -79,13 +83,16 @@ impl Variant {
             Variant::Vec4(TILE_32) => "tile32_vec4",
             Variant::Vec4(TILE_64) => "tile64_vec4",
             Variant::Vec4(_) => "tile128_vec4",
+            Variant::Cooperative(4) => "cooperative4",
+            Variant::Cooperative(_) => "cooperative8",
         }
     }
 
     /// Invocations of a workgroup.
-    pub fn invocations(self) -> u32 {
+    pub fn invocations(self, caps: Caps) -> u32 {
         match self {
             Variant::Tiled(tile) | Variant::Vec4(tile) => tile.invocations(),
+            Variant::Cooperative(matrices) => matrices * caps.subgroup,
             Variant::Broadcast => 8,
             Variant::Plain | Variant::AlongK => 64,
         }
@@ -94,8 +101,10 @@ impl Variant {
     /// Whether it can make this product on this adapter.
     pub fn admits(self, g: &Gemm, caps: Caps) -> bool {
         match self {
-            Variant::Broadcast => caps.subgroup == 8,
-            Variant::Vec4(_) => in_vec4s(g),
+            Variant::Broadcast => caps.can_broadcast(),
+            Variant::Vec4(_) => operands_in_vec4s(g) && result_in_vec4s(g),
+            // What is not stored as halves would lose digits.
+            Variant::Cooperative(_) => caps.has_matrices() && g.a.slot.half && g.b.slot.half && operands_in_vec4s(g),
             Variant::Tiled(_) | Variant::Plain => true,
             Variant::AlongK => g.n <= SKINNY || g.m <= SKINNY,
         }
@@ -126,7 +135,9 @@ impl Variant {
             return skinny;
         }
         let tile = tile_for(g.m, g.n, g.batch[0] * g.batch[1]);
-        if in_vec4s(g) { Variant::Vec4(tile) } else { Variant::Tiled(tile) }
+        let cooperative = Variant::Cooperative(if tile == TILE_128 { 8 } else { 4 });
+        let vec4 = Variant::Vec4(tile);
+        [cooperative, vec4].into_iter().find(|v| v.admits(g, caps)).unwrap_or(Variant::Tiled(tile))
     }
 }
 
@@ -160,18 +171,26 @@ pub(crate) fn tile_for(m: usize, n: usize, batches: usize) -> Tile {
     }
 }
 
-/// Whether all vec4s of the operands and of the result are whole.
-fn in_vec4s(g: &Gemm) -> bool {
-    let fours = |x: &Matrix| {
-        let starts = [x.base as isize, x.outer, x.inner, x.k_outer];
-        starts.iter().all(|s| s % 4 == 0)
-    };
-    let runs_on =
-        |along: isize, across: isize, extent: usize| along == 1 && across % 4 == 0 && extent.is_multiple_of(4);
+/// Whether a matrix begins at a whole vec4, and so do all its batches.
+fn in_fours(x: &Matrix) -> bool {
+    [x.base as isize, x.outer, x.inner, x.k_outer].iter().all(|s| s % 4 == 0)
+}
+
+/// Whether a matrix runs on by single elements along an axis of whole vec4s.
+fn runs_on(along: isize, across: isize, extent: usize) -> bool {
+    along == 1 && across % 4 == 0 && extent.is_multiple_of(4)
+}
+
+/// Whether all vec4s of the operands are whole.
+fn operands_in_vec4s(g: &Gemm) -> bool {
     let a = runs_on(g.a.col, g.a.row, g.k) || runs_on(g.a.row, g.a.col, g.m);
     let b = runs_on(g.b.row, g.b.col, g.k) || runs_on(g.b.col, g.b.row, g.n);
-    let c = runs_on(g.c.col, g.c.row, g.n);
-    a && b && c && [&g.a, &g.b, &g.c].into_iter().all(fours)
+    a && b && in_fours(&g.a) && in_fours(&g.b)
+}
+
+/// Whether all vec4s of the result are whole.
+fn result_in_vec4s(g: &Gemm) -> bool {
+    runs_on(g.c.col, g.c.row, g.n) && in_fours(&g.c)
 }
 
 /// No slice of a reduction is longer. llvmpipe leaves every loop once an invocation has gone through 65,535 rounds of all
