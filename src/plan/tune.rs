@@ -33,7 +33,7 @@ use crate::tensor::{
 const TABLE: &str = "table";
 /// A variant is taken in place of the table's if it needs less than this part of its time: a tie is none to act upon.
 const WORTH: f64 = 0.95;
-/// A variant that takes so many times as long as the fastest at its first run is not run again.
+/// A variant that takes so many times as long as the fastest is not run again.
 const HOPELESS: f64 = 4.0;
 /// Runs of each variant, the first of which does not count; after three of them the time for one class may end it.
 const ROUNDS: usize = 20;
@@ -364,7 +364,7 @@ fn time(met: &Met, all: &[Candidate], gpu: &Gpu) -> Result<Vec<f64>> {
     for round in 0..ROUNDS {
         let best = least.iter().copied().fold(f64::INFINITY, f64::min);
         for ((candidate, pipelines, bindings), least) in prepared.iter().zip(&mut least) {
-            if round > 0 && *least > HOPELESS * best {
+            if round > 1 && *least > HOPELESS * best {
                 continue;
             }
             // In a step, too, the operands are new.
@@ -381,8 +381,10 @@ fn time(met: &Met, all: &[Candidate], gpu: &Gpu) -> Result<Vec<f64>> {
                 })
                 .collect();
             let seconds = gpu.submit_timed(&encoded)?;
-            // The first run warms up; of one that is given up it is all there is.
-            *least = if round == 1 { seconds } else { least.min(seconds) };
+            // In the first run some drivers compile.
+            if round > 0 {
+                *least = least.min(seconds);
+            }
         }
         if round >= 3 && begun.elapsed() > TIME_PER_CLASS {
             break;

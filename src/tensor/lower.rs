@@ -59,8 +59,11 @@ pub struct Caps {
     pub matrices: u32,
 }
 
+/// Whether an adapter can run a variant of a kernel.
+pub type Serves = fn(&Caps) -> bool;
+
 /// The variants of kernels among which an op may choose ([`Caps::variant`]), and which adapters can run them.
-pub const VARIANTS: [(&str, fn(&Caps) -> bool); 16] = [
+pub const VARIANTS: [(&str, Serves); 16] = [
     ("plain", |_| true),
     ("along_k", |_| true),
     ("broadcast", Caps::can_broadcast),
