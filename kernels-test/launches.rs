@@ -35,7 +35,7 @@ static VARIANTS: LazyLock<Vec<Adapter>> = LazyLock::new(|| {
     let names = || matmul::variant_names().chain(conv2d::variant_names());
     let gpu = ADAPTERS[1].caps;
     let on = |matrices| move |name| Adapter { name, caps: Caps { variant: Some(name), matrices, ..gpu } };
-    let cooperative = names().filter(|name| name.starts_with("cooperative"));
+    let cooperative = names().filter(|name| name.contains("coop"));
     names().map(on(16)).chain(cooperative.map(on(8))).collect()
 });
 

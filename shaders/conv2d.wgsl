@@ -24,27 +24,16 @@ var<private> second_digits: vec3<u32>;
 var<private> a_next: array<vec4<f32>, 2>;
 var<private> b_next: array<vec4<f32>, 2>;
 
-// Rows `row`, `row + QUADS`, ... of A; 0 beyond the last.
-fn quad_of_a(row: u32, shift: i32) -> vec4<f32> {
-    let at = shift + i32(row) * p.a_row;
-    let step = i32(QUADS) * p.a_row;
-    var quad = vec4<f32>();
-    if row < p.m { quad.x = a[u32(at)]; }
-    if row + QUADS < p.m { quad.y = a[u32(at + step)]; }
-    if row + 2u * QUADS < p.m { quad.z = a[u32(at + 2 * step)]; }
-    if row + 3u * QUADS < p.m { quad.w = a[u32(at + 3 * step)]; }
-    return quad;
-}
-
 fn fetch() {
     a_next[0] = vec4<f32>();
     a_next[1] = vec4<f32>();
     b_next[0] = vec4<f32>();
     b_next[1] = vec4<f32>();
     if k_now + a_depth < k_end {
-        let shift = a_start + a_shift(a_digits);
-        a_next[0] = quad_of_a(row_first + a_quad, shift);
-        a_next[1] = quad_of_a(row_first + a_quad + QUADS / 2u, shift);
+        let row = row_first + a_quad;
+        let at = a_start + a_shift(a_digits) + i32(row) * p.a_row;
+        a_next[0] = quad_of_a(at, row);
+        a_next[1] = quad_of_a(at + i32(QUADS / 2u) * p.a_row, row + QUADS / 2u);
     }
     a_digits = sum_of_digits(a_digits, round_digits);
     if k_now + b_depth.x < k_end { b_next[0] = pixels_at(first_columns, first_digits); }

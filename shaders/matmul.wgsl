@@ -24,17 +24,7 @@ var<private> b_at: vec2<i32>;
 var<private> a_next: array<vec4<f32>, 2>;
 var<private> b_next: array<vec4<f32>, 2>;
 
-// Lines `line`, `line + QUADS`, ... of A from `at` on; 0 beyond the edge.
-fn quad_of_a(at: i32, line: u32) -> vec4<f32> {
-    let step = i32(QUADS) * p.a_row;
-    var quad = vec4<f32>();
-    if line < p.m { quad.x = a[u32(at)]; }
-    if line + QUADS < p.m { quad.y = a[u32(at + step)]; }
-    if line + 2u * QUADS < p.m { quad.z = a[u32(at + 2 * step)]; }
-    if line + 3u * QUADS < p.m { quad.w = a[u32(at + 3 * step)]; }
-    return quad;
-}
-
+// Columns `line`, `line + QUADS`, ... of B from `at` on; 0 beyond the edge, as shared/rows.wgsl has it for A.
 fn quad_of_b(at: i32, line: u32) -> vec4<f32> {
     let step = i32(QUADS) * p.b_col;
     var quad = vec4<f32>();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::autodiff::try_vjp;
 use crate::device::{Device, GpuOptions};
 use crate::error::Result;
-use crate::ops::matmul;
+use crate::ops::{REGISTRY, conv2d, matmul};
 use crate::reference::cast::half as round_to_half;
 use crate::reference::{Array, Data, for_each_position};
 use crate::tensor::{AnyOp, DType, Entry, Input, NoGrad, Sample, Tensor, Tolerance};
@@ -213,9 +213,9 @@ fn floats(sample: &AnySample, got: &[f32], want: &[f64], halves: bool) -> std::r
     Err(format!("element {i} is {:e}, should be {:e}: {e:.1} times the allowed error {limit:e}", got[i], want[i]))
 }
 
-/// Products of halves on the cooperative matrices of the adapter that `options` choose, by each kernel that uses them: what is
-/// wrong, or `None` if it has none that can be used. Products of small whole numbers must be exact, those of noise within the
-/// error bound of their sums.
+/// Products and convolutions of halves on the cooperative matrices of the adapter that `options` choose, by each kernel that
+/// uses them: what is wrong, or `None` if it has none that can be used. Products of small whole numbers must be exact, those
+/// of noise within the error bound of their sums, as must the samples of convolutions.
 ///
 /// # Errors
 /// A fault of the device.
@@ -223,10 +223,12 @@ pub fn cooperative(options: &GpuOptions) -> Result<Option<Vec<String>>> {
     // Batch, rows, columns, depth: a part of a matrix; whole tiles; parts of tiles; a batch; a sum that is cut into slices.
     let sizes = [[1, 4, 4, 4], [1, 256, 128, 64], [1, 132, 260, 40], [3, 36, 44, 20], [2, 8, 12, 1100]];
     let mut faults = Vec::new();
-    for variant in matmul::variant_names().filter(|name| name.starts_with("cooperative")) {
-        let pinned =
-            GpuOptions { cooperative: Some(true), gpu_variants: true, variant: Some(variant), ..options.clone() };
-        let device = Device::gpu(&pinned)?;
+    let pinned = |variant| {
+        let (cooperative, variant) = (Some(true), Some(variant));
+        Device::gpu(&GpuOptions { cooperative, gpu_variants: true, variant, ..options.clone() })
+    };
+    for variant in matmul::variant_names().filter(|name| name.contains("coop")) {
+        let device = pinned(variant)?;
         if device.as_gpu().is_none_or(|gpu| gpu.matrix_size() == 0) {
             return Ok(None);
         }
@@ -239,6 +241,14 @@ pub fn cooperative(options: &GpuOptions) -> Result<Option<Vec<String>>> {
                     ));
                 }
             }
+        }
+    }
+    for variant in conv2d::variant_names().filter(|name| name.contains("coop")) {
+        let device = pinned(variant)?;
+        for entry in REGISTRY.iter().filter(|entry| entry.name.starts_with("conv2d")) {
+            let samples = (entry.samples)();
+            let found = samples.iter().filter_map(|sample| check(&device, entry.name, &halved(sample)).err());
+            faults.extend(found.map(|fault| format!("{variant}: {fault}")));
         }
     }
     Ok(Some(faults))

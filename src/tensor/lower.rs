@@ -63,7 +63,7 @@ pub struct Caps {
 pub type Serves = fn(&Caps) -> bool;
 
 /// The variants of kernels among which an op may choose ([`Caps::variant`]), and which adapters can run them.
-pub const VARIANTS: [(&str, Serves); 16] = [
+pub const VARIANTS: [(&str, Serves); 18] = [
     ("plain", |_| true),
     ("along_k", |_| true),
     ("broadcast", Caps::can_broadcast),
@@ -80,6 +80,8 @@ pub const VARIANTS: [(&str, Serves); 16] = [
     ("implicit32", |_| true),
     ("implicit64", |_| true),
     ("implicit128", |_| true),
+    ("implicit_coop4", Caps::has_matrices),
+    ("implicit_coop8", Caps::has_matrices),
 ];
 
 impl Caps {

@@ -4,8 +4,8 @@
 
 use super::sizes::Sizes;
 use crate::device::Shader;
-use crate::ops::matmul::{Tile, add_slices, slice_length};
-use crate::tensor::{Lower, LoweredDispatch, Slot};
+use crate::ops::matmul::{Tile, add_slices, cooperative_tile, slice_length};
+use crate::tensor::{Caps, Lower, LoweredDispatch, Slot};
 
 const TILED: Shader = Shader::new(
     "conv2d",
@@ -13,7 +13,30 @@ const TILED: Shader = Shader::new(
         include_str!("../../../shaders/shared/epilogue.wgsl"),
         include_str!("../../../shaders/shared/patches.wgsl"),
         include_str!("../../../shaders/shared/tile.wgsl"),
+        include_str!("../../../shaders/shared/rows.wgsl"),
         include_str!("../../../shaders/conv2d.wgsl")
+    ),
+);
+const COOPERATIVE_8: Shader = Shader::new(
+    "conv2d_coop",
+    concat!(
+        include_str!("../../../shaders/shared/coop8.wgsl"),
+        include_str!("../../../shaders/shared/epilogue.wgsl"),
+        include_str!("../../../shaders/shared/patches.wgsl"),
+        include_str!("../../../shaders/shared/coop_tile.wgsl"),
+        include_str!("../../../shaders/shared/rows.wgsl"),
+        include_str!("../../../shaders/conv2d_coop.wgsl")
+    ),
+);
+const COOPERATIVE_16: Shader = Shader::new(
+    "conv2d_coop",
+    concat!(
+        include_str!("../../../shaders/shared/coop16.wgsl"),
+        include_str!("../../../shaders/shared/epilogue.wgsl"),
+        include_str!("../../../shaders/shared/patches.wgsl"),
+        include_str!("../../../shaders/shared/coop_tile.wgsl"),
+        include_str!("../../../shaders/shared/rows.wgsl"),
+        include_str!("../../../shaders/conv2d_coop.wgsl")
     ),
 );
 const DIRECT: Shader = Shader::new(
@@ -41,6 +64,19 @@ crate::params! {
 pub(super) enum Kernel {
     Tiled(Tile),
     Direct,
+    /// Tiles of this many cooperative matrices a side, of halves.
+    Cooperative(u32),
+}
+
+impl Kernel {
+    /// Invocations of a workgroup.
+    fn invocations(self, caps: Caps) -> u32 {
+        match self {
+            Kernel::Tiled(tile) => tile.invocations(),
+            Kernel::Direct => 64,
+            Kernel::Cooperative(matrices) => matrices * caps.subgroup,
+        }
+    }
 }
 
 /// A matrix whose columns (of `a`, the reduction; of `c`, `n`) are numbers of three digits: strides in elements.
@@ -83,9 +119,11 @@ impl Product {
     }
 
     /// Workgroups for one slice.
-    fn workgroups(&self, groups: usize, kernel: Kernel) -> usize {
+    fn workgroups(&self, groups: usize, kernel: Kernel, caps: Caps) -> usize {
+        let tiles = |extent: usize| self.m.div_ceil(extent) * self.columns().div_ceil(extent);
         let each = match kernel {
-            Kernel::Tiled(tile) => self.m.div_ceil(tile.extent()) * self.columns().div_ceil(tile.extent()),
+            Kernel::Tiled(tile) => tiles(tile.extent()),
+            Kernel::Cooperative(matrices) => tiles((matrices * caps.matrices) as usize),
             Kernel::Direct if self.sum_over_images => self.m * self.columns().div_ceil(4),
             Kernel::Direct => self.columns().div_ceil(256),
         };
@@ -129,18 +167,23 @@ impl Product {
             c_n1: self.c.digits[1] as i32,
             c_n2: self.c.digits[2] as i32,
         };
-        let (launch, invocations) = match kernel {
+        let (caps, invocations) = (cx.caps(), kernel.invocations(cx.caps()));
+        let launch = match kernel {
             Kernel::Tiled(tile) => {
                 let launch = LoweredDispatch::new(&TILED, "implicit").constant("SIDE", tile.side as u32);
-                (launch.constant("EACH", tile.each as u32), tile.invocations())
+                launch.constant("EACH", tile.each as u32)
             }
-            Kernel::Direct if self.sum_over_images => (LoweredDispatch::new(&DIRECT, "direct_sum"), 64),
-            Kernel::Direct => (LoweredDispatch::new(&DIRECT, "direct"), 64),
+            Kernel::Direct if self.sum_over_images => LoweredDispatch::new(&DIRECT, "direct_sum"),
+            Kernel::Direct => LoweredDispatch::new(&DIRECT, "direct"),
+            Kernel::Cooperative(matrices) => {
+                let text = if caps.matrices == 8 { COOPERATIVE_8 } else { COOPERATIVE_16 };
+                cooperative_tile(LoweredDispatch::new(&text, "cooperative"), matrices, [false; 2], caps)
+            }
         };
         let launch = launch.constant("SUM_OVER_IMAGES", self.sum_over_images as u8);
         let launch = launch.read(a).read(pixels).params(&params);
         let launch = if slices > 1 { launch.write(c) } else { launch.finish(c) };
-        let workgroups = self.workgroups(groups, kernel) * slices;
+        let workgroups = self.workgroups(groups, kernel, caps) * slices;
         cx.launch(launch.flat(workgroups * invocations as usize, invocations));
     }
 }
@@ -151,8 +194,8 @@ fn launch_all(products: &[Product], groups: usize, kernel: Kernel, [a, pixels, c
         return;
     }
     let terms = products.iter().map(Product::terms).max().unwrap_or(0);
-    let workgroups = products.iter().map(|p| p.workgroups(groups, kernel)).max().unwrap_or(0);
-    let invocations = if let Kernel::Tiled(tile) = kernel { tile.invocations() as usize } else { 64 };
+    let workgroups = products.iter().map(|p| p.workgroups(groups, kernel, cx.caps())).max().unwrap_or(0);
+    let invocations = kernel.invocations(cx.caps()) as usize;
     let most = MOST_PARTIAL.min((cx.caps().max_binding / 4) as usize) / c.len;
     let slices = terms.div_ceil(slice_length(terms, c.len, [workgroups, invocations], cx.caps())).min(most).max(1);
     let target = if slices > 1 { cx.temp(slices * c.len) } else { c };

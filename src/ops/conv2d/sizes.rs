@@ -22,12 +22,14 @@ pub(super) enum Algorithm {
 
 impl Algorithm {
     /// All but [`Algorithm::Identity`], which is always best.
-    pub const ALL: [Algorithm; 5] = [
+    pub const ALL: [Algorithm; 7] = [
         Algorithm::Columns,
         Algorithm::Implicit(Kernel::Direct),
         Algorithm::Implicit(Kernel::Tiled(TILE_32)),
         Algorithm::Implicit(Kernel::Tiled(TILE_64)),
         Algorithm::Implicit(Kernel::Tiled(TILE_128)),
+        Algorithm::Implicit(Kernel::Cooperative(4)),
+        Algorithm::Implicit(Kernel::Cooperative(8)),
     ];
 
     /// Its name in [`Caps::variant`], in tables of measurements and in messages.
@@ -39,6 +41,8 @@ impl Algorithm {
             Algorithm::Implicit(Kernel::Tiled(TILE_32)) => "implicit32",
             Algorithm::Implicit(Kernel::Tiled(TILE_64)) => "implicit64",
             Algorithm::Implicit(Kernel::Tiled(_)) => "implicit128",
+            Algorithm::Implicit(Kernel::Cooperative(4)) => "implicit_coop4",
+            Algorithm::Implicit(Kernel::Cooperative(_)) => "implicit_coop8",
         }
     }
 }
@@ -50,6 +54,8 @@ struct Extent {
     columns: usize,
     /// Its columns are few and its sums long.
     sum_over_images: bool,
+    /// Both operands are stored as halves.
+    halves: bool,
 }
 
 /// With this many windows in an image, little of its last tile is empty.
@@ -133,7 +139,11 @@ impl Sizes {
         }
         // `direct` keeps its rows in registers; that of the sums has one row to a workgroup.
         let direct = extent.sum_over_images || extent.rows <= FEW_ROWS;
-        let admits = |a: &Algorithm| *a != Algorithm::Implicit(Kernel::Direct) || direct;
+        let admits = |a: &Algorithm| match a {
+            Algorithm::Implicit(Kernel::Direct) => direct,
+            Algorithm::Implicit(Kernel::Cooperative(_)) => extent.halves && caps.has_matrices(),
+            _ => true,
+        };
         if let Some(wanted) = caps.variant
             && let Some(found) = Algorithm::ALL.into_iter().filter(admits).find(|a| a.name() == wanted)
         {
@@ -143,6 +153,7 @@ impl Sizes {
             // Divisions and branches per pixel cost more there than columns do.
             return Algorithm::Columns;
         }
+        // Cooperative matrices only where they were measured to be faster: their loads are one element at a time.
         Algorithm::Implicit(match extent {
             Extent { rows, .. } if rows < FEW_ROWS => Kernel::Direct,
             Extent { rows, columns, .. } => Kernel::Tiled(tile_for(rows, columns, self.groups)),
@@ -241,7 +252,12 @@ pub(super) fn lower_forward(op: &Conv2d, cx: &mut Lower) {
         return zeros(cx, y);
     }
     let (x, weight) = (cx.input(0), cx.input(1));
-    let extent = Extent { rows: s.group(), columns: s.images * s.windows(), sum_over_images: false };
+    let extent = Extent {
+        rows: s.group(),
+        columns: s.images * s.windows(),
+        sum_over_images: false,
+        halves: x.half && weight.half,
+    };
     if let Algorithm::Implicit(kernel) = s.algorithm(extent, cx.caps()) {
         return s.implicit_forward(kernel, [x, weight, y], cx);
     }
@@ -266,7 +282,12 @@ pub(super) fn lower_input_grad(op: &Conv2dInputGrad, cx: &mut Lower) {
     }
     let (dy, weight) = (cx.input(0), cx.input(1));
     let pixels = s.size[0].div_ceil(s.window.stride[0]) * s.size[1].div_ceil(s.window.stride[1]);
-    let extent = Extent { rows: s.channels / s.groups, columns: s.images * pixels, sum_over_images: false };
+    let extent = Extent {
+        rows: s.channels / s.groups,
+        columns: s.images * pixels,
+        sum_over_images: false,
+        halves: dy.half && weight.half,
+    };
     if let Algorithm::Implicit(kernel) = s.algorithm(extent, cx.caps()) {
         return s.implicit_input_grad(kernel, [dy, weight, dx], cx);
     }
@@ -289,7 +310,7 @@ pub(super) fn lower_weight_grad(op: &Conv2dWeightGrad, cx: &mut Lower) {
         return zeros(cx, dw);
     }
     let (x, dy) = (cx.input(0), cx.input(1));
-    let extent = Extent { rows: s.group(), columns: s.depth(), sum_over_images: true };
+    let extent = Extent { rows: s.group(), columns: s.depth(), sum_over_images: true, halves: x.half && dy.half };
     if let Algorithm::Implicit(kernel) = s.algorithm(extent, cx.caps()) {
         return s.implicit_weight_grad(kernel, [x, dy, dw], cx);
     }

@@ -11,6 +11,7 @@ const TILED: Shader = Shader::new(
         include_str!("../../../shaders/shared/gemm.wgsl"),
         include_str!("../../../shaders/shared/tiles.wgsl"),
         include_str!("../../../shaders/shared/tile.wgsl"),
+        include_str!("../../../shaders/shared/rows.wgsl"),
         include_str!("../../../shaders/shared/epilogue.wgsl"),
         include_str!("../../../shaders/matmul.wgsl")
     ),
@@ -47,6 +48,7 @@ const COOPERATIVE_8: Shader = Shader::new(
         include_str!("../../../shaders/shared/coop8.wgsl"),
         include_str!("../../../shaders/shared/gemm.wgsl"),
         include_str!("../../../shaders/shared/tiles.wgsl"),
+        include_str!("../../../shaders/shared/coop_tile.wgsl"),
         include_str!("../../../shaders/shared/epilogue.wgsl"),
         include_str!("../../../shaders/matmul_coop.wgsl")
     ),
@@ -57,6 +59,7 @@ const COOPERATIVE_16: Shader = Shader::new(
         include_str!("../../../shaders/shared/coop16.wgsl"),
         include_str!("../../../shaders/shared/gemm.wgsl"),
         include_str!("../../../shaders/shared/tiles.wgsl"),
+        include_str!("../../../shaders/shared/coop_tile.wgsl"),
         include_str!("../../../shaders/shared/epilogue.wgsl"),
         include_str!("../../../shaders/matmul_coop.wgsl")
     ),
@@ -184,22 +187,6 @@ impl Gemm {
         self
     }
 
-    /// A launch over tiles of `matrices` by `matrices` cooperative matrices.
-    fn cooperative(&self, matrices: u32, caps: Caps) -> LoweredDispatch {
-        let (side, invocations) = (caps.matrices, matrices * caps.subgroup);
-        // An invocation fetches two or four quads of A, and of B, in each round.
-        let depth = 32.min(16 * invocations / (matrices * side));
-        let four = depth * matrices * side == 16 * invocations;
-        let text = if side == 8 { COOPERATIVE_8 } else { COOPERATIVE_16 };
-        LoweredDispatch::new(&text, "cooperative")
-            .constant("MATRICES", matrices)
-            .constant("SUBGROUP", caps.subgroup)
-            .constant("DEPTH", depth)
-            .constant("FOUR", four as u8)
-            .constant("A_ALONG_K", (self.a.col == 1) as u8)
-            .constant("B_ALONG_K", (self.b.row == 1) as u8)
-    }
-
     /// Appends the launches that compute it.
     pub fn launch(&self, cx: &mut Lower) {
         let mut g = self.normalised();
@@ -292,7 +279,11 @@ impl Gemm {
             Variant::AlongK => LoweredDispatch::new(&ALONG_K, "along_k").constant("FEW_ROWS", few_rows as u8),
             Variant::Tiled(tile) => tiled(&TILED, tile),
             Variant::Vec4(tile) => tiled(&VEC4, tile),
-            Variant::Cooperative(matrices) => g.cooperative(matrices, caps),
+            Variant::Cooperative(matrices) => {
+                let text = if caps.matrices == 8 { COOPERATIVE_8 } else { COOPERATIVE_16 };
+                let along_k = [g.a.col == 1, g.b.row == 1];
+                cooperative_tile(LoweredDispatch::new(&text, "cooperative"), matrices, along_k, caps)
+            }
         };
         let launch = launch.read(g.a.slot).read(g.b.slot).params(&params);
         // llvmpipe takes a second to compile the broadcast kernel, once for all products: one text per epilogue would cost more
@@ -317,6 +308,25 @@ impl Gemm {
             add_up(g.c.slot, (target.slot, g.finish), params, cx);
         }
     }
+}
+
+/// A launch over tiles of `matrices` by `matrices` cooperative matrices, whose operands are staged along the reduction or not.
+pub(crate) fn cooperative_tile(
+    launch: LoweredDispatch,
+    matrices: u32,
+    [a_along_k, b_along_k]: [bool; 2],
+    caps: Caps,
+) -> LoweredDispatch {
+    let (tile, invocations) = (matrices * caps.matrices, matrices * caps.subgroup);
+    // An invocation fetches two or four quads of A, and of B, in each round.
+    let depth = 32.min(16 * invocations / tile);
+    launch
+        .constant("MATRICES", matrices)
+        .constant("SUBGROUP", caps.subgroup)
+        .constant("DEPTH", depth)
+        .constant("FOUR", (depth * tile == 16 * invocations) as u8)
+        .constant("A_ALONG_K", a_along_k as u8)
+        .constant("B_ALONG_K", b_along_k as u8)
 }
 
 /// Adds up `slices` copies of `sum`, an output, that lie one after another, in order.
