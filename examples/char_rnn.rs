@@ -15,7 +15,7 @@ use wgrad::optim::{Adam, Constant, CosineAnnealing, Schedule};
 use wgrad::train::rnn::{
     CharModel, CharModelOptions, CharTask, Kind, Sampling, WordModel, gradient_by_distance, learn_by_heart, words_of,
 };
-use wgrad::train::{Loop, Task};
+use wgrad::train::{Event, Loop, Task};
 use wgrad::{Device, Error, Result};
 
 #[derive(Parser)]
@@ -169,10 +169,17 @@ fn train(options: &Arguments, kind: Kind, device: &Device) -> Result<()> {
     run = run.setting("layer", &options.layer).setting("hidden", options.hidden).setting("layers", options.layers);
     run = run.setting("embedding", options.embedding).setting("dropout", options.dropout);
     run = run.setting("batch", rows).setting("context", options.context).setting("data", &source);
+    let sampling = Sampling { temperature: options.temperature, top_k: options.top_k, seed: common.seed };
+    let write = |model: &CharModel| sampling.continue_text(model, &text.vocabulary, &prompt, options.length);
+    if let Some(summary) = session.summary.clone() {
+        run = run.observe(move |event, progress, task: &mut CharTask| match event {
+            Event::Validation(..) => summary.borrow_mut().text("sample", progress.step, &write(&task.model)?),
+            _ => Ok(()),
+        });
+    }
     let outcome = session.equip(run, steps)?.run(&mut task)?;
 
-    let sampling = Sampling { temperature: options.temperature, top_k: options.top_k, seed: common.seed };
-    let sample = sampling.continue_text(&task.model, &text.vocabulary, &prompt, options.length)?;
+    let sample = write(&task.model)?;
     println!("----\n{prompt}{sample}\n----");
     let validation = if outcome.validation.is_empty() { task.validate()? } else { outcome.validation.clone() };
     let figure = |name: &str| validation.iter().find(|(n, _)| n == name).map_or(f64::NAN, |(_, v)| *v);
@@ -186,6 +193,7 @@ fn train(options: &Arguments, kind: Kind, device: &Device) -> Result<()> {
     );
     counts(&text)?;
     if session.path("").is_some() {
+        session.report.borrow_mut().text("Sample", &format!("{prompt}{sample}"));
         session.save_report(&outcome, device, &[("layer", options.layer.clone()), ("data", source)])?;
     }
     match options.expect {

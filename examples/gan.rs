@@ -36,9 +36,12 @@ struct Options {
     /// Real samples count as 1 less this
     #[arg(long, default_value_t = 0.0)]
     smoothing: f32,
-    /// Weight of the penalty on the discriminator's slope at real samples (only with mlp and line)
+    /// Weight of the penalty on the discriminator's slope at real samples; a dcgan needs --spectral with it
     #[arg(long, default_value_t = 0.0)]
     penalty: f32,
+    /// Divide the weights of the discriminator by their largest singular values (mlp and dcgan)
+    #[arg(long)]
+    spectral: bool,
     /// First decay rate of Adam's moments
     #[arg(long, default_value_t = 0.5)]
     beta1: f64,
@@ -142,10 +145,16 @@ fn digits(options: &mut Options) -> Result<()> {
     let common = &options.common;
     let device = Device::named(&common.device)?;
     let init = &mut Init::new(&device, common.seed);
-    let gan = match &*options.model {
-        "dcgan" => Gan::dcgan(init)?,
-        "mlp" => Gan::mlp(init)?,
-        name => return Err(Error::argument(format!("unknown model {name:?}"), "use dcgan, mlp or line")),
+    let gan = match (&*options.model, options.spectral) {
+        // Its batch normalisation makes a sample's verdict depend on the others: it has no slope of its own.
+        ("dcgan", false) if options.penalty > 0.0 => {
+            return Err(Error::argument("--penalty with batch normalisation", "use --spectral, or --model mlp"));
+        }
+        ("dcgan", false) => Gan::dcgan(init)?,
+        ("dcgan", true) => Gan::dcgan_spectral(init)?,
+        ("mlp", false) => Gan::mlp(init)?,
+        ("mlp", true) => Gan::mlp_spectral(init)?,
+        (name, _) => return Err(Error::argument(format!("unknown model {name:?}"), "use dcgan, mlp or line")),
     };
     let mut session = Session::start(&format!("{} on handwritten digits", options.model), common)?;
     let data = mnist::auto(common.data.as_deref())?;
@@ -162,7 +171,8 @@ fn digits(options: &mut Options) -> Result<()> {
     let mut task = GanTask::new(gan, optimizers, shape, signed, options.rules())?;
     let looks = RefCell::new(vec![(0, look(&task.gan, &device, &judge, &real, common.seed)?)]);
     let run = Loop::new(steps).setting("model", &options.model).setting("batch", batch).setting("data", &data.name);
-    let run = run.setting("rate", common.lr.unwrap_or(2e-4)).setting("rules", format!("{:?}", options.rules()));
+    let run = run.setting("rate", common.lr.unwrap_or(2e-4)).setting("spectral", options.spectral);
+    let run = run.setting("rules", format!("{:?}", options.rules()));
     let run = run.observe(|event, progress, task: &mut GanTask| {
         let due = matches!(event, Event::Step) && progress.step.is_multiple_of(options.look_every);
         if due || (matches!(event, Event::End) && looks.borrow().last().is_some_and(|(at, _)| *at != progress.step)) {
@@ -223,6 +233,9 @@ const SPREAD: f32 = 0.8;
 /// The game on a normal distribution, and the discriminator's answers beside those of the theory.
 fn line(options: &mut Options) -> Result<()> {
     let common = &options.common;
+    if options.spectral {
+        return Err(Error::argument("--spectral with --model line", "the theory's D(x) is steeper; use mlp or dcgan"));
+    }
     let device = Device::named(&common.device)?;
     let mut session = Session::start("A GAN on single numbers", common)?;
     let gan = Gan::line(&mut Init::new(&device, common.seed), 32)?;

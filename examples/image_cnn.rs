@@ -144,6 +144,7 @@ fn run(options: &Options) -> Result<()> {
     run = run.setting("model", &options.model).setting("batch", batch).setting("data", &data.name);
     run = run.setting("optimizer", options.optimizer.describe(common.lr));
     run = run.setting("shrink", options.shrink).setting("shift", options.shift).setting("mirror", options.mirror);
+    let run = session.watch(run, |model, summary, step| common::logits(summary, step, model, &device, &validation));
     let outcome = session.equip(run, steps)?.run(&mut task)?;
 
     let verdict = Verdict::of(&task.model, &device, &data.test, classes, &means)?;

@@ -97,9 +97,12 @@ fn run(options: &Options) -> Result<()> {
     if let Some(csv) = &mut csv {
         run = run.observe(|event, progress, _| csv.record(event, progress));
     }
-    run = session.watch(run, |model, summary, step| match filters(model)? {
-        Some(picture) => summary.picture("first filters", step, &picture),
-        None => Ok(()),
+    run = session.watch(run, |model, summary, step| {
+        common::logits(summary, step, model, &device, &data.test)?;
+        match filters(model)? {
+            Some(picture) => summary.picture("first filters", step, &picture),
+            None => Ok(()),
+        }
     });
     let outcome = session.equip(run, steps)?.run(&mut task)?;
     let reached = 100.0 * outcome.validation("accuracy").unwrap_or_default() as f32;

@@ -11,17 +11,17 @@ use wgrad::{Device, Tensor, autodiff};
 
 use crate::registry::software;
 
-fn values(json: &Json) -> Vec<f64> {
+pub fn values(json: &Json) -> Vec<f64> {
     json["values"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
 }
 
-fn tensor(device: &Device, json: &Json) -> Tensor {
+pub fn tensor(device: &Device, json: &Json) -> Tensor {
     let shape: Vec<usize> = json["shape"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as usize).collect();
     Tensor::from_f64_slice(device, &values(json), shape).unwrap()
 }
 
 #[track_caller]
-fn near(what: &str, got: &Tensor, want: &Json) {
+pub fn near(what: &str, got: &Tensor, want: &Json) {
     let (got, want) = (got.to_f64_vec().unwrap(), values(want));
     let largest = want.iter().fold(0.0f64, |m, w| m.max(w.abs()));
     assert_eq!(got.len(), want.len(), "{what}");

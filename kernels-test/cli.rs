@@ -79,7 +79,7 @@ fn a_run_is_saved_resumed_and_never_overwritten() {
         assert!(Path::new(out).join(name).exists(), "no {name}");
     }
     let report = std::fs::read_to_string(Path::new(out).join("report.html")).unwrap();
-    for part in ["Confusion matrix", "Digits it got wrong", "CPU path", "<svg", "seed"] {
+    for part in ["Confusion matrix", "Digits it got wrong", "CPU path", "<svg", "seed", "digest of the weights"] {
         assert!(report.contains(part), "no {part:?} in the report");
     }
     let again = text(run_in(&["--steps", "3"]));
@@ -123,7 +123,10 @@ fn generators_say_what_is_wrong() {
     let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
     let (other, out) = (path("other"), path("out"));
     assert!(run(&["--out", &other]).status.success());
-    let gan: [(&[&str], &[&str]); 4] = [
+    let gan: [(&[&str], &[&str]); 7] = [
+        (&["--model", "line", "--lr", "1e30", "--out", &path("lost")], &["discriminator of step", "learning rate"]),
+        (&["--model", "line", "--spectral", "--out", &out], &["--spectral", "dcgan"]),
+        (&["--penalty", "1", "--out", &out], &["--penalty", "--spectral"]),
         (&["--model", "wgan", "--out", &out], &["wgan", "dcgan"]),
         (&["--model", "line", "--out", "/proc/nothing"], &["/proc/nothing", "folder"]),
         (&["--model", "line", "--out", &other], &["earlier run", "--resume"]),

@@ -28,6 +28,7 @@ mod profile;
 mod registry;
 mod rooms;
 mod shaders;
+mod spectral_norm;
 mod start;
 mod train;
 mod tune;

@@ -11,13 +11,14 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 pub use bar::{Bar, Interrupt};
-use wgrad::nn::Parameters;
+use wgrad::data::Images;
+use wgrad::nn::{Module, Parameters, Pass};
 use wgrad::optim::{Adam, Constant, FirstOrder, InverseTime, LossScaling, Optimizer, Rule, Schedule, Sgd};
 use wgrad::train::checkpoint::{Checkpoints, latest};
 use wgrad::train::report::Report;
 use wgrad::train::summary::Summary;
 use wgrad::train::{CsvLog, Event, JsonLog, Loop, Outcome, State, Supervised, Task};
-use wgrad::{Device, Error, Result};
+use wgrad::{Device, Error, Result, Tensor};
 
 /// The options of every example.
 #[derive(clap::Args, Clone)]
@@ -112,6 +113,8 @@ pub struct Session {
     pub summary: Option<Rc<RefCell<Summary>>>,
     options: Options,
     resumed: Option<State>,
+    /// Of the weights at the end.
+    digest: Rc<RefCell<Option<String>>>,
 }
 
 impl Session {
@@ -143,8 +146,11 @@ impl Session {
             }
         };
         let summary = folder.map(Summary::create).transpose()?.map(|s| Rc::new(RefCell::new(s)));
+        if let Some(summary) = &summary {
+            summary.borrow_mut().text("command", 0, &command())?;
+        }
         let report = Rc::new(RefCell::new(Report::new(title)));
-        Ok(Session { report, summary, options: options.clone(), resumed })
+        Ok(Session { report, summary, options: options.clone(), resumed, digest: Rc::default() })
     }
 
     /// A path in the output folder, if there is one.
@@ -178,11 +184,16 @@ impl Session {
         if let Some(summary) = self.summary.clone() {
             run = run.observe(move |event, progress, _| summary.borrow_mut().record(event, progress));
         }
-        let report = Rc::clone(&self.report);
+        let (report, digest, is_kept) = (Rc::clone(&self.report), Rc::clone(&self.digest), options.out.is_some());
         let mut bar = Bar::new(steps, step.unwrap_or(0));
         run = run.observe(move |event, progress, task| {
             report.borrow_mut().record(event, progress);
             bar.show(event, progress);
+            if matches!(event, Event::End) && is_kept {
+                let mut state = State::new();
+                task.save(&mut state)?;
+                *digest.borrow_mut() = Some(state.part("model").digest());
+            }
             if matches!(event, Event::Step) && interrupt.wants_test() {
                 bar.say(format!("step {}: {}", progress.step, bar::list(&task.validate()?)));
             }
@@ -194,7 +205,8 @@ impl Session {
         })
     }
 
-    /// Tells TensorBoard, if events are wanted, how the weights are distributed at each validation, and whatever `more` adds.
+    /// Tells TensorBoard, if events are wanted, how weights and gradients are distributed at each validation, and whatever `more`
+    /// adds.
     pub fn watch<'a, M: Parameters + 'a, B: 'a>(
         &self,
         run: Loop<'a, Supervised<'a, M, B>>,
@@ -209,6 +221,9 @@ impl Session {
             for (name, param) in task.model.named_parameters() {
                 summary.histogram(&format!("weights/{name}"), step, param.get())?;
             }
+            for (name, slope) in task.gradients()? {
+                summary.histogram(&format!("gradients/{name}"), step, &slope)?;
+            }
             more(&task.model, &mut summary, step)
         })
     }
@@ -220,17 +235,34 @@ impl Session {
     pub fn save_report(&self, outcome: &Outcome, device: &Device, more: &[(&str, String)]) -> Result<()> {
         let Some(path) = self.path("report.html") else { return Ok(()) };
         let mut rows = vec![
-            ("command".to_string(), std::env::args().collect::<Vec<_>>().join(" ")),
+            ("command".to_string(), command()),
             ("device".to_string(), device.to_string()),
             ("seed".to_string(), self.options.seed.to_string()),
         ];
         rows.extend(more.iter().map(|(name, value)| (name.to_string(), value.clone())));
+        rows.extend(self.digest.borrow().iter().map(|digest| ("digest of the weights".to_string(), digest.clone())));
         let mut report = self.report.borrow_mut();
         report.outcome(outcome).table("Settings", &rows).curves();
         report.save(&path)?;
         println!("report: {}", path.display());
         Ok(())
     }
+}
+
+/// How this program was called.
+fn command() -> String {
+    std::env::args().collect::<Vec<_>>().join(" ")
+}
+
+/// Tells TensorBoard how the logits of the first pictures of a set are distributed.
+///
+/// # Errors
+/// If it cannot be written; a fault of the device.
+pub fn logits(summary: &mut Summary, step: u64, model: &dyn Module, device: &Device, set: &Images) -> Result<()> {
+    let some: Vec<usize> = (0..set.len().min(250)).collect();
+    let [c, h, w] = set.shape;
+    let pictures = Tensor::from_slice(device, &set.gather(&some).0, [some.len(), c, h, w])?;
+    summary.histogram("logits", step, &model.forward(&pictures, &mut Pass::eval()))
 }
 
 /// # Errors

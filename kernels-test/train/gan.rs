@@ -3,8 +3,8 @@
 
 use wgrad::functional::ConvTranspose2dOptions;
 use wgrad::nn::{
-    BatchNorm2d, Conv2d, ConvTranspose2d, Flatten, Init, LeakyRelu, Linear, Parameters, Relu, Sequential, Tanh,
-    Unflatten,
+    BatchNorm2d, Conv2d, ConvTranspose2d, Flatten, Init, LeakyRelu, Linear, Parameters, Relu, Sequential,
+    SpectralNorm, Tanh, Unflatten,
 };
 use wgrad::ops::{Conv2dOptions, Padding, Rng};
 use wgrad::optim::{Adam, Optimizer};
@@ -20,8 +20,16 @@ fn adams(rate: f64) -> [Box<dyn Optimizer>; 2] {
     [Box::new(Adam::new(rate).betas(0.5, 0.999)), Box::new(Adam::new(rate).betas(0.5, 0.999))]
 }
 
+/// What keeps the discriminator of [`small`] tame.
+#[derive(Clone, Copy, PartialEq)]
+enum Norm {
+    Batch,
+    Spectral,
+    None,
+}
+
 /// A DCGAN for pictures of 8x8.
-fn small(device: &Device, norm: bool) -> Gan {
+fn small(device: &Device, norm: Norm) -> Gan {
     let init = &mut Init::new(device, 5);
     let half = || Conv2dOptions { stride: [2, 2], padding: Padding::Explicit([1; 4]), ..Default::default() };
     let twice = || ConvTranspose2dOptions { stride: [2, 2], padding: Padding::Explicit([1; 4]), ..Default::default() };
@@ -29,16 +37,25 @@ fn small(device: &Device, norm: bool) -> Gan {
     let generator = generator.then(ConvTranspose2d::new(init, 8, 4, [4, 4], twice()).unwrap());
     let generator = generator.then(BatchNorm2d::new(init, 4).unwrap()).then(Relu);
     let generator = generator.then(ConvTranspose2d::new(init, 4, 1, [4, 4], twice()).unwrap()).then(Tanh);
-    let mut discriminator = Sequential::new().then(Conv2d::new(init, 1, 4, [4, 4], half()).unwrap());
-    discriminator = discriminator.then(LeakyRelu(0.2)).then(Conv2d::new(init, 4, 8, [4, 4], half()).unwrap());
-    if norm {
-        discriminator = discriminator.then(BatchNorm2d::new(init, 8).unwrap());
-    }
-    discriminator = discriminator.then(LeakyRelu(0.2)).then(Flatten).then(Linear::new(init, 32, 1).unwrap());
+    let first = Conv2d::new(init, 1, 4, [4, 4], half()).unwrap();
+    let second = Conv2d::new(init, 4, 8, [4, 4], half()).unwrap();
+    let discriminator = match norm {
+        Norm::Spectral => {
+            let first = Sequential::new().then(SpectralNorm::new(init, first).unwrap()).then(LeakyRelu(0.2));
+            first.then(SpectralNorm::new(init, second).unwrap())
+        }
+        Norm::Batch => {
+            let first = Sequential::new().then(first).then(LeakyRelu(0.2)).then(second);
+            first.then(BatchNorm2d::new(init, 8).unwrap())
+        }
+        Norm::None => Sequential::new().then(first).then(LeakyRelu(0.2)).then(second),
+    };
+    let last = Linear::new(init, 32, 1).unwrap();
+    let discriminator = discriminator.then(LeakyRelu(0.2)).then(Flatten).then(last);
     Gan { generator, discriminator, noise: 6 }
 }
 
-fn small_task(device: &Device, norm: bool, options: GanOptions) -> GanTask<'static> {
+fn small_task(device: &Device, norm: Norm, options: GanOptions) -> GanTask<'static> {
     let on = device.clone();
     let fetch = move |indices: &[usize]| {
         let pixels: Vec<f32> = indices.iter().flat_map(|&i| numbers(64, i as u32, 1.0)).collect();
@@ -68,9 +85,11 @@ fn losses_are_those_of_the_paper() {
 #[test]
 fn the_gpu_plays_as_the_cpu_path_does() {
     let plain = GanOptions::default();
-    same_losses(20, 1e-4, |device| small_task(device, true, plain));
+    same_losses(20, 1e-4, |device| small_task(device, Norm::Batch, plain));
     let other = GanOptions { objective: Objective::Saturating, smoothing: 0.1, penalty: 5.0 };
-    same_losses(20, 1e-4, |device| small_task(device, false, other));
+    same_losses(20, 1e-4, |device| small_task(device, Norm::None, other));
+    let spectral = GanOptions { penalty: 1.0, ..plain };
+    same_losses(20, 1e-4, |device| small_task(device, Norm::Spectral, spectral));
 }
 
 /// Goodfellow et al., proposition 1: against a fixed generator the best answer is p_data / (p_data + p_G).
@@ -129,24 +148,58 @@ fn held_values_spare_the_second_forward_pass() {
     assert!(with.0 < without.0, "{} launches with held values, {} without", with.0, without.0);
 }
 
+/// A linear discriminator's slope is its weight, whatever the sample: |w|^2 / 2 times 3, and a step goes down that too.
+#[test]
+fn the_penalty_is_on_the_slope() {
+    let device = Device::cpu();
+    let init = &mut Init::new(&device, 8);
+    let discriminator = Sequential::new().then(Linear::new(init, 3, 1).unwrap());
+    let weight = |gan: &Gan| gan.discriminator.named_parameters()[0].1.get().to_vec::<f32>().unwrap();
+    let gan = Gan { generator: Sequential::new(), discriminator, noise: 3 };
+    let before = weight(&gan);
+    let on = device.clone();
+    // All samples are 0: but for the penalty, only false ones pull at the weight.
+    let fetch = move |indices: &[usize]| Tensor::from_slice(&on, &vec![0f32; 3 * indices.len()], [indices.len(), 3]);
+    let step = |gan: Gan, penalty: f32| {
+        let sgd = || -> Box<dyn Optimizer> { Box::new(wgrad::optim::Sgd::new(0.1)) };
+        let options = GanOptions { penalty, ..GanOptions::default() };
+        let mut task = GanTask::new(gan, [sgd(), sgd()], (8, 4, 1), &fetch, options).unwrap();
+        task.forger = None;
+        let figures = task.step().unwrap();
+        let penalty = figures.iter().find(|(name, _)| *name == "penalty").map(|(_, p)| p.item().unwrap());
+        (penalty, weight(&task.gan))
+    };
+    let (penalty, with) = step(gan, 3.0);
+    let square: f32 = before.iter().map(|w| w * w).sum();
+    assert!((penalty.unwrap() - 1.5 * square).abs() < 1e-6, "{penalty:?} for {before:?}");
+    let again = Sequential::new().then(Linear::new(&mut Init::new(&device, 8), 3, 1).unwrap());
+    let (none, without) = step(Gan { generator: Sequential::new(), discriminator: again, noise: 3 }, 0.0);
+    assert!(none.is_none());
+    for ((with, without), before) in with.iter().zip(&without).zip(&before) {
+        assert!((with - (without - 0.1 * 3.0 * before)).abs() < 1e-6, "{with} and {without} from {before}");
+    }
+}
+
 #[test]
 fn from_the_third_step_on_nothing_is_made() {
-    let device = software();
-    let mut task = small_task(&device, true, GanOptions::default());
-    let mut before = device.counters();
-    for step in 1..=14 {
-        drop(task.step().unwrap());
-        let now = device.counters();
-        let made = now.since(&before);
-        // The second step is the first that finds running statistics of a step before.
-        if step > 2 {
-            assert_eq!((made.plans, made.pipelines, made.buffers), (0, 0, 0), "step {step}");
-            assert_eq!(made.submissions, 2, "one for each network");
-            assert_eq!(now.live_bytes, before.live_bytes, "step {step} grew");
+    for norm in [Norm::Batch, Norm::Spectral] {
+        let device = software();
+        let mut task = small_task(&device, norm, GanOptions::default());
+        let mut before = device.counters();
+        for step in 1..=14 {
+            drop(task.step().unwrap());
+            let now = device.counters();
+            let made = now.since(&before);
+            // The second step is the first that finds running statistics of a step before.
+            if step > 2 {
+                assert_eq!((made.plans, made.pipelines, made.buffers), (0, 0, 0), "step {step}");
+                assert_eq!(made.submissions, 2, "one for each network");
+                assert_eq!(now.live_bytes, before.live_bytes, "step {step} grew");
+            }
+            // Values that are held from one submission to the next take turns in a few buffers.
+            assert!(step <= 12 || made.bind_groups == 0, "step {step} made {} bind groups", made.bind_groups);
+            before = now;
         }
-        // Values that are held from one submission to the next take turns in a few buffers.
-        assert!(step <= 12 || made.bind_groups == 0, "step {step} made {} bind groups", made.bind_groups);
-        before = now;
     }
 }
 
@@ -156,17 +209,20 @@ fn a_gan_resumes_bit_for_bit() {
     let play = |task: &mut GanTask, steps: usize| -> Vec<u32> {
         (0..steps).map(|_| task.step().unwrap()[0].1.item().unwrap().to_bits()).collect()
     };
-    let make = || small_task(&device, true, GanOptions::default());
-    let whole = play(&mut make(), 6);
-    let mut first = make();
-    let begun = play(&mut first, 3);
-    let mut state = State::new();
-    first.save(&mut state).unwrap();
-    let mut second = make();
-    second.load(&state).unwrap();
-    assert_eq!(whole, [begun, play(&mut second, 3)].concat());
-    let names: Vec<&String> = state.tensors.keys().filter(|k| k.contains("running")).collect();
-    assert_eq!(names.len(), 4, "{names:?}");
+    // Running statistics of two layers, or two vectors of each of two.
+    for (norm, state_of, count) in [(Norm::Batch, "running", 4), (Norm::Spectral, "parametrizations.weight.0", 4)] {
+        let make = || small_task(&device, norm, GanOptions::default());
+        let whole = play(&mut make(), 6);
+        let mut first = make();
+        let begun = play(&mut first, 3);
+        let mut state = State::new();
+        first.save(&mut state).unwrap();
+        let mut second = make();
+        second.load(&state).unwrap();
+        assert_eq!(whole, [begun, play(&mut second, 3)].concat());
+        let names: Vec<&String> = state.tensors.keys().filter(|k| k.contains(state_of)).collect();
+        assert_eq!(names.len(), count, "{names:?}");
+    }
 }
 
 #[test]
@@ -179,6 +235,12 @@ fn sizes_are_those_other_libraries_are_timed_with() {
     let samples = gan.samples(&device, 2, &mut Rng::new(1));
     assert_eq!(samples.shape()[..], [2, 1, 28, 28]);
     assert_eq!(gan.verdicts(&samples).shape()[..], [2]);
+    let init = &mut Init::new(&device, 0);
+    for spectral in [Gan::dcgan_spectral(init).unwrap(), Gan::mlp_spectral(init).unwrap()] {
+        assert_eq!(spectral.verdicts(&spectral.samples(&device, 2, &mut Rng::new(1))).shape()[..], [2]);
+        let buffers = spectral.discriminator.named_buffers();
+        assert_eq!(buffers.len(), 6, "two vectors for each of three layers, and no running statistics");
+    }
     let mlp = Gan::mlp(&mut Init::new(&device, 0)).unwrap();
     assert_eq!(mlp.samples(&device, 2, &mut Rng::new(1)).shape()[..], [2, 1, 28, 28]);
 }

@@ -138,12 +138,38 @@ fn a_window_weighs_by_the_size_of_the_batch() {
 
 #[test]
 fn a_loss_that_is_no_number_ends_the_run_and_names_its_step() {
-    for bad in [f32::NAN, f32::INFINITY] {
+    // The square of 1e30 is infinite.
+    for bad in [f32::NAN, f32::INFINITY, 1e30, -1e30] {
         let mut values = [1f32; 30];
         values[16] = bad;
         let error = Loop::new(30).log_every(10).run(&mut given(&values)).unwrap_err().to_string();
         assert!(error.contains("step 17") && error.contains("learning rate"), "{error}");
     }
+}
+
+#[test]
+fn a_ruined_run_does_not_push_out_what_was_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let saved = || checkpoint::latest(folder.path()).unwrap().note::<u64>("loop.step").unwrap();
+    let checkpoints = || Checkpoints::new(folder.path()).unwrap().every(2).keep(1);
+    let mut values = [1f32; 30];
+    values[16] = f32::NAN;
+    // The figures are read only after 30 steps, and it would save thrice until then.
+    let error = Loop::new(30).log_every(30).checkpoints(checkpoints()).run(&mut given(&values)).unwrap_err();
+    assert!(error.to_string().contains("step 17"), "{error}");
+    assert_eq!(saved(), 16);
+    // A step may ruin the weights with a loss that is sound: the loss is that of the weights before.
+    let (device, set, folder) = (Device::cpu(), pictures(), tempfile::tempdir().unwrap());
+    let checkpoints = Checkpoints::new(folder.path()).unwrap();
+    let sgd = Box::new(wgrad::optim::Sgd::new(f64::from(f32::MAX)));
+    let mut task = Supervised::classifier(super::mlp(&device, 1), sgd, &device, &set, 16, 5).unwrap();
+    task.model.params_mut(&mut |_, param| {
+        let large = param.get() * 1e3;
+        param.set(large).unwrap();
+    });
+    let error = Loop::new(1).checkpoints(checkpoints).run(&mut task).unwrap_err().to_string();
+    assert!(error.contains("bias") && error.contains("not saved"), "{error}");
+    assert!(checkpoint::latest(folder.path()).is_err(), "nothing was written");
 }
 
 #[test]
@@ -214,6 +240,51 @@ fn validation_samples_are_kept_out_of_the_training() {
     for count in [0, 60] {
         let error = super::task(&device, &set).hold_out(count).err().unwrap().to_string();
         assert!(error.contains(&count.to_string()), "{error}");
+    }
+}
+
+/// Beside the change that a step of plain descent makes, which is the rate times the gradient.
+#[test]
+fn gradients_to_look_at_are_those_of_the_first_samples_and_leave_no_trace() {
+    let (device, set) = (Device::cpu(), pictures());
+    let plain = |rate| {
+        let net = wgrad::nn::Sequential::new().then(wgrad::nn::Flatten);
+        let net = net.then(wgrad::nn::Linear::new(&mut wgrad::nn::Init::new(&device, 1), 784, 10).unwrap());
+        // One batch holds all samples: their order does not matter.
+        Supervised::classifier(net, Box::new(wgrad::optim::Sgd::new(rate)), &device, &set, set.len(), 5).unwrap()
+    };
+    let weights = |task: &Supervised<_, _>| -> Vec<f32> {
+        let model: &wgrad::nn::Sequential = &task.model;
+        model.named_parameters().into_iter().flat_map(|(_, p)| p.get().to_vec::<f32>().unwrap()).collect()
+    };
+    let mut task = plain(0.5);
+    let before = weights(&task);
+    let slopes = task.gradients().unwrap();
+    assert_eq!(slopes.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["1.weight", "1.bias"]);
+    let slopes: Vec<f32> = slopes.into_iter().flat_map(|(_, s)| s.to_vec::<f32>().unwrap()).collect();
+    Loop::new(1).run(&mut task).unwrap();
+    let after = weights(&task);
+    for ((after, before), slope) in after.iter().zip(&before).zip(&slopes) {
+        assert!((after - (before - 0.5 * slope)).abs() < 1e-6, "{after} from {before} by {slope}");
+    }
+    let mut other = plain(0.5);
+    Loop::new(1).run(&mut other).unwrap();
+    assert_eq!(weights(&other), after, "asking changed the run");
+}
+
+#[test]
+fn a_digest_is_of_names_shapes_and_bits() {
+    let device = Device::cpu();
+    let of = |name: &str, values: &[f32], shape: &[usize]| {
+        let mut state = State::new();
+        state.put_tensor(name, &Tensor::from_slice(&device, values, shape).unwrap()).unwrap();
+        state.digest()
+    };
+    let one = of("a", &[1.0, 0.0], &[2]);
+    assert_eq!(one.len(), 64);
+    assert_eq!(one, of("a", &[1.0, 0.0], &[2]));
+    for other in [of("b", &[1.0, 0.0], &[2]), of("a", &[1.0, 0.0], &[2, 1]), of("a", &[1.0, -0.0], &[2])] {
+        assert_ne!(one, other);
     }
 }
 

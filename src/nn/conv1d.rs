@@ -1,6 +1,6 @@
 //! The convolutional layer for sequences.
 
-use super::{Init, Module, Param, Pass};
+use super::{Init, Module, Param, Pass, Weighted};
 use crate::error::Result;
 use crate::functional::{Conv1dOptions, PadMode};
 use crate::ops::Padding;
@@ -64,7 +64,20 @@ impl Conv1d {
 impl Module for Conv1d {
     #[track_caller]
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
-        let (x, weight, bias) = (pass.operand(x), &pass.operand(self.weight.get()), pass.param(&self.bias));
+        self.forward_with(self.weight.get(), x, pass)
+    }
+}
+
+impl Weighted for Conv1d {
+    fn weight(&self) -> &Param {
+        &self.weight
+    }
+    fn outputs(&self) -> usize {
+        0
+    }
+    #[track_caller]
+    fn forward_with(&self, weight: &Tensor, x: &Tensor, pass: &mut Pass) -> Tensor {
+        let (x, weight, bias) = (pass.operand(x), &pass.operand(weight), pass.param(&self.bias));
         let bias = bias.as_ref();
         let Conv1dOptions { stride, padding, dilation, .. } = self.options;
         if self.padding_mode == PadMode::Constant(0.0) || padding == Padding::Valid || x.rank() != 3 {

@@ -1,6 +1,6 @@
 //! Transposed convolutions: layers that enlarge.
 
-use super::{Init, Module, Param, Pass};
+use super::{Init, Module, Param, Pass, Weighted};
 use crate::error::Result;
 use crate::functional::{ConvTranspose1dOptions, ConvTranspose2dOptions};
 use crate::tensor::Tensor;
@@ -103,7 +103,20 @@ impl ConvTranspose1d {
 impl Module for ConvTranspose2d {
     #[track_caller]
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
-        let (x, weight, bias) = (pass.operand(x), pass.operand(self.weight.get()), pass.param(&self.bias));
+        self.forward_with(self.weight.get(), x, pass)
+    }
+}
+
+impl Weighted for ConvTranspose2d {
+    fn weight(&self) -> &Param {
+        &self.weight
+    }
+    fn outputs(&self) -> usize {
+        1
+    }
+    #[track_caller]
+    fn forward_with(&self, weight: &Tensor, x: &Tensor, pass: &mut Pass) -> Tensor {
+        let (x, weight, bias) = (pass.operand(x), pass.operand(weight), pass.param(&self.bias));
         x.conv_transpose2d(&weight, bias.as_ref(), &self.options)
     }
 }
@@ -111,7 +124,20 @@ impl Module for ConvTranspose2d {
 impl Module for ConvTranspose1d {
     #[track_caller]
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
-        let (x, weight, bias) = (pass.operand(x), pass.operand(self.weight.get()), pass.param(&self.bias));
+        self.forward_with(self.weight.get(), x, pass)
+    }
+}
+
+impl Weighted for ConvTranspose1d {
+    fn weight(&self) -> &Param {
+        &self.weight
+    }
+    fn outputs(&self) -> usize {
+        1
+    }
+    #[track_caller]
+    fn forward_with(&self, weight: &Tensor, x: &Tensor, pass: &mut Pass) -> Tensor {
+        let (x, weight, bias) = (pass.operand(x), pass.operand(weight), pass.param(&self.bias));
         x.conv_transpose1d(&weight, bias.as_ref(), &self.options)
     }
 }

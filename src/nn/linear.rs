@@ -1,6 +1,6 @@
 //! The fully connected layer.
 
-use super::{Init, Module, Param, Pass};
+use super::{Init, Module, Param, Pass, Weighted};
 use crate::error::Result;
 use crate::tensor::Tensor;
 
@@ -36,7 +36,20 @@ impl Linear {
 impl Module for Linear {
     #[track_caller]
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
-        let (x, weight) = (&pass.operand(x), pass.operand(self.weight.get()));
+        self.forward_with(self.weight.get(), x, pass)
+    }
+}
+
+impl Weighted for Linear {
+    fn weight(&self) -> &Param {
+        &self.weight
+    }
+    fn outputs(&self) -> usize {
+        0
+    }
+    #[track_caller]
+    fn forward_with(&self, weight: &Tensor, x: &Tensor, pass: &mut Pass) -> Tensor {
+        let (x, weight) = (&pass.operand(x), pass.operand(weight));
         let (outputs, inputs) = (weight.shape()[0], weight.shape()[1]);
         assert!(
             x.shape().last() == Some(&inputs),

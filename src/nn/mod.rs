@@ -51,6 +51,7 @@ mod pool;
 mod recurrent;
 mod recurrent_cell;
 mod sequential;
+mod spectral_norm;
 mod transformer;
 mod unflatten;
 
@@ -84,6 +85,7 @@ pub use pool::{
 pub use recurrent::{Gru, Lstm, RecurrentOptions, Rnn};
 pub use recurrent_cell::{GruCell, LstmCell, RnnCell};
 pub use sequential::Sequential;
+pub use spectral_norm::{SpectralNorm, Weighted};
 pub use transformer::{
     Transformer, TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer,
     TransformerOptions,

@@ -239,8 +239,9 @@ impl<'a, T: Task> Loop<'a, T> {
     /// Runs the task.
     ///
     /// # Errors
-    /// What a step, a validation, an observer or a checkpoint reports; a loss that is not a finite number, naming the step;
-    /// a state to resume from that is not of this task and these settings.
+    /// What a step, a validation, an observer or a checkpoint reports; a loss that is not a finite number, naming the step, or
+    /// weights (what the task saves as `model`) that are none, neither of which is saved; a state to resume from that is not of
+    /// this task and these settings.
     pub fn run(&mut self, task: &mut T) -> Result<Outcome> {
         let mut at = self.begin(task)?;
         let mut outcome = Outcome::default();
@@ -274,6 +275,8 @@ impl<'a, T: Task> Loop<'a, T> {
                 outcome.met = self.enough.is_some_and(|enough| self.goal.met(&outcome.validation, enough));
             }
             if self.save_due(at.step, last || outcome.stale || outcome.met) && saved != at.step {
+                // What is saved pushes out what was: it must not be the ruin of a run.
+                window.peek()?;
                 self.save(&at, &progress, task)?;
                 saved = at.step;
             }
@@ -346,6 +349,12 @@ impl<'a, T: Task> Loop<'a, T> {
     #[cfg(feature = "checkpoint")]
     fn save(&mut self, at: &Standing, progress: &Progress, task: &mut T) -> Result<()> {
         let state = self.state(at, task)?;
+        if let Some(name) = state.part("task.model").not_finite() {
+            return Err(crate::error::Error::argument(
+                format!("the parameter {name:?} is no number any more after step {}, and the step is not saved", at.step),
+                "lower the learning rate or clip the gradients; what was saved before is whole",
+            ));
+        }
         let Some(checkpoints) = &mut self.checkpoints else { return Ok(()) };
         let path = checkpoints.save(at.step, &state)?;
         self.tell(Event::Saved(&path), progress, task)

@@ -9,6 +9,8 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use sha2::{Digest, Sha256};
+
 use crate::data::Batches;
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -220,6 +222,24 @@ impl State {
     pub fn only(&self, wanted: impl Fn(&str) -> bool) -> State {
         let tensors = self.tensors.iter().filter(|(k, _)| wanted(k)).map(|(k, v)| (k.clone(), v.clone())).collect();
         State { tensors, notes: self.notes.clone(), origin: self.origin.clone() }
+    }
+
+    /// SHA-256, in hexadecimal, of the names, types, shapes and elements of all tensors: two runs with the same digest ended with
+    /// the same weights, to the bit.
+    pub fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        for (name, Saved { meta, words }) in &self.tensors {
+            hash.update(format!("{name} {} {}\n", meta.dtype, meta.shape));
+            words.iter().for_each(|word| hash.update(word.to_le_bytes()));
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The name of a tensor with an element that is NaN or infinite, if there is one.
+    pub fn not_finite(&self) -> Option<&str> {
+        let finite = |saved: &Saved| saved.words.iter().all(|&word| f32::from_bits(word).is_finite());
+        let float = |saved: &Saved| matches!(saved.meta.dtype, DType::F32 | DType::F16);
+        self.tensors.iter().find(|(_, saved)| float(saved) && !finite(saved)).map(|(name, _)| name.as_str())
     }
 
     /// Adds one tensor.

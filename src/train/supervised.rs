@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::{Figures, State, Task, Window};
+use crate::autodiff;
 use crate::data::{self, Batches, Images};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -96,6 +97,20 @@ impl<'a, M: Parameters, B> Supervised<'a, M, B> {
     pub fn validate_with(mut self, len: usize, fetch: impl Fn(&[usize]) -> Result<B> + 'a) -> Self {
         self.validation = Some(((0..len).collect(), Rc::new(fetch)));
         self
+    }
+
+    /// The gradient of each trainable parameter for the loss of one batch, the first samples, in evaluation mode: to look at. Training
+    /// goes on as if nobody had asked.
+    ///
+    /// # Errors
+    /// A fault of the device or the data.
+    pub fn gradients(&self) -> Result<Vec<(String, Tensor)>> {
+        let samples = &self.train[..self.train.len().min(self.drawn.0)];
+        let mut pass = Pass { mixed: self.pass.mixed, ..Pass::eval() };
+        let figures = (self.judge)(&self.model, &(self.fetch)(samples)?, &mut pass);
+        let params: Vec<_> = self.model.named_parameters().into_iter().filter(|(_, p)| !p.is_frozen()).collect();
+        let slopes = autodiff::grad(&figures[0].1, &params.iter().map(|(_, p)| p.get()).collect::<Vec<_>>());
+        Ok(params.into_iter().map(|(name, _)| name).zip(slopes).collect())
     }
 
     /// The mean of each figure over samples, in batches of 250, in evaluation mode.

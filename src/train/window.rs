@@ -10,6 +10,10 @@ use crate::tensor::{DType, Tensor};
 /// What a step or a batch amounts to: numbers on the device by name, each one element. The first is the loss.
 pub type Figures = Vec<(&'static str, Tensor)>;
 
+/// The largest loss that is one. Its square is no float any more, and neither are the norms and second moments that square what comes
+/// of it: a training that is there has lost its way, though it may go on for ever without a NaN.
+const LARGEST: f64 = 1.8e19;
+
 /// How many steps are added up before the sums are computed: computing them every step would be a launch of its own.
 const EVERY: usize = 16;
 
@@ -28,7 +32,8 @@ impl Window {
         Window::default()
     }
 
-    /// Adds the figures of step `step`, which count `weight` times (1, or the size of the batch).
+    /// Adds the figures of step `step`, which count `weight` times (1, or the size of the batch). Steps count from 1; a 0 stands for
+    /// a batch of a validation.
     ///
     /// # Errors
     /// A fault of the device.
@@ -74,8 +79,18 @@ impl Window {
     /// The mean of each figure; begins anew.
     ///
     /// # Errors
-    /// [`Error::Argument`] naming the step if a loss was not a finite number; a fault of the device.
+    /// Those of [`Window::peek`].
     pub fn read(&mut self) -> Result<Vec<(String, f64)>> {
+        let means = self.peek()?;
+        *self = Window::new();
+        Ok(means)
+    }
+
+    /// The mean of each figure; goes on adding.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] naming the step if a loss was NaN, infinite, or so large that its square is; a fault of the device.
+    pub fn peek(&self) -> Result<Vec<(String, f64)>> {
         if self.sums.is_empty() {
             return Ok(Vec::new());
         }
@@ -87,18 +102,20 @@ impl Window {
             .zip(values)
             .map(|((name, _, weight), sum)| (name.to_string(), f64::from(sum) / weight))
             .collect();
-        if !means[0].1.is_finite() {
+        // A NaN is not below anything.
+        let sound = |loss: f64| loss.abs() < LARGEST;
+        if !sound(means[0].1) {
             for (step, loss) in &self.losses {
                 let value = loss.item()?;
-                if !value.is_finite() {
+                if !sound(f64::from(value)) {
+                    let when = if *step == 0 { "a batch of the validation".into() } else { format!("step {step}") };
                     return Err(Error::argument(
-                        format!("the {} of step {step} is {value}", means[0].0),
+                        format!("the {} of {when} is {value:e}", means[0].0),
                         "lower the learning rate, clip the gradients, or look at the data of that step",
                     ));
                 }
             }
         }
-        *self = Window::new();
         Ok(means)
     }
 
