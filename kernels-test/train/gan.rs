@@ -3,8 +3,8 @@
 
 use wgrad::functional::ConvTranspose2dOptions;
 use wgrad::nn::{
-    BatchNorm2d, Conv2d, ConvTranspose2d, Flatten, Init, LeakyRelu, Linear, Parameters, Relu, Sequential,
-    SpectralNorm, Tanh, Unflatten,
+    BatchNorm2d, Conv2d, ConvTranspose2d, Flatten, Init, LeakyRelu, Linear, Parameters, Relu, Sequential, SpectralNorm,
+    Tanh, Unflatten,
 };
 use wgrad::ops::{Conv2dOptions, Padding, Rng};
 use wgrad::optim::{Adam, Optimizer};

@@ -1,6 +1,7 @@
 //! The convolutional layer for sequences.
 
-use super::{Init, Module, Param, Pass, Weighted};
+use super::weighted::weighted;
+use super::{Init, Param, Pass};
 use crate::error::Result;
 use crate::functional::{Conv1dOptions, PadMode};
 use crate::ops::Padding;
@@ -61,22 +62,11 @@ impl Conv1d {
     }
 }
 
-impl Module for Conv1d {
-    #[track_caller]
-    fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
-        self.forward_with(self.weight.get(), x, pass)
-    }
-}
+weighted!(Conv1d, 0);
 
-impl Weighted for Conv1d {
-    fn weight(&self) -> &Param {
-        &self.weight
-    }
-    fn outputs(&self) -> usize {
-        0
-    }
+impl Conv1d {
     #[track_caller]
-    fn forward_with(&self, weight: &Tensor, x: &Tensor, pass: &mut Pass) -> Tensor {
+    fn apply(&self, weight: &Tensor, x: &Tensor, pass: &mut Pass) -> Tensor {
         let (x, weight, bias) = (pass.operand(x), &pass.operand(weight), pass.param(&self.bias));
         let bias = bias.as_ref();
         let Conv1dOptions { stride, padding, dilation, .. } = self.options;

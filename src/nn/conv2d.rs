@@ -1,6 +1,7 @@
 //! The convolutional layer.
 
-use super::{Init, Module, Param, Pass, Weighted};
+use super::weighted::weighted;
+use super::{Init, Param, Pass};
 use crate::error::Result;
 use crate::functional::PadMode;
 use crate::ops::{Conv2dOptions, Padding};
@@ -62,22 +63,11 @@ impl Conv2d {
     }
 }
 
-impl Module for Conv2d {
-    #[track_caller]
-    fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
-        self.forward_with(self.weight.get(), x, pass)
-    }
-}
+weighted!(Conv2d, 0);
 
-impl Weighted for Conv2d {
-    fn weight(&self) -> &Param {
-        &self.weight
-    }
-    fn outputs(&self) -> usize {
-        0
-    }
+impl Conv2d {
     #[track_caller]
-    fn forward_with(&self, weight: &Tensor, x: &Tensor, pass: &mut Pass) -> Tensor {
+    fn apply(&self, weight: &Tensor, x: &Tensor, pass: &mut Pass) -> Tensor {
         let (x, weight, bias) = (pass.operand(x), &pass.operand(weight), pass.param(&self.bias));
         let bias = bias.as_ref();
         let Conv2dOptions { stride, padding, dilation, .. } = self.options;

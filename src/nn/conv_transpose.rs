@@ -1,6 +1,7 @@
 //! Transposed convolutions: layers that enlarge.
 
-use super::{Init, Module, Param, Pass, Weighted};
+use super::weighted::weighted;
+use super::{Init, Param, Pass};
 use crate::error::Result;
 use crate::functional::{ConvTranspose1dOptions, ConvTranspose2dOptions};
 use crate::tensor::Tensor;
@@ -100,43 +101,21 @@ impl ConvTranspose1d {
     }
 }
 
-impl Module for ConvTranspose2d {
-    #[track_caller]
-    fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
-        self.forward_with(self.weight.get(), x, pass)
-    }
-}
+weighted!(ConvTranspose2d, 1);
 
-impl Weighted for ConvTranspose2d {
-    fn weight(&self) -> &Param {
-        &self.weight
-    }
-    fn outputs(&self) -> usize {
-        1
-    }
+impl ConvTranspose2d {
     #[track_caller]
-    fn forward_with(&self, weight: &Tensor, x: &Tensor, pass: &mut Pass) -> Tensor {
+    fn apply(&self, weight: &Tensor, x: &Tensor, pass: &mut Pass) -> Tensor {
         let (x, weight, bias) = (pass.operand(x), pass.operand(weight), pass.param(&self.bias));
         x.conv_transpose2d(&weight, bias.as_ref(), &self.options)
     }
 }
 
-impl Module for ConvTranspose1d {
-    #[track_caller]
-    fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
-        self.forward_with(self.weight.get(), x, pass)
-    }
-}
+weighted!(ConvTranspose1d, 1);
 
-impl Weighted for ConvTranspose1d {
-    fn weight(&self) -> &Param {
-        &self.weight
-    }
-    fn outputs(&self) -> usize {
-        1
-    }
+impl ConvTranspose1d {
     #[track_caller]
-    fn forward_with(&self, weight: &Tensor, x: &Tensor, pass: &mut Pass) -> Tensor {
+    fn apply(&self, weight: &Tensor, x: &Tensor, pass: &mut Pass) -> Tensor {
         let (x, weight, bias) = (pass.operand(x), pass.operand(weight), pass.param(&self.bias));
         x.conv_transpose1d(&weight, bias.as_ref(), &self.options)
     }

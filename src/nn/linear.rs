@@ -1,6 +1,7 @@
 //! The fully connected layer.
 
-use super::{Init, Module, Param, Pass, Weighted};
+use super::weighted::weighted;
+use super::{Init, Param, Pass};
 use crate::error::Result;
 use crate::tensor::Tensor;
 
@@ -33,22 +34,11 @@ impl Linear {
     }
 }
 
-impl Module for Linear {
-    #[track_caller]
-    fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
-        self.forward_with(self.weight.get(), x, pass)
-    }
-}
+weighted!(Linear, 0);
 
-impl Weighted for Linear {
-    fn weight(&self) -> &Param {
-        &self.weight
-    }
-    fn outputs(&self) -> usize {
-        0
-    }
+impl Linear {
     #[track_caller]
-    fn forward_with(&self, weight: &Tensor, x: &Tensor, pass: &mut Pass) -> Tensor {
+    fn apply(&self, weight: &Tensor, x: &Tensor, pass: &mut Pass) -> Tensor {
         let (x, weight) = (&pass.operand(x), pass.operand(weight));
         let (outputs, inputs) = (weight.shape()[0], weight.shape()[1]);
         assert!(

@@ -54,6 +54,7 @@ mod sequential;
 mod spectral_norm;
 mod transformer;
 mod unflatten;
+mod weighted;
 
 pub use activation::{
     Celu, Elu, Gelu, GeluTanh, Glu, Hardshrink, Hardsigmoid, Hardswish, Hardtanh, LeakyRelu, LogSigmoid, LogSoftmax,
@@ -85,12 +86,13 @@ pub use pool::{
 pub use recurrent::{Gru, Lstm, RecurrentOptions, Rnn};
 pub use recurrent_cell::{GruCell, LstmCell, RnnCell};
 pub use sequential::Sequential;
-pub use spectral_norm::{SpectralNorm, Weighted};
+pub use spectral_norm::SpectralNorm;
 pub use transformer::{
     Transformer, TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer,
     TransformerOptions,
 };
 pub use unflatten::Unflatten;
+pub use weighted::Weighted;
 
 use crate::ops::Rng;
 use crate::tensor::{DType, Tensor};

@@ -4,22 +4,9 @@
 //! The singular value is estimated by power iteration. A weight moves little from one step to the next, so one iteration per
 //! pass, from the vectors of the pass before, follows it; the vectors are state of the layer and are saved with it.
 
-use super::{Buffer, Init, Module, Param, Parameters, Pass};
+use super::{Buffer, Init, Module, Param, Parameters, Pass, Weighted};
 use crate::error::Result;
 use crate::tensor::Tensor;
-
-/// A layer that multiplies its input by one weight, and can be given another in its place.
-pub trait Weighted: Module {
-    /// The weight.
-    fn weight(&self) -> &Param;
-
-    /// The axis of [`Weighted::weight`] that counts outputs.
-    fn outputs(&self) -> usize;
-
-    /// [`Module::forward`] with this weight instead of its own.
-    #[track_caller]
-    fn forward_with(&self, weight: &Tensor, x: &Tensor, pass: &mut Pass) -> Tensor;
-}
 
 /// A layer with its weight divided by the largest singular value of it, taken as a matrix of a row per output: what
 /// `torch.nn.utils.parametrizations.spectral_norm` makes of a layer, with its names and values.

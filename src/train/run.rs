@@ -351,7 +351,10 @@ impl<'a, T: Task> Loop<'a, T> {
         let state = self.state(at, task)?;
         if let Some(name) = state.part("task.model").not_finite() {
             return Err(crate::error::Error::argument(
-                format!("the parameter {name:?} is no number any more after step {}, and the step is not saved", at.step),
+                format!(
+                    "the parameter {name:?} is no number any more after step {}, and the step is not saved",
+                    at.step
+                ),
                 "lower the learning rate or clip the gradients; what was saved before is whole",
             ));
         }
