@@ -297,12 +297,16 @@ unsafe fn tile<V: Lanes, const M: usize, const N: usize>(
                 k += left.step;
             }
         }
-        for (i, sums) in sums.iter().enumerate().take(count) {
-            for (j, sum) in sums.iter().enumerate() {
-                let to = c.add(i * ld + j * V::N);
-                // What was there is added last: chains of additions stay as short as one product's.
-                let sum = if accumulate { sum.add_product(V::splat(1.0), V::load(to)) } else { *sum };
-                sum.store(to);
+        // A loop of fixed length is unrolled. One of `count` turns would need an address for the sums, and then each of
+        // the additions above writes its register to memory.
+        for (i, sums) in sums.iter().enumerate() {
+            if i < count {
+                for (j, sum) in sums.iter().enumerate() {
+                    let to = c.add(i * ld + j * V::N);
+                    // What was there is added last: chains of additions stay as short as one product's.
+                    let sum = if accumulate { sum.add_product(V::splat(1.0), V::load(to)) } else { *sum };
+                    sum.store(to);
+                }
             }
         }
     }
