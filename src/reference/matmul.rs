@@ -6,11 +6,14 @@
 
 use rayon::prelude::*;
 
+use super::tile::CHAIN;
 use super::{Array, Real, View};
 
 /// A product of at least this many multiplications is split over threads by itself; smaller ones of a batch are dealt
 /// out whole.
 const SPLIT_ONE: usize = 1 << 23;
+/// A result of at most so many elements stays in the cache, and may be visited for every [`CHAIN`] of its sums.
+const CACHED: usize = 1 << 18;
 
 /// A matrix inside a buffer: element `(i, j)` is at `offset + i * row + j * col`.
 #[derive(Debug, Clone, Copy)]
@@ -91,7 +94,12 @@ pub(crate) fn gemm<T: Real>(
             (a.buffer.as_ptr().wrapping_add(a.offset), a.row, a.col),
             (b.buffer.as_ptr().wrapping_add(b.offset), b.row, b.col),
         );
-        T::gemm(m, n, k, c, accumulate, a, b, parallel);
+        let chain = if m * n <= CACHED { CHAIN } else { k.max(1) };
+        for first in (0..k.max(1)).step_by(chain) {
+            let from = |start: *const T, step: isize| start.wrapping_offset(first as isize * step);
+            let (a, b) = ((from(a.0, a.2), a.1, a.2), (from(b.0, b.1), b.1, b.2));
+            T::gemm(m, n, chain.min(k - first), c, accumulate || first > 0, a, b, parallel);
+        }
     }
 }
 

@@ -196,17 +196,24 @@ fn result_in_vec4s(g: &Gemm) -> bool {
 /// No slice of a reduction is longer. llvmpipe leaves every loop once an invocation has gone through 65,535 rounds of all
 /// of its loops, and says nothing; a round of the kernels may take three of those. Elsewhere it only shortens long sums.
 const LONGEST: usize = 16384;
-/// Where the partial sums are small, slices are no longer than this: the rounding error of a sum grows with its longest
+/// Where the partial sums are few, slices are no longer than this: the rounding error of a sum grows with its longest
 /// chain of additions, and what a gradient loses there a training run never gets back.
 const ACCURATE: usize = 1024;
-/// The most partial sums that are made for accuracy alone, in elements.
+/// The same on a software rasteriser, where one more launch is cheap: chains as short as those of the CPU path.
+const SHORTEST: usize = 256;
+/// The most partial sums that are made for accuracy alone, in elements, with slices of either length.
 const SMALL: usize = 1 << 22;
+const SMALLEST: usize = 1 << 20;
 
 /// How long a slice of a reduction of `all` is, where `count` results are made by workgroups of so many invocations.
 pub(crate) fn slice_length(all: usize, count: usize, [groups, invocations]: [usize; 2], caps: Caps) -> usize {
     // Enough slices that few tiles still give every processor of the largest GPUs two workgroups of 256 invocations, but none
     // so short that adding up costs.
     let (wanted, least) = if caps.software { (8, 1024) } else { (2 * PROCESSORS * 256 / invocations, 128) };
-    let longest = if all.div_ceil(ACCURATE) * count <= SMALL { ACCURATE } else { LONGEST };
+    let longest = match all.div_ceil(ACCURATE) * count {
+        _ if caps.software && all.div_ceil(SHORTEST) * count <= SMALLEST => SHORTEST,
+        sums if sums <= SMALL => ACCURATE,
+        _ => LONGEST,
+    };
     all.div_ceil((wanted / groups.max(1)).max(1)).max(least).min(longest)
 }
