@@ -57,8 +57,8 @@ fn backends() -> wgpu::Backends {
 }
 
 /// The adapter that `options` asks for.
-pub(super) fn choose(instance: &wgpu::Instance, options: &GpuOptions) -> Result<wgpu::Adapter> {
-    let all = pollster::block_on(instance.enumerate_adapters(backends()));
+pub(super) async fn choose(instance: &wgpu::Instance, options: &GpuOptions) -> Result<wgpu::Adapter> {
+    let all = instance.enumerate_adapters(backends()).await;
     let seen: Vec<String> = all.iter().map(|a| AdapterSummary::of(&a.get_info()).to_string()).collect();
     let rank = |adapter: &wgpu::Adapter| match adapter.get_info().device_type {
         wgpu::DeviceType::DiscreteGpu => 0,

@@ -105,9 +105,9 @@ impl Gpu {
     ///
     /// # Errors
     /// [`Error::NoAdapter`] if there is none of the wanted kind; [`Error::Gpu`] if it does not open.
-    pub fn open(options: &GpuOptions) -> Result<Gpu> {
+    pub async fn open(options: &GpuOptions) -> Result<Gpu> {
         let instance = adapter::instance();
-        let chosen = adapter::choose(&instance, options)?;
+        let chosen = adapter::choose(&instance, options).await?;
         let info = chosen.get_info();
         let mut wanted = wgpu::Features::empty();
         if options.immediates && !options.portable {
@@ -140,15 +140,15 @@ impl Gpu {
         } else {
             wgpu::ExperimentalFeatures::disabled()
         };
-        let (device, queue) = pollster::block_on(chosen.request_device(&wgpu::DeviceDescriptor {
+        let request = chosen.request_device(&wgpu::DeviceDescriptor {
             label: Some("wgrad"),
             required_features: features,
             required_limits: limits.clone(),
             experimental_features,
             memory_hints: wgpu::MemoryHints::Performance,
             trace: wgpu::Trace::Off,
-        }))
-        .map_err(|e| Error::Gpu(format!("{} does not open: {e}", info.name)))?;
+        });
+        let (device, queue) = request.await.map_err(|e| Error::Gpu(format!("{} does not open: {e}", info.name)))?;
 
         let fault = Arc::new(Mutex::new(None));
         let note = Arc::clone(&fault);

@@ -69,10 +69,9 @@ impl Device {
     pub fn auto() -> Result<Device> {
         match std::env::var("WGRAD_DEVICE") {
             Ok(name) if !name.is_empty() => Device::named(&name),
-            _ => match Gpu::open(&GpuOptions::default()) {
-                Ok(gpu) => Ok(Device::new(Kind::Gpu(Box::new(gpu)))),
+            _ => match Device::gpu(&GpuOptions::default()) {
                 Err(Error::NoAdapter { .. }) => Ok(Device::cpu()),
-                Err(fault) => Err(fault),
+                opened => opened,
             },
         }
     }
@@ -100,7 +99,18 @@ impl Device {
     /// # Errors
     /// [`Error::NoAdapter`], with what was looked for and what to install.
     pub fn gpu(options: &GpuOptions) -> Result<Device> {
-        Gpu::open(options).map(|gpu| Device::new(Kind::Gpu(Box::new(gpu))))
+        pollster::block_on(Device::gpu_async(options))
+    }
+
+    /// [`Device::gpu`] without blocking. A page must open its GPU so, and read with [`Tensor::to_vec_async`]: nothing there
+    /// may wait.
+    ///
+    /// # Errors
+    /// As [`Device::gpu`].
+    ///
+    /// [`Tensor::to_vec_async`]: crate::Tensor::to_vec_async
+    pub async fn gpu_async(options: &GpuOptions) -> Result<Device> {
+        Ok(Device::new(Kind::Gpu(Box::new(Gpu::open(options).await?))))
     }
 
     /// The CPU path: the reference code in single precision on all cores.

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 pub(super) struct Staging(Arc<Mutex<HashMap<u64, Vec<wgpu::Buffer>>>>);
 
 /// A readback under way.
+#[cfg_attr(target_arch = "wasm32", expect(dead_code, reason = "a browser need not be asked whether it is done"))]
 pub struct Readback {
     mapped: oneshot::Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
     staging: wgpu::Buffer,
@@ -79,13 +80,16 @@ impl Readback {
     /// Waits for the bytes.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`] if the device went away meanwhile.
-    #[cfg(not(target_arch = "wasm32"))]
+    /// [`Error::DeviceLost`] if the device went away meanwhile. On the web, where nothing may wait, that they are not there.
     pub fn wait(mut self) -> Result<Vec<u8>> {
+        #[cfg(not(target_arch = "wasm32"))]
         self.poll_until_done()?;
         let mapped = self.mapped.try_recv();
         match mapped {
             Ok(Some(result)) => self.take(result),
+            Ok(None) if cfg!(target_arch = "wasm32") => {
+                Err(Error::Gpu("a page cannot wait for its GPU: read with `to_vec_async`".into()))
+            }
             _ => Err(Error::DeviceLost("a readback was never answered".into())),
         }
     }

@@ -91,7 +91,6 @@ impl Words {
     }
 }
 
-#[cfg(not(target_arch = "wasm32"))]
 pub(super) fn read<E: Element>(tensor: &Tensor) -> Result<Vec<E>> {
     if let Some(bits) = scalar_bits(tensor) {
         return Ok(bytemuck::cast_slice(&[bits]).to_vec());
