@@ -194,8 +194,9 @@ fn launches_beyond_65535_workgroups_are_folded() {
 }
 
 #[test]
-fn a_readback_can_be_awaited() {
-    let device = software();
+fn a_device_and_a_readback_can_be_awaited() {
+    let options = GpuOptions { software: true, ..Default::default() };
+    let device = pollster::block_on(Device::gpu_async(&options)).unwrap();
     let future = ramp(&device, 10).square().to_vec_async::<f32>().unwrap();
     let values = pollster::block_on(future).unwrap();
     assert!((values[1] - 0.37f32.sin().powi(2)).abs() < 1e-6);
