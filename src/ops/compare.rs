@@ -148,7 +148,12 @@ impl Op for Select {
                     || {
                         out.iter_mut().zip(operands).for_each(
                             #[inline(always)]
-                            |(o, ((&mask, &a), &b))| *o = if mask != 0 { a } else { b },
+                            |(o, ((&mask, &a), &b))| {
+                                // As bits: a choice between two values would become one between two addresses, which
+                                // no vector can make.
+                                let all = 0u32.wrapping_sub((mask != 0) as u32);
+                                *o = (a & all) | (b & !all);
+                            },
                         )
                     },
                 );

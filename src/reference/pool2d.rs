@@ -76,6 +76,49 @@ fn sizes<T: Real>(x: &View<T>, pool: &Pool) -> ([usize; 4], [usize; 4]) {
     ([n, c, h, w], [n, c, oh, ow])
 }
 
+/// Windows that are looked at together.
+const LANES: usize = 8;
+
+/// A plane laid out for windows side by side: with its padding, and each row cut into as many parts as the stride is
+/// long, so that pixel `i` of a tap of all windows of a row is one run of memory.
+struct Phases {
+    /// Elements of a row.
+    row: usize,
+    /// All elements.
+    len: usize,
+    /// Where each pixel of the plane stands, row by row; `None` for a pixel under no window.
+    places: Vec<Option<usize>>,
+    /// Where each tap of the first window stands.
+    taps: Vec<usize>,
+}
+
+impl Phases {
+    fn new(window: &Window, [h, w]: [usize; 2], [oh, ow]: [usize; 2]) -> Phases {
+        let stride = window.stride[1];
+        let part = ow.next_multiple_of(LANES) + (window.span(1) - 1) / stride;
+        let (row, rows) = (stride * part, (oh - 1) * window.stride[0] + window.span(0));
+        let column = |x: usize| x % stride * part + x / stride;
+        let place = |y: usize, x: usize| {
+            let (y, x) = (y + window.padding[0], x + window.padding[2]);
+            (y < rows && x / stride < part).then(|| y * row + column(x))
+        };
+        let places = (0..h).flat_map(|y| (0..w).map(move |x| (y, x))).map(|(y, x)| place(y, x)).collect();
+        let [kh, kw] = window.kernel;
+        let tap = |(y, x): (usize, usize)| y * window.dilation[0] * row + column(x * window.dilation[1]);
+        let taps = (0..kh).flat_map(|y| (0..kw).map(move |x| (y, x))).map(tap).collect();
+        Phases { row, len: rows * row, places, taps }
+    }
+
+    /// Puts the elements of a plane where they stand.
+    fn fill<E: Copy>(&self, plane: impl Iterator<Item = E>, into: &mut [E]) {
+        for (place, v) in self.places.iter().zip(plane) {
+            if let Some(place) = *place {
+                into[place] = v;
+            }
+        }
+    }
+}
+
 /// The largest pixel of each window and its position `row * width + column`. Of equals the first counts; a NaN counts as
 /// larger than any number, as in PyTorch.
 pub fn max_pool2d<T: Real>(x: &View<T>, pool: &Pool) -> (Array<T>, Array<T>) {
@@ -86,27 +129,48 @@ pub fn max_pool2d<T: Real>(x: &View<T>, pool: &Pool) -> (Array<T>, Array<T>) {
         y.fill(T::NEG_INFINITY);
         at.fill(NOWHERE);
     } else if count > 0 {
-        let (x, windows) = (x.floats(), shape[2] * shape[3]);
-        y.par_chunks_mut(windows).zip(at.par_chunks_mut(windows)).zip(x.par_chunks(h * w)).for_each(|((y, at), x)| {
+        let (x, [oh, ow]) = (x.floats(), [shape[2], shape[3]]);
+        let phases = Phases::new(&pool.window, [h, w], [oh, ow]);
+        let mut positions = vec![NOWHERE; phases.len];
+        phases.fill(0..(h * w) as u32, &mut positions);
+        let planes = y.par_chunks_mut(oh * ow).zip(at.par_chunks_mut(oh * ow)).zip(x.par_chunks(h * w));
+        // What is padding stays so from plane to plane.
+        let room = || vec![T::NEG_INFINITY; phases.len];
+        planes.with_min_len((1 << 12) / (h * w) + 1).for_each_init(room, |pixels, ((y, at), x)| {
+            phases.fill(x.iter().copied(), pixels);
             vectorized(
                 #[inline(always)]
                 || {
-                    y.fill(T::NEG_INFINITY);
-                    at.fill(NOWHERE);
-                    pool.each_tap([h, w], [shape[2], shape[3]], |to, from, step| {
-                        let pixels = x[from..].iter().step_by(step).zip((from as u32..).step_by(step));
-                        for ((y, at), (&v, position)) in y[to.clone()].iter_mut().zip(&mut at[to]).zip(pixels) {
-                            // Without a branch: which pixel wins cannot be predicted.
-                            let wins = (v > *y) | v.is_nan() | (*at == NOWHERE);
-                            *y = std::hint::select_unpredictable(wins, v, *y);
-                            *at = std::hint::select_unpredictable(wins, position, *at);
+                    for (oy, (y, at)) in y.chunks_mut(ow).zip(at.chunks_mut(ow)).enumerate() {
+                        for (first, (y, at)) in y.chunks_mut(LANES).zip(at.chunks_mut(LANES)).enumerate() {
+                            let from = oy * pool.window.stride[0] * phases.row + first * LANES;
+                            let (best, place) = largest(pixels, &positions, from, &phases.taps);
+                            y.copy_from_slice(&best[..y.len()]);
+                            at.copy_from_slice(&place[..at.len()]);
                         }
-                    })
+                    }
                 },
             );
         });
     }
     (Array::floats(shape, y), Array::uints(shape, at))
+}
+
+/// The largest pixel and its position under windows side by side.
+#[inline(always)]
+fn largest<T: Real>(pixels: &[T], positions: &[u32], from: usize, taps: &[usize]) -> ([T; LANES], [u32; LANES]) {
+    let (mut best, mut place) = ([T::NEG_INFINITY; LANES], [NOWHERE; LANES]);
+    for &tap in taps {
+        let v: &[T; LANES] = pixels[from + tap..].first_chunk().expect("a part holds whole vectors");
+        let at: &[u32; LANES] = positions[from + tap..].first_chunk().expect("a part holds whole vectors");
+        for i in 0..LANES {
+            // Without a branch: which pixel wins cannot be predicted. Padding wins over nothing, and is nowhere.
+            let wins = (v[i] > best[i]) | v[i].is_nan() | (place[i] == NOWHERE);
+            best[i] = std::hint::select_unpredictable(wins, v[i], best[i]);
+            place[i] = std::hint::select_unpredictable(wins, at[i], place[i]);
+        }
+    }
+    (best, place)
 }
 
 /// Each cotangent added to the pixel it came from, in an image of height and width `size`.
@@ -198,4 +262,55 @@ fn divisors<T: Real>(
     }
     let along = |axis: usize, o: usize| pool.divisor(axis, o, size[axis], count_padding);
     (0..oh).flat_map(|y| (0..ow).map(move |x| T::of((along(0, y) * along(1, x)) as f64))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Data;
+    use super::*;
+
+    /// The largest pixel and its position under one window, by the definition.
+    fn by_definition(x: &[f32], [h, w]: [usize; 2], window: &Window, [oy, ox]: [usize; 2]) -> (f32, u32) {
+        let (mut best, mut place) = (f32::NEG_INFINITY, NOWHERE);
+        for (ky, kx) in (0..window.kernel[0]).flat_map(|ky| (0..window.kernel[1]).map(move |kx| (ky, kx))) {
+            let iy = (oy * window.stride[0] + ky * window.dilation[0]) as isize - window.padding[0] as isize;
+            let ix = (ox * window.stride[1] + kx * window.dilation[1]) as isize - window.padding[2] as isize;
+            if (0..h as isize).contains(&iy) && (0..w as isize).contains(&ix) {
+                let at = iy as usize * w + ix as usize;
+                if x[at] > best || place == NOWHERE {
+                    (best, place) = (x[at], at as u32);
+                }
+            }
+        }
+        (best, place)
+    }
+
+    #[test]
+    fn the_largest_pixel_is_that_of_the_definition() {
+        let planes = 3;
+        for [h, w] in [[1, 1], [5, 7], [12, 19], [28, 28]] {
+            // Few values, so that equals meet; some are -inf.
+            let value = |i: usize| if i.is_multiple_of(11) { f32::NEG_INFINITY } else { (i * 7919 % 13) as f32 - 6.0 };
+            let x: Vec<f32> = (0..planes * h * w).map(value).collect();
+            let image = Array::floats([1, planes, h, w], x.clone());
+            for case in 0..3 * 3 * 2 * 2 * 2 {
+                let (k, stride, rest) = (1 + case % 3, 1 + case / 3 % 3, case / 9);
+                let window = Window {
+                    kernel: [k, (k + 1).min(w)],
+                    stride: [stride, 1 + (stride + rest) % 3],
+                    padding: [rest % 2 * (k / 2), 0, rest % 2 * k.div_ceil(3).min(k / 2), k / 2],
+                    dilation: [1, 1 + rest / 2 % 2],
+                };
+                let pool = Pool { window, ceil: rest / 4 == 1 };
+                let Some([oh, ow]) = pool.output([h, w]) else { continue };
+                let (y, at) = max_pool2d(&image.view(), &pool);
+                let (Data::Float(y), Data::Uint(at)) = (&y.data, &at.data) else { unreachable!() };
+                for i in 0..planes * oh * ow {
+                    let plane = &x[i / (oh * ow) * h * w..][..h * w];
+                    let want = by_definition(plane, [h, w], &window, [i / ow % oh, i % ow]);
+                    assert_eq!((y[i], at[i]), want, "{window:?} over {h}x{w}, result {i}");
+                }
+            }
+        }
+    }
 }
