@@ -37,12 +37,22 @@ impl Shader {
     /// The text with what it only reads declared as textures, and the numbers of those bindings; the text as it is where
     /// those are more than `most`.
     pub fn with_textures(&self, most: u32) -> (Cow<'_, str>, Vec<usize>) {
+        let number = |attributes: &str| -> Option<usize> {
+            attributes.split("@binding(").nth(1)?.split(')').next()?.parse().ok()
+        };
+        // What is of another type where something else of the text is declared too stays a buffer.
+        let others: Vec<usize> = self
+            .source
+            .lines()
+            .filter(|line| declared(line).is_none())
+            .filter_map(|line| number(line.split_once(" var<storage, read> ")?.0))
+            .collect();
+        let declared = |line| declared(line).filter(|(at, ..)| number(at).is_none_or(|n| !others.contains(&n)));
         let arrays: Vec<_> = self.source.lines().filter_map(declared).collect();
         if arrays.is_empty() || arrays.len() > most as usize {
             return (Cow::Borrowed(&self.source), Vec::new());
         }
         let names: Vec<&str> = arrays.iter().map(|(_, name, _)| *name).collect();
-        let number = |attributes: &str| attributes.split("@binding(").nth(1)?.split(')').next()?.parse().ok();
         let bindings = arrays.iter().filter_map(|(attributes, ..)| number(attributes)).collect();
         let mut text = String::with_capacity(self.source.len() + 1024);
         for line in self.source.lines() {

@@ -59,11 +59,6 @@ pub(super) struct Fused {
 }
 
 impl Fused {
-    /// Whether it reads halves or makes them.
-    pub fn has_halves(&self) -> bool {
-        self.dtype == DType::F16 || self.operands.iter().any(|o| o.dtype == DType::F16)
-    }
-
     /// A fused kernel that only copies a value of this type, which is stored as another.
     pub fn copy(base: Base, layout: Layout, stored: DType, dtype: DType) -> Fused {
         let mut fused = Fused {

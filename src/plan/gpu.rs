@@ -67,7 +67,7 @@ pub(super) struct Built<'a> {
     pub slots: HashMap<Base, Slot>,
     storages: HashMap<usize, Virtual>,
     feed: Virtual,
-    copies: HashMap<(Base, Layout), Slot>,
+    pub copies: HashMap<(Base, Layout), Slot>,
     pub step: usize,
     /// Where the measured choices are.
     tuning: Option<(&'a Tuning, &'a Gpu)>,
@@ -369,7 +369,7 @@ impl<'a> Built<'a> {
     }
 
     fn lower_all(&mut self) {
-        let joins = join::arrange(&mut self.program, self.graph);
+        let joins = join::arrange(&mut self.program, self.graph, self.caps.native_half);
         self.readers = self.program.readers();
         self.place_packs();
         let steps = std::mem::take(&mut self.program.steps);
@@ -400,7 +400,8 @@ impl<'a> Built<'a> {
         slot
     }
 
-    pub fn lower_kernel(&mut self, node: usize, steps: &[Step]) {
+    /// `open`: what is stored is not final yet, and whoever says what it becomes makes it round.
+    pub fn lower_kernel(&mut self, node: usize, steps: &[Step], open: bool) {
         let op = Arc::clone(&self.graph.nodes[node].op);
         let graph = self.graph;
         let (inputs, outputs) = (&graph.nodes[node].input_metas, &graph.nodes[node].metas);
@@ -414,7 +415,7 @@ impl<'a> Built<'a> {
                     .map(|k| Base::Node(node, k))
                     .filter(|base| self.program.halves.contains(base))
                     .collect();
-                if halves.is_empty() {
+                if halves.is_empty() || open {
                     return run(self);
                 }
                 let copies = self.copies.clone();

@@ -52,7 +52,8 @@ pub(super) fn store_rounded(launch: &LoweredDispatch) -> Option<Shader> {
     Some(Shader { name: launch.shader.name.clone(), source: Cow::Owned(text) })
 }
 
-const ENABLE: &str = "enable f16;\n\n";
+/// What the text of a module begins with if it has 16-bit floats.
+pub(super) const ENABLE: &str = "enable f16;\n\n";
 
 /// Whether a launch adds to what it finds, or may: kernels that can say so by a parameter of that name.
 fn accumulates(launch: &LoweredDispatch) -> bool {

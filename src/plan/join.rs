@@ -9,6 +9,9 @@
 //! load; a launch says with `LoweredDispatch::finish` and `LoweredDispatch::load` which binding that is. `arrange` moves
 //! the steps that may share launches next to each other before lowering; then the launches are there, and what does not
 //! fit them (no such binding, too many operands) is launched by itself after all.
+//!
+//! Halves are read there as anywhere. They are stored there where the adapter has 16-bit floats; packed ones share words,
+//! which no launch of one element at a time can write.
 
 use std::collections::HashMap;
 
@@ -16,7 +19,7 @@ use super::fuse::{Base, Fused, Operand, Program, Step};
 use super::gpu::Built;
 use super::trace::Graph;
 use super::wgsl::{self, Place};
-use crate::tensor::{AnyLowering, Bind, DType, Layout, Slot};
+use crate::tensor::{AnyLowering, Bind, DType, Layout, LoweredDispatch, Slot};
 
 /// What a step may share launches with.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,8 +36,10 @@ pub(super) enum Join {
 const MOST_CODE: usize = 64;
 
 /// Moves the steps that may share launches next to each other. The order of everything that depends on anything stays.
-pub(super) fn arrange(program: &mut Program, graph: &Graph) -> Vec<Join> {
-    let groups = Groups::of(program, graph);
+///
+/// `store_halves`: whether launches may store 16-bit floats.
+pub(super) fn arrange(program: &mut Program, graph: &Graph, store_halves: bool) -> Vec<Join> {
+    let groups = Groups::of(program, graph, store_halves);
     let mut steps: Vec<Option<Step>> = std::mem::take(&mut program.steps).into_iter().map(Some).collect();
     let mut joins = Vec::new();
     let mut put = |at: usize, join| {
@@ -59,12 +64,14 @@ struct Groups {
     behind: Vec<Vec<usize>>,
     /// By reader, the step computed at its loads.
     ahead: HashMap<usize, usize>,
+    store_halves: bool,
 }
 
 impl Groups {
-    fn of(program: &Program, graph: &Graph) -> Groups {
+    fn of(program: &Program, graph: &Graph, store_halves: bool) -> Groups {
         let n = program.steps.len();
-        let mut groups = Groups { head: (0..n).collect(), behind: vec![Vec::new(); n], ahead: HashMap::new() };
+        let (head, behind, ahead) = ((0..n).collect(), vec![Vec::new(); n], HashMap::new());
+        let mut groups = Groups { head, behind, ahead, store_halves };
         // The head of the group that makes each base.
         let mut made: HashMap<Base, usize> = HashMap::new();
         for (at, step) in program.steps.iter().enumerate() {
@@ -91,20 +98,20 @@ impl Groups {
         let head = fused.operands.iter().filter_map(|o| made.get(&o.base)).copied().max()?;
         let elements = fused.shape.elements();
         let whole = |o: &Operand| {
-            o.dtype == DType::F32 && in_order(&o.layout) && o.layout.shape.elements() == elements && elements > 0
+            o.dtype.is_float() && in_order(&o.layout) && o.layout.shape.elements() == elements && elements > 0
         };
+        let storable = |dtype: DType| dtype == DType::F32 || (dtype == DType::F16 && self.store_halves);
         let code = |at: &usize| match &program.steps[*at] {
             Step::Fused(_, fused) => fused.code.len(),
             Step::Kernel(_) => 0,
         };
         let code = self.behind[head].iter().map(code).sum::<usize>() + fused.code.len();
-        // Halves are read and stored by kernels of their own.
-        if fused.dtype != DType::F32 || fused.has_halves() || code > MOST_CODE {
+        if !storable(fused.dtype) || code > MOST_CODE {
             return None;
         }
         let inside: Vec<&Operand> = fused.operands.iter().filter(|o| made.get(&o.base) == Some(&head)).collect();
         let fits = match &program.steps[head] {
-            Step::Fused(_, first) => first.dtype == DType::F32 && first.shape.elements() == elements,
+            Step::Fused(_, first) => storable(first.dtype) && first.shape.elements() == elements,
             Step::Kernel(node) => {
                 let node_at = &graph.nodes[*node];
                 // Of several outputs one is computed on: the one that the group reads already.
@@ -123,7 +130,7 @@ impl Groups {
         for (at, step) in program.steps.iter().enumerate() {
             let Step::Fused(base, fused) = step else { continue };
             let free = self.head[at] == at && self.behind[at].is_empty() && readers.get(base) == Some(&1);
-            if !free || fused.operands.is_empty() || fused.dtype == DType::Bool || fused.has_halves() {
+            if !free || fused.operands.is_empty() || fused.dtype == DType::Bool {
                 continue;
             }
             let lowering = |at: usize| match &program.steps[at] {
@@ -172,9 +179,10 @@ impl Built<'_> {
             self.slot_of(base, fused.shape.elements(), fused.dtype);
         }
         self.step = main;
+        let before = (!parts.is_empty()).then(|| (self.slots.clone(), self.copies.clone()));
         match &steps[main] {
             Step::Fused(base, fused) => self.launch_step(*base, fused, !parts.is_empty()),
-            Step::Kernel(node) => self.lower_kernel(*node, steps),
+            Step::Kernel(node) => self.lower_kernel(*node, steps, !parts.is_empty()),
         }
         if let Some((base, fused)) = ahead {
             if self.load_through(first, base, fused) {
@@ -188,6 +196,19 @@ impl Built<'_> {
             }
         }
         let inside = self.store_through(first, &steps[main], &parts);
+        if let Some((slots, copies)) = before
+            && !self.round_stores(first)
+        {
+            // It reads what it has stored: none is stored there, and it rounds behind itself.
+            (self.slots, self.copies) = (slots, copies);
+            self.launches.truncate(first);
+            self.program.joined[main] = false;
+            if start < main {
+                self.lower_group(steps, start, start, main);
+            }
+            self.lower_group(steps, main, main, main + 1);
+            return self.lower_group(steps, main + 1, main + 1, end);
+        }
         self.program.joined[main + 1..][..inside].fill(true);
         // What did not fit shares a launch of its own.
         let next = main + 1 + inside;
@@ -232,19 +253,24 @@ impl Built<'_> {
         let needed = |base: &Base| self.readers.get(base).copied().unwrap_or(0) > reads_here(*base);
         let stored: Vec<usize> = (0..chain.len()).filter(|&k| needed(&chain[k])).collect();
         let Some((&main, others)) = stored.split_first() else { return false };
+        let dtype = |k: usize| match k {
+            0 if slot.half => DType::F16,
+            0 => DType::F32,
+            k => parts[k - 1].1.dtype,
+        };
 
         let mut added = self.operands(parts, |base| chain.iter().position(|b| *b == base));
         let elements = parts[0].1.shape.elements();
         let reads = added.binds.len();
         for &k in others {
-            let slot = self.slot_of(chain[k], elements, DType::F32);
-            added.binds.push((Bind { slot, write: true }, DType::F32));
+            let slot = self.slot_of(chain[k], elements, dtype(k));
+            added.binds.push((Bind { slot, write: true }, dtype(k)));
         }
-        let target = if main == 0 { slot } else { self.slot_of(chain[main], elements, DType::F32) };
+        let target = if main == 0 { slot } else { self.slot_of(chain[main], elements, dtype(main)) };
         let moved = |bind: &Bind| match bind.slot.buffer == slot.buffer {
             true => {
                 let offset = target.offset + bind.slot.offset - slot.offset;
-                Bind { slot: Slot { buffer: target.buffer, offset, ..bind.slot }, ..*bind }
+                Bind { slot: Slot { buffer: target.buffer, offset, half: target.half, ..bind.slot }, ..*bind }
             }
             false => *bind,
         };
@@ -253,19 +279,23 @@ impl Built<'_> {
                 self.launches[l].dispatch.bindings.iter().map(moved).chain(added.binds.iter().map(|b| b.0)).collect();
             all.len() <= self.caps.max_bindings as usize && !aliased(&all)
         });
-        if !fits {
+        // A part of what it stores begins where floats are aligned; as halves it would begin elsewhere.
+        let mut own = self.launches[first..].iter().flat_map(|launch| &launch.dispatch.bindings);
+        let parted = own.any(|bind| bind.slot.buffer == slot.buffer && bind.slot.offset != slot.offset);
+        if !fits || (parted && slot.half != target.half) {
             return false;
         }
         for launch in &mut self.launches[first..] {
             launch.dispatch.bindings.iter_mut().for_each(|bind| *bind = moved(bind));
         }
+        let native = self.caps.native_half;
         let stores: Vec<(usize, usize)> = others.iter().enumerate().map(|(i, &k)| (k, reads + i)).collect();
         for l in marked {
             let d = &mut self.launches[l].dispatch;
             let fused: Vec<_> = parts.iter().zip(&added.places).map(|((_, f), (p, s))| (*f, &p[..], &s[..])).collect();
-            let text =
-                wgsl::Inside { entry: d.entry, first: d.bindings.len(), binds: &added.binds, shader: &d.shader.source };
-            d.shader.source = text.epilogue(&fused, main, &stores).into();
+            let text = inside(d, &added.binds, native);
+            let round = slot.half && d.shader.name != "fused";
+            d.shader.source = text.epilogue(&fused, round, main, &stores).into();
             d.bindings.extend(added.binds.iter().map(|b| b.0));
         }
         if main > 0 {
@@ -292,13 +322,13 @@ impl Built<'_> {
         if !fits || added.binds.is_empty() {
             return false;
         }
+        let native = self.caps.native_half;
         for l in readers {
             let d = &mut self.launches[l].dispatch;
             let at = d.load.expect("just checked");
             let shift = d.bindings[at].slot.offset - slot.offset;
             let (places, scalars) = &added.places[0];
-            let text =
-                wgsl::Inside { entry: d.entry, first: d.bindings.len(), binds: &added.binds, shader: &d.shader.source };
+            let text = inside(d, &added.binds, native);
             d.shader.source = text.prologue((fused, places, scalars), at, shift).into();
             // The first operand takes the binding of what is not loaded any more.
             d.bindings[at] = added.binds[0].0;
@@ -338,6 +368,12 @@ impl Built<'_> {
         }
         added
     }
+}
+
+/// A launch that takes in others, with what is bound for them.
+fn inside<'a>(launch: &'a LoweredDispatch, binds: &'a [(Bind, DType)], native_half: bool) -> wgsl::Inside<'a> {
+    let (entry, first) = (launch.entry, launch.bindings.len());
+    wgsl::Inside { entry, first, binds, shader: &launch.shader.source, native_half }
 }
 
 /// Whether one buffer would be read and written, or written twice over.

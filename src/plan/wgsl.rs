@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use super::fuse::{Fused, Instruction};
+use super::halves::ENABLE;
 use super::walk::Walk;
 use crate::device::Shader;
 use crate::tensor::{Bind, DType};
@@ -76,19 +77,33 @@ fn code(fused: &Fused, walk: &Walk, load: &dyn Fn(usize) -> String, number: &dyn
     text
 }
 
+/// How an element of this type lies in memory: halves two in a word where the adapter has no 16-bit floats.
+fn memory(dtype: DType, native_half: bool) -> &'static str {
+    match dtype {
+        DType::F16 if native_half => "f16",
+        DType::F16 => "u32",
+        other => other.wgsl(),
+    }
+}
+
+/// Element `at` of an array of these.
+fn element(name: &str, at: &str, dtype: DType, native_half: bool) -> String {
+    match dtype {
+        DType::F16 if native_half => format!("f32({name}[{at}])"),
+        DType::F16 => format!("half_of({name}[({at}) / 2u], {at})"),
+        _ => format!("{name}[{at}]"),
+    }
+}
+
 /// How many elements one invocation makes: two where they share a word.
 pub(super) fn per_invocation(fused: &Fused, native_half: bool) -> usize {
     if fused.dtype == DType::F16 && !native_half { 2 } else { 1 }
 }
 
-/// Writes the kernel, for an adapter that has 16-bit floats or not; `open` for one that stores through an epilogue.
+/// Writes the kernel, for an adapter that has 16-bit floats or not; `open` for one that stores through an epilogue, in
+/// single precision until it is known what that makes.
 pub(super) fn generate(fused: &Fused, open: bool, native_half: bool) -> Generated {
     let walk = Walk::over(fused);
-    let memory = |dtype: DType| match dtype {
-        DType::F16 if native_half => "f16",
-        DType::F16 => "u32",
-        other => other.wgsl(),
-    };
     let mut fields = vec![("n", 0)];
     let mut params = String::from("    n: u32,\n");
     for base in &BASES[..fused.operands.len()] {
@@ -103,15 +118,20 @@ pub(super) fn generate(fused: &Fused, open: bool, native_half: bool) -> Generate
     let mut text = format!(
         "{}{}\n// A fused kernel over {}, written by the planner.\n\n\
          struct Params {{\n{params}}}\n\nvar<immediate> p: Params;\n\n",
-        if halves && native_half { "enable f16;\n\n" } else { "" },
+        if halves && native_half { ENABLE } else { "" },
         include_str!("../../shaders/shared/flat.wgsl"),
         if walk.extents.len() <= 1 { "any number of elements".into() } else { format!("{:?} elements", walk.extents) },
     );
     for (k, operand) in fused.operands.iter().enumerate() {
-        text += &format!("@group(0) @binding({k}) var<storage, read> in{k}: array<{}>;\n", memory(operand.dtype));
+        text += &format!(
+            "@group(0) @binding({k}) var<storage, read> in{k}: array<{}>;\n",
+            memory(operand.dtype, native_half)
+        );
     }
     let out = fused.operands.len();
-    text += &format!("@group(0) @binding({out}) var<storage, read_write> out: array<{}>;\n\n", memory(fused.dtype));
+    let made = if open { DType::F32 } else { fused.dtype };
+    text +=
+        &format!("@group(0) @binding({out}) var<storage, read_write> out: array<{}>;\n\n", memory(made, native_half));
     let two_in_a_word = per_invocation(fused, native_half) == 2;
     text.push_str(
         "@compute @workgroup_size(WG)\nfn main(\n    @builtin(workgroup_id) group: vec3<u32>,\n    \
@@ -130,19 +150,15 @@ pub(super) fn generate(fused: &Fused, open: bool, native_half: bool) -> Generate
     }
     let load = |k: usize| {
         let at = position(&walk, k, &format!("p.{}", BASES[k]));
-        match fused.operands[k].dtype {
-            DType::F16 if native_half => format!("f32(in{k}[{at}])"),
-            DType::F16 => format!("half_of(in{k}[({at}) / 2u], {at})"),
-            _ => format!("in{k}[{at}]"),
-        }
+        element(&format!("in{k}"), &at, fused.operands[k].dtype, native_half)
     };
     text += &code(fused, &walk, &load, &|k| format!("p.{}", SCALARS[k]));
     let last = fused.code.len() - 1;
     text += &match fused.dtype {
+        _ if open => format!("    out[i] = epilogue(v{last}, i);\n}}\n"),
         DType::F16 if two_in_a_word => format!("    return v{last};\n}}\n"),
         DType::F16 => format!("    out[i] = f16(v{last});\n}}\n"),
         DType::Bool => format!("    out[i] = u32(v{last});\n}}\n"),
-        _ if open => format!("    out[i] = epilogue(v{last}, i);\n}}\n"),
         _ => format!("    out[i] = v{last};\n}}\n"),
     };
     text += &functions_called(&text, "");
@@ -229,19 +245,24 @@ pub(super) enum Place {
 /// A fused kernel inside another, with the places of its operands and the added bindings of its numbers of the host.
 pub(super) type Part<'a> = (&'a Fused, &'a [Place], &'a [usize]);
 
-/// A kernel that takes in fused ones: its entry point, how many bindings it has, those added and their types, its text.
+/// A kernel that takes in fused ones: its entry point, how many bindings it has, those added and their types, its text, and
+/// whether the adapter has 16-bit floats.
 pub(super) struct Inside<'a> {
     pub entry: &'a str,
     pub first: usize,
     pub binds: &'a [(Bind, DType)],
     pub shader: &'a str,
+    pub native_half: bool,
 }
 
 impl Inside<'_> {
     fn declarations(&self, name: &str, binding: impl Fn(usize) -> usize) -> String {
         let declare = |(k, (bind, dtype)): (usize, &(Bind, DType))| {
             let (at, access) = (binding(k), if bind.write { "read_write" } else { "read" });
-            format!("@group(0) @binding({at}) var<storage, {access}> {name}{k}: array<{}>;\n", dtype.wgsl())
+            format!(
+                "@group(0) @binding({at}) var<storage, {access}> {name}{k}: array<{}>;\n",
+                memory(*dtype, self.native_half)
+            )
         };
         self.binds.iter().enumerate().map(declare).collect()
     }
@@ -250,7 +271,10 @@ impl Inside<'_> {
         let walk = Walk::over(fused);
         let load = |k: usize| match &places[k] {
             Place::Value(value) => format!("value{value}"),
-            Place::Bound(bind, base) => format!("{name}{bind}[{}]", position(&walk, k, &format!("{base}u"))),
+            Place::Bound(bind, base) => {
+                let at = position(&walk, k, &format!("{base}u"));
+                element(&format!("{name}{bind}"), &at, fused.operands[k].dtype, self.native_half)
+            }
         };
         code(fused, &walk, &load, &|k| format!("{name}{}[0]", scalars[k]))
     }
@@ -259,7 +283,26 @@ impl Inside<'_> {
     fn with(&self, fragment: &str, written: String) -> String {
         assert!(self.shader.contains(fragment), "the shader of a launch that takes in others has no place for them");
         let functions = functions_called(&written, self.shader);
-        self.only_entry().replacen(fragment, &(written + &functions), 1)
+        let text = self.only_entry().replacen(fragment, &(written + &functions), 1);
+        let halves = self.native_half && self.binds.iter().any(|(_, dtype)| *dtype == DType::F16);
+        if halves && !text.starts_with(ENABLE) { format!("{ENABLE}{text}") } else { text }
+    }
+
+    /// The text without the arrays at these bindings that nobody uses: what is bound there now may be of another type.
+    fn without_unused(text: String, bindings: impl Iterator<Item = usize>) -> String {
+        let heads: Vec<String> = bindings.map(|k| format!("@group(0) @binding({k}) var<")).collect();
+        let used = |name: &str| {
+            text.match_indices(name).any(|(at, _)| {
+                let before = text[..at].chars().next_back();
+                let word = before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '.');
+                !word && (text[at + name.len()..].starts_with('[') || before == Some('&'))
+            })
+        };
+        let unused = |line: &&str| {
+            let name = line.split_once("> ").and_then(|(_, rest)| rest.split_once(':')).map(|(name, _)| name);
+            heads.iter().any(|head| line.starts_with(head.as_str())) && !name.is_some_and(used)
+        };
+        text.split_inclusive('\n').filter(|line| !unused(line)).collect()
     }
 
     /// The text without its other entry points, whose bindings may have the numbers of the added ones.
@@ -276,29 +319,39 @@ impl Inside<'_> {
     }
 
     /// The shader with these fused kernels where it stores: value `main` in its own place, the others of `stores` (value,
-    /// added binding) in theirs.
-    pub fn epilogue(&self, parts: &[Part], main: usize, stores: &[(usize, usize)]) -> String {
+    /// added binding) in theirs. `round`: what they read of the shader itself is halves.
+    pub fn epilogue(&self, parts: &[Part], round: bool, main: usize, stores: &[(usize, usize)]) -> String {
         let mut text = self.declarations("epilogue", |k| self.first + k);
-        text += "\nfn epilogue(value0: f32, i: u32) -> f32 {\n";
+        text += "\nfn epilogue(value: f32, i: u32) -> f32 {\n";
+        text += &format!("    let value0 = {};\n", if round { "rounded_to_half(value)" } else { "value" });
         for (k, part) in parts.iter().enumerate() {
             let (value, last) = (k + 1, part.0.code.len() - 1);
             text += &format!("    var value{value}: f32;\n    {{\n{}", self.code("epilogue", *part));
             text += &format!("    value{value} = v{last};\n    }}\n");
         }
         for (value, bind) in stores {
-            text += &format!("    epilogue{bind}[i] = value{value};\n");
+            let half = self.binds[*bind].1 == DType::F16;
+            let value = if half { format!("f16(value{value})") } else { format!("value{value}") };
+            text += &format!("    epilogue{bind}[i] = {value};\n");
         }
         text += &format!("    return value{main};\n}}\n");
-        self.with(EPILOGUE, text)
+        Self::without_unused(self.with(EPILOGUE, text), self.first..self.first + self.binds.len())
     }
 
     /// The shader with this fused kernel where it loads from binding `at`, whose first element is element `shift` of the
-    /// result. The first added binding takes the number of that one.
+    /// result: halves, which it would have widened, or not. The first added binding takes the number of that one.
     pub fn prologue(&self, part: Part, at: usize, shift: usize) -> String {
         let mut text = self.declarations("prologue", |k| if k == 0 { at } else { self.first + k - 1 });
         text += &format!("\nfn load(at: u32) -> u32 {{\n    let i = at + {shift}u;\n");
         text += &self.code("prologue", part);
         text += &format!("    return bitcast<u32>(v{});\n}}\n", part.0.code.len() - 1);
-        self.with(PROLOGUE, text)
+        let widened = PROLOGUE.replace("x[i]", "x_widened(u32(i))");
+        let text = self.with(if self.shader.contains(PROLOGUE) { PROLOGUE } else { &widened }, text);
+        // The function that widened the input has no caller any more.
+        let text = match text.find("\nfn x_widened(") {
+            Some(from) => text[..from].to_string() + &text[from + text[from..].find("\n}\n").map_or(0, |to| to + 3)..],
+            None => text,
+        };
+        Self::without_unused(text, std::iter::once(at).chain(self.first..self.first + self.binds.len()))
     }
 }

@@ -54,8 +54,11 @@ impl Store for NodeStore<'_, '_> {
 
 impl Built<'_> {
     /// Makes the launches from `first` on round where they store halves; false, and nothing done, if one of them cannot.
-    pub(super) fn round_stores(&mut self, first: usize) -> bool {
-        let launches = &mut self.launches[first..];
+    /// Fused kernels that nobody joins round by themselves.
+    pub fn round_stores(&mut self, first: usize) -> bool {
+        let rounds = |d: &LoweredDispatch| d.shader.name == "fused" && d.finish.is_none();
+        let mut launches: Vec<&mut Launch> =
+            self.launches[first..].iter_mut().filter(|launch| !rounds(&launch.dispatch)).collect();
         let binds = || launches.iter().flat_map(|launch| &launch.dispatch.bindings);
         // What a later launch reads of it must not be rounded yet.
         if binds().any(|w| w.write && w.slot.half && binds().any(|r| !r.write && r.slot.buffer == w.slot.buffer)) {
