@@ -40,12 +40,13 @@ struct Direction {
 }
 
 impl Direction {
-    fn weights(&self) -> RecurrentWeights {
-        let mut w = RecurrentWeights::new(self.weight_ih.get(), self.weight_hh.get());
+    fn weights(&self, pass: &Pass) -> RecurrentWeights {
+        let of = |p: &Param| pass.operand(p.get());
+        let mut w = RecurrentWeights::new(&of(&self.weight_ih), &of(&self.weight_hh));
         if let Some([b_ih, b_hh]) = &self.biases {
-            w = w.biases(b_ih.get(), b_hh.get());
+            w = w.biases(&of(b_ih), &of(b_hh));
         }
-        w.w_hr = self.weight_hr.as_ref().map(|p| p.get().clone());
+        w.w_hr = pass.param(&self.weight_hr);
         w
     }
 }
@@ -117,7 +118,8 @@ impl Stack {
             (false, true) => x.transpose(0, 1),
             (false, false) => x.clone(),
         };
-        let states = states.map(|s| s.map(|s| if single { s.unsqueeze(1) } else { s.clone() }));
+        x = pass.operand(&x);
+        let states = states.map(|s| s.map(|s| pass.operand(&if single { s.unsqueeze(1) } else { s.clone() })));
         for state in states.iter().flatten() {
             assert!(
                 state.rank() == 3 && state.shape()[0] == self.directions.len(),
@@ -134,7 +136,7 @@ impl Stack {
                 let of_layer = |s: &Tensor| s.narrow(0, layer * both + d, 1).squeeze(0);
                 let state = states.as_ref().map(|s| s.each_ref().map(of_layer));
                 let state = state.as_ref().map(|s| s.each_ref());
-                let (output, end) = run(&x, &direction.weights(), state, d == 1);
+                let (output, end) = run(&x, &direction.weights(pass), state, d == 1);
                 outputs.push(output);
                 ends.iter_mut().zip(end).for_each(|(all, end)| all.push(end));
             }

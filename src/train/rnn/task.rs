@@ -99,10 +99,11 @@ impl Task for CharTask {
     fn validate(&mut self) -> Result<Vec<(String, f64)>> {
         let Some(strips) = &self.validation else { return Ok(Vec::new()) };
         let mut state = self.model.start(strips.rows());
+        let mut pass = Pass { mixed: self.pass.mixed, ..Pass::eval() };
         let mut sums: Vec<(String, f64)> = Vec::new();
         let mut total = 0.0;
         for window in strips.once() {
-            let (figures, after) = self.judge(&window, &state, &mut Pass::eval())?;
+            let (figures, after) = self.judge(&window, &state, &mut pass)?;
             state = cut(after)?;
             let weight = window.targets.len() as f64;
             total += weight;
