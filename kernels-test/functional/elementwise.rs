@@ -52,6 +52,10 @@ fn unary(name: &str, x: &Tensor) -> Tensor {
         "sign" => x.sign(),
         "sigmoid" => x.sigmoid(),
         "tanh" => x.tanh(),
+        "entr" => x.entr(),
+        "erfcx" => x.erfcx(),
+        "ndtr" => x.ndtr(),
+        "log_ndtr" => x.log_ndtr(),
         _ => match name.strip_prefix("powf(").and_then(|n| n.strip_suffix(')')) {
             Some(n) => x.powf(n.parse().unwrap()),
             None => panic!("no function {name}"),
@@ -81,7 +85,7 @@ fn binary(name: &str, a: &Tensor, b: &Tensor) -> Tensor {
     }
 }
 
-fn numbers(values: &Value) -> Vec<f32> {
+pub fn numbers(values: &Value) -> Vec<f32> {
     let number = |v: &Value| match v.as_str() {
         Some(text) => text.parse().unwrap(),
         None => v.as_f64().unwrap() as f32,
@@ -165,6 +169,51 @@ fn gamma_and_its_logarithmic_slope() {
         assert_eq!(edges.lgamma().to_vec::<f32>().unwrap(), [f32::INFINITY; 4], "on {device}");
         let slopes = edges.digamma().to_vec::<f32>().unwrap();
         assert!(slopes[0] == f32::NEG_INFINITY && slopes[1] == f32::INFINITY && slopes[2].is_nan(), "{slopes:?}");
+    }
+}
+
+/// PyTorch's slopes where numbers end, as its loops over vectors have them: what is not left out passes NaN on, and what is
+/// held between bounds has no slope there.
+#[test]
+fn slopes_at_nan_and_infinity() {
+    let (inf, nan) = (f32::INFINITY, f32::NAN);
+    for d in [software(), Device::cpu()] {
+        let both = |f: &dyn Fn(&Tensor) -> Tensor, at: f32| {
+            let x = Tensor::from_slice(&d, &[at], 1).unwrap().into_leaf(true).unwrap();
+            let y = f(&x);
+            let slope = grad(&y.sum_all(), &[&x]).swap_remove(0).to_vec::<f32>().unwrap()[0];
+            (y.to_vec::<f32>().unwrap()[0], slope)
+        };
+        type Function<'a> = &'a dyn Fn(&Tensor) -> Tensor;
+        let nans: [Function; 3] = [&|x| x.elu(1.0), &|x| x.selu(), &|x| x.celu(2.0)];
+        assert!(nans.iter().map(|f| both(f, nan)).all(|(y, slope)| y.is_nan() && slope.is_nan()), "on {d}");
+        let still: [Function; 3] = [&|x| x.relu6(), &|x| x.hardtanh(-2.0, 3.0), &|x| x.softshrink(0.5)];
+        assert!(still.iter().map(|f| both(f, nan)).all(|(y, slope)| y.is_nan() && slope == 0.0), "on {d}");
+        assert_eq!(both(&|x| x.lgamma(), inf), (inf, inf), "on {d}");
+        assert_eq!(both(&|x| x.digamma(), inf), (inf, 0.0), "on {d}");
+        assert!(both(&|x| x.lgamma(), -inf).1.is_nan(), "on {d}");
+        for zero in [1.0, 2.0] {
+            assert_eq!(both(&|x| x.lgamma(), zero).0, 0.0, "on {d}");
+        }
+    }
+}
+
+/// C's `frexp`, at the ends of the numbers too.
+#[test]
+fn fraction_and_exponent() {
+    for d in [software(), Device::cpu()] {
+        let at = [1.0, 0.75, -6.0, 8.0, 7.999_999_5, f32::MAX, f32::MIN_POSITIVE, 0.0, f32::INFINITY];
+        let x = Tensor::from_slice(&d, &at, at.len()).unwrap().into_leaf(true).unwrap();
+        let (fraction, exponent) = x.frexp();
+        let (f, e) = (fraction.to_vec::<f32>().unwrap(), exponent.to_vec::<i32>().unwrap());
+        let largest = f32::MAX / f32::exp2(127.0) / 2.0;
+        assert_eq!(f, [0.5, 0.75, -0.75, 0.5, 0.999_999_94, largest, 0.5, 0.0, f32::INFINITY], "on {d}");
+        assert_eq!(e, [1, 0, 3, 4, 3, 128, -125, 0, 0], "on {d}");
+        let slope = grad(&fraction.narrow(0, 0, 4).sum_all(), &[&x]).swap_remove(0).to_vec::<f32>().unwrap();
+        assert_eq!(slope[..4], [0.5, 1.0, 0.125, 0.0625], "on {d}");
+        let powers = Tensor::from_slice(&d, &[2f32, -1.0], 2).unwrap().vander(4);
+        assert_eq!(powers.to_vec::<f32>().unwrap(), [1.0, 2.0, 4.0, 8.0, 1.0, -1.0, 1.0, -1.0], "on {d}");
+        assert_eq!(Tensor::logspace(&d, 0.0, 3.0, 4, 2.0).to_vec::<f32>().unwrap(), [1.0, 2.0, 4.0, 8.0], "on {d}");
     }
 }
 

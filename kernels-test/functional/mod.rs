@@ -2,6 +2,7 @@
 
 mod conv;
 mod elementwise;
+mod extremes;
 mod indexing;
 mod linalg;
 mod logic;

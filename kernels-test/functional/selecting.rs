@@ -1,6 +1,7 @@
 //! Indexing by several tensors, quantiles, bags, grids, resizing, attention and statistics against PyTorch's answers.
 
 use serde_json::Value;
+use wgrad::autodiff::grad;
 use wgrad::functional::{
     AttentionOptions, Bag, BagOptions, Between, CtcOptions, GridMode, GridPadding, Interpolation, Pool3dOptions,
     Reduction, ScatterReduction,
@@ -180,4 +181,24 @@ fn a_mask_is_no_index() {
 #[should_panic(expected = "interpolate: 1 sizes for the input [2, 3, 4, 5]")]
 fn a_size_for_each_axis() {
     Tensor::zeros(&Device::cpu(), [2, 3, 4, 5]).interpolate_to(&[7], Interpolation::Cubic);
+}
+
+/// torch.quantile of [1, 3, 2, 7] at [0, 0.25, 0.5, 1]: values, and the slopes of their sum by elements and by places.
+#[test]
+fn quantiles_at_places_that_have_gradients() {
+    for d in [software(), Device::cpu()] {
+        let leaf = |v: &[f32]| Tensor::from_slice(&d, v, v.len()).unwrap().into_leaf(true).unwrap();
+        let (x, q) = (leaf(&[1.0, 3.0, 2.0, 7.0]), leaf(&[0.0, 0.25, 0.5, 1.0]));
+        let y = x.quantiles(&q, 0, Between::Linear);
+        assert_eq!(y.to_vec::<f32>().unwrap(), [1.0, 1.75, 2.5, 7.0], "on {d}");
+        let slopes = grad(&y.sum_all(), &[&x, &q]);
+        assert_eq!(slopes[0].to_vec::<f32>().unwrap(), [1.25, 0.5, 1.25, 1.0], "on {d}");
+        assert_eq!(slopes[1].to_vec::<f32>().unwrap(), [0.0, 3.0, 3.0, 0.0], "on {d}");
+        let wide = Tensor::stack(&[&x, &leaf(&[0.0, f32::NAN, 4.0, 2.0])], 1);
+        let y = wide.quantiles(&q, 0, Between::Lower);
+        assert_eq!(y.shape()[..], [4, 2]);
+        assert!(y.to_vec::<f32>().unwrap().iter().skip(1).step_by(2).all(|v| v.is_nan()), "on {d}");
+        let known = wide.nanquantiles(&q, 0, Between::Linear).to_vec::<f32>().unwrap();
+        assert_eq!(known, [1.0, 0.0, 1.75, 1.0, 2.5, 2.0, 7.0, 4.0], "on {d}");
+    }
 }

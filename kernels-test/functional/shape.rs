@@ -100,6 +100,15 @@ fn call(name: &str, x: &Tensor) -> Tensor {
     }
 }
 
+/// Where the steps meet the end is told from the numbers as they are written: PyTorch's counts.
+#[test]
+fn how_many_steps_there_are() {
+    let d = Device::cpu();
+    assert_eq!(Tensor::arange(&d, 0.1, 1.1, 1.0).shape()[..], [1]);
+    assert_eq!(Tensor::arange(&d, 0.1, -7.9, -4.0).shape()[..], [2]);
+    assert_eq!(Tensor::arange(&d, 0.0, 1.0, 0.1).shape()[..], [10]);
+}
+
 pub fn extents(value: &Value) -> Vec<usize> {
     value.as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as usize).collect()
 }

@@ -65,11 +65,11 @@ impl Tensor {
         self.hardtanh(0.0, 6.0)
     }
 
-    /// x between `low` and `high`; outside, the nearer of them. At both its slope is 0.
+    /// x between `low` and `high`; outside, the nearer of them. At both its slope is 0. NaN stays and has no slope.
     #[track_caller]
     pub fn hardtanh(&self, low: f32, high: f32) -> Tensor {
-        let raised = Tensor::select(&self.le(low), &self.number(low), self);
-        Tensor::select(&self.ge(high), &self.number(high), &raised)
+        let inside = self.gt(low).bitwise_and(&self.lt(high));
+        Tensor::select(&inside, self, &self.detach().clamp(low, high))
     }
 
     /// (x + 3) / 6 between -3 and 3; 0 below, 1 above. NaN stays and has no slope.
@@ -122,7 +122,7 @@ impl Tensor {
     /// x, and `alpha` (e^x - 1) where that is not positive. PyTorch's default is 1.
     #[track_caller]
     pub fn elu(&self, alpha: f32) -> Tensor {
-        let low = self.le(0.0);
+        let low = self.gt(0.0).bitwise_not();
         Tensor::select(&low, &(self.where_or_zero(&low).expm1() * alpha), self)
     }
 
@@ -135,7 +135,7 @@ impl Tensor {
     /// x, and `alpha` (e^(x / alpha) - 1) where that is not positive. PyTorch's default is 1.
     #[track_caller]
     pub fn celu(&self, alpha: f32) -> Tensor {
-        let low = self.le(0.0);
+        let low = self.gt(0.0).bitwise_not();
         Tensor::select(&low, &((self.where_or_zero(&low) / alpha).expm1() * alpha), self)
     }
 
@@ -147,12 +147,12 @@ impl Tensor {
         Tensor::select(&self.isnan(), &self.detach(), &kept)
     }
 
-    /// x nearer to 0 by `lambda`, and 0 between `-lambda` and `lambda`. PyTorch's default is 0.5.
+    /// x nearer to 0 by `lambda`, and 0 between `-lambda` and `lambda`. PyTorch's default is 0.5. NaN stays and has no slope.
     #[track_caller]
     pub fn softshrink(&self, lambda: f32) -> Tensor {
-        let less = Tensor::select(&self.gt(lambda), &(self - lambda), &(self + lambda));
-        let small = self.ge(-lambda).bitwise_and(&self.le(lambda));
-        less.where_or_zero(&small.bitwise_not())
+        let high = self.gt(lambda);
+        let less = Tensor::select(&high, &(self - lambda), &(self + lambda));
+        Tensor::select(&high.bitwise_or(&self.lt(-lambda)), &less, &(self.detach() * 0.0))
     }
 
     /// x - tanh(x)

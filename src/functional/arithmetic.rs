@@ -4,9 +4,6 @@ use crate::error::fit;
 use crate::ops::reduce::resolve_axis;
 use crate::tensor::{Axis, DType, Tensor};
 
-/// From here on Stirling's series for Gamma has all digits of a float.
-const SHIFT: usize = 6;
-
 impl Tensor {
     /// x^exponent, as IEEE 754 has it; whole numbers take a whole exponent. Small powers are products and roots.
     #[track_caller]
@@ -120,6 +117,23 @@ impl Tensor {
         self * &exponent.cast(DType::F32).exp2()
     }
 
+    /// A fraction between 1/2 and 1 and a whole exponent (`i32`) such that x = fraction 2^exponent; of 0, infinity and NaN
+    /// themselves, and 0.
+    #[track_caller]
+    pub fn frexp(&self) -> (Tensor, Tensor) {
+        let size = self.detach().abs();
+        let usual = size.isfinite().bitwise_and(&size.gt(0.0));
+        let guess = size.masked_fill(&usual.bitwise_not(), 1.0).log2().floor() + 1.0;
+        // Half of it at a time: 2^128 is no float. The logarithm may be off by one next to a power of two.
+        let half = (&guess * 0.5).trunc();
+        let scaled = |x: &Tensor| &(x * &half.neg().exp2()) * &(&half - &guess).exp2();
+        let near = scaled(&size);
+        let off = &near.ge(1.0).cast(DType::F32) - &near.lt(0.5).cast(DType::F32);
+        let fraction = &scaled(self) * &off.neg().exp2();
+        let exponent = (&guess + &off).masked_fill(&usual.bitwise_not(), 0.0);
+        (Tensor::select(&usual, &fraction, self), exponent.cast(DType::I32))
+    }
+
     /// The differences of neighbours along an axis, `n` times over.
     #[track_caller]
     pub fn diff(&self, n: usize, axis: impl Axis) -> Tensor {
@@ -165,91 +179,9 @@ impl Tensor {
         &sums * &places.diff(1, along as isize - self.rank() as isize)
     }
 
-    /// log |Gamma(x)|
-    #[track_caller]
-    pub fn lgamma(&self) -> Tensor {
-        // Below 1/2 by reflection: Gamma(x) Gamma(1 - x) = pi / sin(pi x).
-        let (low, x) = self.reflected();
-        let (short, far) = (x.lt(SHIFT as f32), x.clone());
-        // x (x + 1) .. is what Gamma grows by from x to where Stirling's series is good.
-        let near = far.masked_fill(&short.bitwise_not(), 1.0);
-        let grown = (1..SHIFT).fold(near.clone(), |product, k| &product * &(&near + k as f32));
-        let z = Tensor::select(&short, &(&x + SHIFT as f32), &x);
-        let r = z.reciprocal();
-        let s = r.square();
-        let series = &r * &(&(&(&s * (1.0 / 1260.0) - 1.0 / 360.0) * &s) + 1.0 / 12.0);
-        let stirling = &(&(&z - 0.5) * &(z.ln() - 1.0)) + &(series + 0.418_938_54);
-        let value = Tensor::select(&short, &(&stirling - &grown.ln()), &stirling);
-        let turned = (&self.distance_to_whole() * std::f32::consts::PI).sin().abs();
-        let value = Tensor::select(&low, &(std::f32::consts::PI / &turned).ln().sub(&value), &value);
-        value.masked_fill(&self.isinf(), f32::INFINITY)
-    }
-
-    /// The slope of [`Tensor::lgamma`].
-    #[track_caller]
-    pub fn digamma(&self) -> Tensor {
-        let (low, x) = self.reflected();
-        let short = x.lt(SHIFT as f32);
-        let near = x.masked_fill(&short.bitwise_not(), 1.0);
-        let grown = (1..SHIFT).fold(near.reciprocal(), |sum, k| &sum + &(&near + k as f32).reciprocal());
-        let z = Tensor::select(&short, &(&x + SHIFT as f32), &x);
-        let s = z.square().reciprocal();
-        let series = &s * &(&(&(&s * (1.0 / 252.0) - 1.0 / 120.0) * &s) + 1.0 / 12.0);
-        let far = &(&z.ln() - &(&z.reciprocal() * 0.5)) - &series;
-        let value = Tensor::select(&short, &(&far - &grown), &far);
-        let turned = (&self.distance_to_whole() * std::f32::consts::PI).tan();
-        let value = Tensor::select(&low, &(&value - &(std::f32::consts::PI / &turned)), &value);
-        // No slope has a limit at the negative whole numbers; at 0 it has one from each side.
-        let value = value.masked_fill(&low.bitwise_and(&turned.eq(0.0)), f32::NAN);
-        Tensor::select(&self.eq(0.0), &self.reciprocal().neg(), &value)
-    }
-
-    /// Whether x is below 1/2, and the one of x and 1 - x that is not.
-    fn reflected(&self) -> (Tensor, Tensor) {
-        let low = self.lt(0.5);
-        let x = Tensor::select(&low, &(1.0 - self), self);
-        (low, x)
-    }
-
-    /// x - round(x), and 1/2 where x is not below 1/2.
-    fn distance_to_whole(&self) -> Tensor {
-        (self - &self.round()).masked_fill(&self.ge(0.5), 0.5)
-    }
-
     /// 0 below 0, 1 above, `values` at 0; 0 for NaN.
     #[track_caller]
     pub fn heaviside(&self, values: &Tensor) -> Tensor {
         Tensor::select(&self.eq(0.0), values, &self.gt(0.0).cast(values.dtype()))
-    }
-
-    /// sin(pi x) / (pi x), and 1 at 0.
-    #[track_caller]
-    pub fn sinc(&self) -> Tensor {
-        let angle = self * std::f32::consts::PI;
-        let near = angle.abs().lt(0.5);
-        // The slope of the quotient loses its digits near 0; that of the series does not.
-        let s = angle.square();
-        let series = [1.0 / 362_880.0, -1.0 / 5040.0, 1.0 / 120.0, -1.0 / 6.0, 1.0];
-        let near_value =
-            series[1..].iter().fold(Tensor::full(s.device(), s.shape(), series[0]), |sum, &c| &sum * &s + c);
-        let far = angle.masked_fill(&near, 1.0);
-        Tensor::select(&near, &near_value, &(&far.sin() / &far))
-    }
-
-    /// log(x / (1 - x)); with `eps`, x is first held between eps and 1 - eps. Without, value and slope are NaN outside of
-    /// 0 to 1.
-    #[track_caller]
-    pub fn logit(&self, eps: Option<f32>) -> Tensor {
-        let (low, high) = (eps.unwrap_or(0.0), 1.0 - eps.unwrap_or(0.0));
-        let (below, above) = (self.lt(low), self.gt(high));
-        let x = match eps {
-            Some(_) => self.masked_fill(&above, high).masked_fill(&below, low),
-            // A factor, not a choice, so that the slope is NaN too.
-            None => {
-                let number = |v: f32| Tensor::scalar(self.device(), v);
-                self * &Tensor::select(&below.bitwise_or(&above), &number(f32::NAN), &number(1.0))
-            }
-        };
-        &x.ln() - &x.neg().log1p()
     }
 }

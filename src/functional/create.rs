@@ -33,17 +33,18 @@ impl Tensor {
         }
     }
 
-    /// From `start` on in steps of `step`, without `end`. [`Tensor::iota`] counts, and has other types.
+    /// From `start` on in steps of `step`, without `end`. [`Tensor::iota`] counts, and has other types. How many there are is
+    /// told in double precision, so that from 0.1 to 1.1 there is one.
     ///
     /// # Panics
     /// If the step is 0 or leads away from the end.
     #[track_caller]
-    pub fn arange(device: &Device, start: f32, end: f32, step: f32) -> Tensor {
-        let n = ((end as f64 - start as f64) / step as f64).ceil();
+    pub fn arange(device: &Device, start: f64, end: f64, step: f64) -> Tensor {
+        let n = ((end - start) / step).ceil();
         if !n.is_finite() || (n < 0.0) {
             refuse("arange", format!("steps of {step} do not lead from {start} to {end}"));
         }
-        Tensor::iota(device, n as usize, start, step)
+        Tensor::iota(device, n as usize, start as f32, step as f32)
     }
 
     /// `n` numbers from `start` to `end`, both included.
@@ -54,6 +55,12 @@ impl Tensor {
         // The second half from the end, so that both ends are exact.
         let far = Tensor::iota(device, n / 2, end, -step).flip(0);
         Tensor::concat(&[&near, &far], 0)
+    }
+
+    /// `n` powers of `base`, whose exponents go from `start` to `end`, both included.
+    #[track_caller]
+    pub fn logspace(device: &Device, start: f32, end: f32, n: usize, base: f32) -> Tensor {
+        Tensor::scalar(device, base).pow(&Tensor::linspace(device, start, end, n))
     }
 
     /// Ones on the diagonal of an `n` by `m` matrix of zeros.

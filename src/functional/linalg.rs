@@ -344,6 +344,16 @@ impl Tensor {
         (&self.unsqueeze(self.rank() - 1) - &other.unsqueeze(other.rank() - 2)).norm(&[-1], p)
     }
 
+    /// Vandermonde matrices of the vectors along the last axis: `[.., m]` gives `[.., m, n]`, each row the powers 0 to n - 1.
+    #[track_caller]
+    pub fn vander(&self, n: usize) -> Tensor {
+        let x = self.unsqueeze(self.rank());
+        let ones = x.ones_like();
+        let powers = n.saturating_sub(1);
+        let all = Tensor::concat(&[&ones, &x.broadcast_to([&self.shape()[..], &[powers]].concat())], -1);
+        all.narrow(self.rank(), 0, n).cumprod(-1)
+    }
+
     /// The cross product of vectors of three numbers along `axis`; both broadcast.
     ///
     /// # Panics

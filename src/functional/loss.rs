@@ -229,16 +229,19 @@ impl Tensor {
             return self.l1_loss(target, reduction);
         }
         let d = (self - target).abs();
-        let curved = &d.square() * (0.5 / beta);
-        reduction.of(&Tensor::select(&d.lt(beta), &curved, &(&d - 0.5 * beta)))
+        let near = d.lt(beta);
+        // An infinite distance is none of the curve's: its slope there would be 0 times infinity.
+        let curved = &d.masked_fill(&near.bitwise_not(), 0.0).square() * (0.5 / beta);
+        reduction.of(&Tensor::select(&near, &curved, &(&d - 0.5 * beta)))
     }
 
     /// `d^2 / 2` where `d = |x - t|` is at most `delta`, else `delta (d - delta / 2)`. PyTorch's default is 1.
     #[track_caller]
     pub fn huber_loss(&self, target: &Tensor, delta: f32, reduction: Reduction) -> Tensor {
         let d = (self - target).abs();
-        let curved = &d.square() * 0.5;
-        reduction.of(&Tensor::select(&d.le(delta), &curved, &(&(&d - 0.5 * delta) * delta)))
+        let near = d.le(delta);
+        let curved = &d.masked_fill(&near.bitwise_not(), 0.0).square() * 0.5;
+        reduction.of(&Tensor::select(&near, &curved, &(&(&d - 0.5 * delta) * delta)))
     }
 
     /// The divergence of log-probabilities from target probabilities, `t (ln t - x)`, or from their logarithms,

@@ -31,6 +31,7 @@ mod recurrent;
 mod reduction;
 mod resample;
 mod shape;
+mod special;
 
 pub use attention::AttentionOptions;
 pub use conv::{Conv1dOptions, ConvTranspose1dOptions, ConvTranspose2dOptions};

@@ -144,6 +144,10 @@ impl Tensor {
         eps: f32,
         running: Option<[&Tensor; 3]>,
     ) -> Vec<Tensor> {
+        if self.rank() == 1 && self.elements() == 0 {
+            // PyTorch takes an empty list for a batch without channels.
+            return vec![self.clone()];
+        }
         let x = self.channels("batch_norm");
         if x.shape()[0] * x.shape()[2] == 1 {
             let problem =
@@ -167,6 +171,9 @@ impl Tensor {
         bias: Option<&Tensor>,
         eps: f32,
     ) -> Tensor {
+        if self.rank() == 1 && self.elements() == 0 {
+            return self.clone();
+        }
         if self.rank() < 2 {
             let problem = format!("the input is {}; it must have at least 2 axes, [batch, channels, ..]", self.shape());
             fault("batch_norm", problem);

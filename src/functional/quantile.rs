@@ -130,14 +130,42 @@ impl Tensor {
     #[track_caller]
     pub fn nanquantile(&self, q: f64, axis: isize, between: Between) -> Tensor {
         assert!((0.0..=1.0).contains(&q), "nanquantile: {q}; it must be in 0..=1");
+        self.nanquantiles(&Tensor::scalar(self.device(), q as f32), axis, between)
+    }
+
+    /// Quantiles at places that are a tensor, one number or a list, which may come from a computation and has a gradient
+    /// where the answer is interpolated. The axes of `q` come first, `axis` is gone. NaN if an element is NaN.
+    ///
+    /// # Panics
+    /// If the axis does not exist or has no elements, or `q` has more than one axis.
+    #[track_caller]
+    pub fn quantiles(&self, q: &Tensor, axis: isize, between: Between) -> Tensor {
         if self.rank() == 0 {
-            return self.clone();
+            return self.reshape([1]).quantiles(q, 0, between);
         }
-        let along = axis_of("nanquantile", self, axis);
+        let value = self.nanquantiles(q, axis, between);
         let (sorted, _) = self.sort(axis, false);
-        let count = self.isnan().logical_not().cast(DType::F32).sum_keep(&[axis]);
-        let place = (count - 1.0).clamp_min(0.0) * q as f32;
-        let pick = |place: &Tensor| sorted.gather(axis, &place.cast(DType::U32));
+        let along = axis_of("quantiles", self, axis);
+        let last = sorted.narrow(along, self.shape()[along] - 1, 1).squeeze(along).broadcast_to(value.shape());
+        Tensor::select(&last.isnan(), &last, &value)
+    }
+
+    /// [`Tensor::quantiles`] of the elements that are not NaN; NaN if there are none.
+    ///
+    /// # Panics
+    /// As [`Tensor::quantiles`].
+    #[track_caller]
+    pub fn nanquantiles(&self, q: &Tensor, axis: isize, between: Between) -> Tensor {
+        assert!(q.rank() < 2, "quantiles: places {}; it takes a number or a list", q.shape());
+        if self.rank() == 0 {
+            return self.reshape([1]).nanquantiles(q, 0, between);
+        }
+        let along = axis_of("quantiles", self, axis);
+        let last = self.rank() - 1;
+        let (sorted, _) = self.movedim(&[along as isize], &[last as isize]).sort(-1, false);
+        let count = sorted.isnan().logical_not().cast(DType::F32).sum_keep(&[-1]);
+        let place = &(count - 1.0).clamp_min(0.0) * &q.reshape([q.elements()]);
+        let pick = |place: &Tensor| sorted.gather(-1, &place.cast(DType::U32));
         let (low, high) = (pick(&place.floor()), pick(&place.ceil()));
         let value = match between {
             Between::Lower => low,
@@ -146,6 +174,6 @@ impl Tensor {
             Between::Midpoint => (low + high) * 0.5,
             Between::Linear => &low + &((&high - &low) * (&place - &place.floor())),
         };
-        value.squeeze(along)
+        if q.rank() == 0 { value.squeeze(last) } else { value.movedim(&[-1], &[0]) }
     }
 }
