@@ -16,8 +16,8 @@ pub struct Host {
     pub values: Vec<f64>,
     /// What they are on a device.
     pub dtype: DType,
-    /// How many bits the file's type has, where it is a small unsigned one.
-    pub bits: Option<u32>,
+    /// How many bits the file's type has, where it is a small one, and whether one of them is a sign.
+    pub bits: Option<(u32, bool)>,
 }
 
 /// The tensors of a case, by key.
@@ -57,7 +57,8 @@ pub fn tensors(path: &Path, dtypes: Option<&Map<String, Value>>) -> Result<Tenso
             }
             other => return Err(torn(format!("{name} holds {other:?}, not F32, I32 or I64"))),
         };
-        let bits = [("uint8", 8), ("uint16", 16)].iter().find(|(name, _)| *name == said).map(|(_, bits)| *bits);
+        let small = [("uint8", (8, false)), ("uint16", (16, false)), ("int8", (8, true)), ("int16", (16, true))];
+        let bits = small.iter().find(|(name, _)| *name == said).map(|(_, bits)| *bits);
         all.insert(name, Host { bits, shape: view.shape().to_vec(), values, dtype });
     }
     Ok(all)

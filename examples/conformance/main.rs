@@ -22,6 +22,7 @@ mod torch;
 mod torch_index;
 mod torch_linalg;
 mod torch_loss;
+mod torch_masked;
 mod torch_math;
 mod torch_nn;
 mod torch_reduce;

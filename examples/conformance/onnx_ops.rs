@@ -17,6 +17,18 @@ fn binary(n: &Node, f: fn(&Tensor, &Tensor) -> Tensor) -> Outputs {
     one(f(&x, &y))
 }
 
+/// Whole numbers with only the bits that the file's type has.
+fn within_bits(n: &Node, y: Tensor) -> Outputs {
+    one(match n.host(0)?.and_then(|h| h.bits) {
+        Some((bits, false)) => y.bitwise_and(&Tensor::scalar(n.device, (1i32 << bits) - 1)),
+        Some((bits, true)) => {
+            let rest = Tensor::scalar(n.device, 32 - bits as i32);
+            y.bitwise_left_shift(&rest).bitwise_right_shift(&rest)
+        }
+        None => y,
+    })
+}
+
 /// The inputs folded from the left.
 fn folded(n: &Node, f: fn(&Tensor, &Tensor) -> Tensor) -> Outputs {
     let all = n.all();
@@ -282,13 +294,11 @@ pub const ROWS: &[Row] = &[
     ("BitwiseAnd", |n| binary(n, Tensor::bitwise_and)),
     ("BitwiseOr", |n| binary(n, Tensor::bitwise_or)),
     ("BitwiseXor", |n| binary(n, Tensor::bitwise_xor)),
-    ("BitwiseNot", |n| {
-        let y = n.x(0)?.bitwise_not();
-        // Only the bits of the file's type are turned.
-        one(match n.host(0)?.and_then(|h| h.bits) {
-            Some(bits) => y.bitwise_and(&Tensor::scalar(n.device, (1i32 << bits) - 1)),
-            None => y,
-        })
+    ("BitwiseNot", |n| within_bits(n, n.x(0)?.bitwise_not())),
+    ("BitShift", |n| {
+        let (x, by) = n.two()?;
+        let left = n.s("direction", "") == "LEFT";
+        within_bits(n, if left { x.bitwise_left_shift(&by) } else { x.bitwise_right_shift(&by) })
     }),
     ("Sum", |n| folded(n, Tensor::add)),
     ("Max", |n| folded(n, Tensor::maximum)),

@@ -243,7 +243,7 @@ pub const ROWS: &[Row] = &[
     }),
     ("Range", |n| {
         n.ignore("stash_type");
-        let one_of = |k: usize| Ok::<_, Unsupported>(n.host(k)?.map_or(0.0, |h| h.values[0]) as f32);
+        let one_of = |k: usize| Ok::<_, Unsupported>(n.host(k)?.map_or(0.0, |h| h.values[0]));
         one(Tensor::arange(n.device, one_of(0)?, one_of(1)?, one_of(2)?).cast(n.x(0)?.dtype()))
     }),
     ("EyeLike", |n| {

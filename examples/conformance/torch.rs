@@ -14,8 +14,8 @@ use crate::case::{Host, Tensors, index, list, number, tensors, text};
 use crate::judge::{Allowed, Unsupported, Verdict, compare};
 use crate::torch_math::Simple;
 use crate::{
-    modules, recurrent, torch_index, torch_linalg, torch_loss, torch_math, torch_nn, torch_reduce, torch_shape,
-    torch_space,
+    modules, recurrent, torch_index, torch_linalg, torch_loss, torch_masked, torch_math, torch_nn, torch_reduce,
+    torch_shape, torch_space,
 };
 
 /// The tables, in the order they are searched.
@@ -25,6 +25,7 @@ const TABLES: &[&[Row]] = &[
     torch_reduce::ROWS,
     torch_index::ROWS,
     torch_linalg::ROWS,
+    torch_masked::ROWS,
     torch_nn::ROWS,
     torch_loss::ROWS,
     torch_space::ROWS,

@@ -159,26 +159,18 @@ fn quantile(a: &Call, without_nan: bool) -> Outputs {
         "nearest" => Between::Nearest,
         other => return unsupported(format!("interpolation {other}")),
     };
-    let (all, several) = match a.get("q") {
-        Some(Arg::Number(q, _)) => (vec![*q], false),
-        Some(Arg::Tensor(k)) => (a.hosts[*k].values.clone(), !a.hosts[*k].shape.is_empty()),
-        _ => return unsupported("q"),
-    };
     let (dim, keep) = (a.axis("dim")?, a.b("keepdim", false)?);
     let (wide, axis) = match dim {
         Some(axis) => (x.clone(), axis),
         None => (x.reshape([x.elements()]), 0),
     };
-    let pick = |&q: &f64| {
-        let y = if without_nan { wide.nanquantile(q, axis, between) } else { wide.quantile_between(q, axis, between) };
-        match dim {
-            _ if !keep || x.rank() == 0 => y,
-            Some(axis) => y.unsqueeze(at(&x, axis)),
-            None => y.reshape(vec![1; x.rank()]),
-        }
-    };
-    let all: Vec<Tensor> = all.iter().map(pick).collect();
-    one(if several { Tensor::stack(&all.iter().collect::<Vec<_>>(), 0) } else { all[0].clone() })
+    let q = a.ft("q")?;
+    let y = if without_nan { wide.nanquantiles(&q, axis, between) } else { wide.quantiles(&q, axis, between) };
+    one(match dim {
+        _ if !keep || x.rank() == 0 => y,
+        Some(axis) => y.unsqueeze(q.rank() + at(&x, axis)),
+        None => y.reshape([&q.shape()[..], &vec![1; x.rank()]].concat()),
+    })
 }
 
 fn searched(a: &Call, sorted: &str, values: &str) -> Outputs {

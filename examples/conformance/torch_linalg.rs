@@ -124,8 +124,22 @@ pub const ROWS: &[Row] = &[
     }),
     ("trapezoid trapz", "y x dx dim", |a| trapezoid(a, Tensor::trapezoid)),
     ("cumulative_trapezoid", "y x dx dim", |a| trapezoid(a, Tensor::cumulative_trapezoid)),
-    ("lgamma", "input", |a| one(a.ft("input")?.lgamma())),
-    ("digamma", "input", |a| one(a.ft("input")?.digamma())),
+    (
+        "mvlgamma special.multigammaln mvlgamma.mvlgamma_p_1 mvlgamma.mvlgamma_p_3 mvlgamma.mvlgamma_p_5",
+        "input p",
+        |a| {
+            let (x, p) = (a.ft("input")?, a.i("p", 1)?);
+            let constant = (p * (p - 1)) as f64 / 4.0 * std::f64::consts::PI.ln();
+            let sum = (1..p).fold(x.lgamma(), |sum, j| sum + (&x - j as f32 / 2.0).lgamma());
+            one(sum + constant as f32)
+        },
+    ),
+    ("linalg.vander", "x N", |a| {
+        let x = a.ft("x")?;
+        let x = if x.rank() == 0 { x.reshape([1]) } else { x };
+        let n = a.i("N", *x.shape().last().unwrap_or(&1) as i64)? as usize;
+        one(x.vander(n))
+    }),
     ("ldexp", "input other", |a| one(a.ft("input")?.ldexp(&a.t("other")?))),
     ("nn.functional.channel_shuffle", "input groups", |a| {
         one(a.ft("input")?.channel_shuffle(a.i("groups", 1)? as usize))
@@ -171,12 +185,19 @@ pub const ROWS: &[Row] = &[
         let (step, whole) = (a.f("step", 1.0)?, ["start", "end", "step"].iter().all(|n| is_whole(n)));
         a.ignore("layout device requires_grad pin_memory");
         let dtype = a.dtype("dtype")?.unwrap_or(if whole { DType::I32 } else { DType::F32 });
-        one(Tensor::arange(a.device, start as f32, end as f32, step as f32).cast(dtype))
+        one(Tensor::arange(a.device, start, end, step).cast(dtype))
     }),
     ("linspace linspace.tensor_overload", "start end steps dtype layout device requires_grad pin_memory", |a| {
         let (start, end, n) = (a.f("start", 0.0)?, a.f("end", 0.0)?, a.i("steps", 100)? as usize);
         a.ignore("layout device requires_grad pin_memory");
         let y = Tensor::linspace(a.device, start as f32, end as f32, n);
+        one(y.cast(a.dtype("dtype")?.unwrap_or(DType::F32)))
+    }),
+    ("logspace logspace.tensor_overload", "start end steps base dtype layout device requires_grad pin_memory", |a| {
+        let (start, end, n) = (a.f("start", 0.0)?, a.f("end", 0.0)?, a.i("steps", 100)? as usize);
+        let base = a.f("base", 10.0)? as f32;
+        a.ignore("layout device requires_grad pin_memory");
+        let y = Tensor::logspace(a.device, start as f32, end as f32, n, base);
         one(y.cast(a.dtype("dtype")?.unwrap_or(DType::F32)))
     }),
     ("conj conj_physical real resolve_conj resolve_neg", "input", |a| one(a.t("input")?)),

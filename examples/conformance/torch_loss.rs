@@ -150,10 +150,13 @@ pub const ROWS: &[Row] = &[
         |a| {
             a.ignore("chunking_method");
             let (x, w) = (a.ft("input")?, a.ft("linear_weight")?);
-            if w.rank() != 2 {
-                return unsupported(format!("a weight {}", w.shape()));
-            }
-            let (logits, target) = (x.linear(&w, a.opt("linear_bias")?.as_ref()), a.t("target")?);
+            // A weight of [classes, d1, .., width] gives logits [batch, classes, d1, ..].
+            let (wide, width) = (&w.shape()[..w.rank() - 1], w.shape()[w.rank() - 1]);
+            let all = wide.iter().product::<usize>();
+            let bias = a.opt("linear_bias")?.map(|b| b.reshape([all]));
+            let logits = x.linear(&w.reshape([all, width]), bias.as_ref());
+            let logits = logits.reshape([&x.shape()[..x.rank() - 1], wide].concat());
+            let target = a.t("target")?;
             one(logits.cross_entropy_with(&target, &class_loss(a, true)?))
         },
     ),

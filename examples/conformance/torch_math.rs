@@ -10,12 +10,12 @@ pub type Simple = (&'static str, fn(&Tensor) -> Tensor);
 /// Functions of one float tensor.
 pub const UNARY: &[Simple] = &[
     ("exp", Tensor::exp),
-    ("exp2", Tensor::exp2),
-    ("expm1", Tensor::expm1),
+    ("exp2 special.exp2", Tensor::exp2),
+    ("expm1 special.expm1", Tensor::expm1),
     ("log", Tensor::ln),
     ("log2", Tensor::log2),
     ("log10", Tensor::log10),
-    ("log1p", Tensor::log1p),
+    ("log1p special.log1p", Tensor::log1p),
     ("sqrt", Tensor::sqrt),
     ("rsqrt", Tensor::rsqrt),
     ("reciprocal", Tensor::reciprocal),
@@ -33,7 +33,13 @@ pub const UNARY: &[Simple] = &[
     ("atanh", Tensor::atanh),
     ("erf special.erf", Tensor::erf),
     ("erfc special.erfc", Tensor::erfc),
-    ("erfinv", Tensor::erfinv),
+    ("erfinv special.erfinv", Tensor::erfinv),
+    ("lgamma special.gammaln", Tensor::lgamma),
+    ("digamma special.digamma special.psi", Tensor::digamma),
+    ("special.entr", Tensor::entr),
+    ("special.erfcx", Tensor::erfcx),
+    ("special.ndtr", Tensor::ndtr),
+    ("special.log_ndtr", Tensor::log_ndtr),
     ("sigmoid special.expit nn.functional.sigmoid", Tensor::sigmoid),
     ("deg2rad", Tensor::deg2rad),
     ("rad2deg", Tensor::rad2deg),
@@ -164,12 +170,20 @@ pub const ROWS: &[Row] = &[
     ("bitwise_or __ror__", "input other", |a| two(a, Tensor::bitwise_or)),
     ("bitwise_xor __rxor__", "input other", |a| two(a, Tensor::bitwise_xor)),
     ("bitwise_not", "input", |a| one(a.t("input")?.bitwise_not())),
+    // Real numbers have no other part: the angle is that of the sign.
+    ("isreal", "input", |a| one(Tensor::full(a.device, a.t("input")?.shape(), 1u32).cast(DType::Bool))),
+    ("angle", "input", |a| {
+        let x = a.ft("input")?.detach();
+        let turned = x.less(&x.zeros_like()).cast(DType::F32) * std::f32::consts::PI;
+        one(Tensor::select(&x.isnan(), &x, &turned))
+    }),
+    ("frexp", "input", |a| Ok(<[Tensor; 2]>::from(a.ft("input")?.frexp()).to_vec())),
     ("heaviside", "input values", |a| one(a.ft("input")?.heaviside(&a.ft("values")?))),
     ("isclose", "input other rtol atol equal_nan", |a| {
         let (rtol, atol) = (a.f("rtol", 1e-5)? as f32, a.f("atol", 1e-8)? as f32);
         one(a.ft("input")?.isclose(&a.ft("other")?, rtol, atol, a.b("equal_nan", false)?))
     }),
-    ("round round.decimals_0 round.decimals_3 round.decimals_neg_3", "input decimals", |a| {
+    ("round special.round round.decimals_0 round.decimals_3 round.decimals_neg_3", "input decimals", |a| {
         let x = a.t("input")?;
         match a.i("decimals", 0)? {
             0 => one(x.round()),

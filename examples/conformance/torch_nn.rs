@@ -239,6 +239,14 @@ pub const ROWS: &[Row] = &[
         let (groups, eps) = (a.i("num_groups", 1)? as usize, a.f("eps", 1e-5)? as f32);
         one(a.ft("input")?.group_norm(groups, weight.as_ref(), bias.as_ref(), eps))
     }),
+    ("native_group_norm", "input weight bias N C HxW group eps", |a| {
+        let (x, groups, eps) = (a.ft("input")?, a.i("group", 1)? as usize, a.f("eps", 1e-5)? as f32);
+        let n = a.i("N", 1)? as usize;
+        a.ignore("C HxW");
+        let rows = x.reshape([n, groups, x.elements() / (n * groups).max(1)]);
+        let y = x.group_norm(groups, a.opt("weight")?.as_ref(), a.opt("bias")?.as_ref(), eps);
+        Ok(vec![y, rows.mean(&[2]), (rows.var(&[2], 0.0) + eps).rsqrt()])
+    }),
     ("nn.functional.instance_norm", "input running_mean running_var weight bias use_input_stats momentum eps", |a| {
         let (weight, bias, eps) = (a.opt("weight")?, a.opt("bias")?, a.f("eps", 1e-5)? as f32);
         if a.b("use_input_stats", true)? {

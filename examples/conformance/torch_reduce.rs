@@ -9,7 +9,7 @@ use crate::judge::Unsupported;
 type Fold = fn(&Tensor, &[isize], bool) -> Tensor;
 
 /// `f(x, axes, keep)`; no axes are all axes, and a number is a list of one.
-fn fold(a: &Call, x: Tensor, f: Fold) -> Outputs {
+pub fn fold(a: &Call, x: Tensor, f: Fold) -> Outputs {
     let axes = a.axes("dim")?.filter(|all| !all.is_empty()).unwrap_or_else(|| all_axes(&x));
     let keep = a.b("keepdim", false)?;
     a.ignore("dtype");
@@ -55,8 +55,8 @@ fn with_index(a: &Call, falling: bool) -> Outputs {
     }
 }
 
-fn position(a: &Call, f: fn(&Tensor, &[isize]) -> Tensor) -> Outputs {
-    let x = a.t("input")?;
+/// Where `f` finds its element of `x`.
+pub fn position_of(a: &Call, x: Tensor, f: fn(&Tensor, &[isize]) -> Tensor) -> Outputs {
     let keep = a.b("keepdim", false)?;
     match a.axis("dim")? {
         _ if x.rank() == 0 => one(Tensor::zeros(x.device(), x.shape()).cast(DType::U32)),
@@ -255,7 +255,7 @@ pub const ROWS: &[Row] = &[
     ("prod", "input dim keepdim dtype", |a| {
         fold(a, a.t("input")?, |x, axes, keep| if keep { x.prod_keep(axes) } else { x.prod(axes) })
     }),
-    ("logsumexp", "input dim keepdim", |a| {
+    ("logsumexp special.logsumexp", "input dim keepdim", |a| {
         fold(a, a.ft("input")?, |x, axes, keep| if keep { x.logsumexp_keep(axes) } else { x.logsumexp(axes) })
     }),
     ("all", "input dim keepdim", |a| {
@@ -286,8 +286,8 @@ pub const ROWS: &[Row] = &[
     }),
     ("max max.binary max.reduction_no_dim max.reduction_with_dim", "input dim keepdim", |a| with_index(a, true)),
     ("min min.binary min.reduction_no_dim min.reduction_with_dim", "input dim keepdim", |a| with_index(a, false)),
-    ("argmax", "input dim keepdim", |a| position(a, Tensor::argmax)),
-    ("argmin", "input dim keepdim", |a| position(a, Tensor::argmin)),
+    ("argmax", "input dim keepdim", |a| position_of(a, a.t("input")?, Tensor::argmax)),
+    ("argmin", "input dim keepdim", |a| position_of(a, a.t("input")?, Tensor::argmin)),
     ("cumsum", "input dim dtype", |a| scan(a, Tensor::cumsum)),
     ("cumprod", "input dim dtype", |a| scan(a, Tensor::cumprod)),
     ("logcumsumexp", "input dim", |a| scan(a, Tensor::logcumsumexp)),
@@ -297,16 +297,20 @@ pub const ROWS: &[Row] = &[
     ("cummin", "input dim", |a| {
         along(&a.t("input")?, a.axis("dim")?.unwrap_or(0), |x, axis| <[Tensor; 2]>::from(x.cummin(axis)).to_vec())
     }),
-    ("softmax softmax.with_dtype nn.functional.softmax", "input dim dtype _stacklevel", |a| {
+    ("softmax softmax.with_dtype special.softmax nn.functional.softmax", "input dim dtype _stacklevel", |a| {
         a.ignore("_stacklevel");
         a.dtype("dtype")?;
         along(&a.ft("input")?, a.axis("dim")?.unwrap_or(-1), |x, axis| vec![x.softmax(axis)])
     }),
-    ("log_softmax log_softmax.with_dtype nn.functional.log_softmax", "input dim dtype _stacklevel", |a| {
-        a.ignore("_stacklevel");
-        a.dtype("dtype")?;
-        along(&a.ft("input")?, a.axis("dim")?.unwrap_or(-1), |x, axis| vec![x.log_softmax(axis)])
-    }),
+    (
+        "log_softmax log_softmax.with_dtype special.log_softmax nn.functional.log_softmax",
+        "input dim dtype _stacklevel",
+        |a| {
+            a.ignore("_stacklevel");
+            a.dtype("dtype")?;
+            along(&a.ft("input")?, a.axis("dim")?.unwrap_or(-1), |x, axis| vec![x.log_softmax(axis)])
+        },
+    ),
     ("nn.functional.softmin nn.functional.softmin.with_dtype", "input dim dtype _stacklevel", |a| {
         a.ignore("_stacklevel");
         a.dtype("dtype")?;

@@ -354,7 +354,7 @@ pub const ROWS: &[Row] = &[
         Ok(parts(&x, axis, &sizes))
     }),
     (
-        "split split.list_args split_with_sizes split_with_sizes_copy split_copy",
+        "split split.list_args split_with_sizes split_with_sizes_copy split_copy unsafe_split",
         "input split_size dim split_sizes",
         |a| {
             let x = a.t("input")?;
