@@ -44,7 +44,7 @@ fn launches(device: &Device, program: &dyn Fn(&Device) -> Vec<Tensor>) -> u64 {
 /// tiny or cut into slices.
 fn closed(device: &Device, [m, k, n]: [usize; 3]) -> u64 {
     let own = device.as_gpu().unwrap().wants_software_variants();
-    u64::from(own && m * k * n > 4096 && k <= 1024)
+    u64::from(own && m * k * n > 4096 && k <= 256)
 }
 
 #[test]
