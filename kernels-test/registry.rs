@@ -168,6 +168,23 @@ fn every_rule_matches_the_slope_on_the_gpu() {
     over_samples(|name, sample| check_gradient(&device, 2e-4, name, sample));
 }
 
+/// What the doctor prints of an op with a gradient names the inputs that have one.
+#[test]
+fn ops_with_gradients_say_for_which_inputs() {
+    for entry in REGISTRY.iter().filter(|e| (e.samples)().iter().any(|s| s.op.no_grad().is_none())) {
+        let (floats, all) = selftest::float_inputs(entry);
+        assert!(floats > 0 && floats <= all, "{}: {floats} of {all}", entry.name);
+        let known = match entry.name {
+            "gather" => (1, 2),
+            "compare_select" => (2, 3),
+            "matmul" => (2, 2),
+            "reduce" | "view_permute" => (1, 1),
+            _ => continue,
+        };
+        assert_eq!((floats, all), known, "{}", entry.name);
+    }
+}
+
 /// Ops whose gradient is right and whose gradient's gradient is not, and why.
 const ONCE: &[(&str, &str)] = &[(
     "scatter",

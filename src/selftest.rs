@@ -300,8 +300,10 @@ pub fn noise(n: usize, seed: u64) -> Vec<f64> {
 /// Which inputs of an op are floats, and so may have gradients, in the sample that has the most.
 pub fn float_inputs(entry: &Entry) -> (usize, usize) {
     let samples = (entry.samples)();
-    let inputs = samples.iter().map(|s| &s.inputs[..]).max_by_key(|i| i.len()).unwrap_or(&[]);
-    (inputs.iter().filter(|i| i.meta.dtype == DType::F32).count(), inputs.len())
+    let floats = |inputs: &[Input]| inputs.iter().filter(|i| i.meta.dtype.is_float()).count();
+    // Of samples with as many inputs, one of floats: most ops also move whole numbers.
+    let inputs = samples.iter().map(|s| &s.inputs[..]).max_by_key(|i| (i.len(), floats(i))).unwrap_or(&[]);
+    (floats(inputs), inputs.len())
 }
 
 /// How often an op can be differentiated: whether the gradient of its rule is the slope of its rule, on its small samples.
