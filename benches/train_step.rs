@@ -1,16 +1,17 @@
 //! Times ops and training steps, and prints one JSON line per workload.
 //!
 //! `cargo bench --bench train_step -- WORKLOADS [--device D] [--warmup N] [--steps N] [--sync-every K] [--min-seconds S]
-//! [--max-seconds S]`, where WORKLOADS is `all`, `list`, or names with commas. Inputs come from a hash of the index, so
+//! [--max-seconds S] [--gpu-variants]`, where WORKLOADS is `all`, `list`, or names with commas. Inputs come from a hash of the index, so
 //! that other libraries can be given the same numbers; data are on the device before the clock starts; a training
 //! step is timed over K steps between synchronisations, an op by itself. Besides the times a line has the counters of
-//! one steady step: launches, submissions, bytes bound, and the most memory held.
+//! one steady step (launches, submissions, bytes bound, the most memory held) and `host_us`, what the thread that records and
+//! submits a step needs of a processor: on the CPU path its share of the work too.
 
 mod workloads;
 
 use std::time::Instant;
 
-use wgrad::device::Kind;
+use wgrad::device::{GpuOptions, Kind};
 use wgrad::{Device, Result};
 use workloads::Workload;
 
@@ -22,6 +23,7 @@ struct Args {
     sync_every: usize,
     min_seconds: f64,
     max_seconds: f64,
+    gpu_variants: bool,
 }
 
 fn parse() -> std::result::Result<Args, String> {
@@ -33,6 +35,7 @@ fn parse() -> std::result::Result<Args, String> {
         sync_every: 10,
         min_seconds: 0.5,
         max_seconds: 10.0,
+        gpu_variants: false,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -45,6 +48,7 @@ fn parse() -> std::result::Result<Args, String> {
             "--sync-every" => args.sync_every = number(value()?)? as usize,
             "--min-seconds" => args.min_seconds = number(value()?)?,
             "--max-seconds" => args.max_seconds = number(value()?)?,
+            "--gpu-variants" => args.gpu_variants = true,
             "--bench" => {} // cargo adds it
             other if other.starts_with('-') => return Err(format!("unknown option {other}")),
             other => args.names = other.into(),
@@ -54,6 +58,14 @@ fn parse() -> std::result::Result<Args, String> {
         args.names = "all".into()
     }
     Ok(args)
+}
+
+/// The device that is wanted; with the kernels and the plans of real GPUs on a software rasteriser, if they are.
+fn open(args: &Args) -> Result<Device> {
+    match args.gpu_variants {
+        true => Device::gpu(&GpuOptions { software: true, gpu_variants: true, ..Default::default() }),
+        false => Device::named(&args.device),
+    }
 }
 
 fn sync(device: &Device) -> Result<()> {
@@ -72,6 +84,12 @@ fn cpu_seconds() -> Option<(f64, f64, Instant)> {
     let fields: Vec<&str> = own[own.rfind(')')? + 2..].split(' ').collect();
     let own = (fields[11].parse::<f64>().ok()? + fields[12].parse::<f64>().ok()?) / TICK;
     Some((own, (all.iter().sum::<f64>() - all[3] - all[4]) / TICK, Instant::now()))
+}
+
+/// Seconds that this thread has had of a processor; Linux only.
+fn thread_seconds() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    Some(text.split(' ').next()?.parse::<f64>().ok()? / 1e9)
 }
 
 /// The share of the machine that others used meanwhile: how far the times can be trusted.
@@ -121,7 +139,7 @@ fn measure(work: &mut Workload, device: &Device, args: &Args) -> Result<String> 
             || (samples < 3 && t < 3.0 * args.max_seconds)
             || ((samples * k < args.steps || t < args.min_seconds) && t < args.max_seconds)
     };
-    let cpu = cpu_seconds();
+    let (cpu, thread) = (cpu_seconds(), thread_seconds());
     let (mut each, begun) = (Vec::new(), Instant::now());
     while more(each.len(), 1, begun) {
         let t = Instant::now();
@@ -145,6 +163,10 @@ fn measure(work: &mut Workload, device: &Device, args: &Args) -> Result<String> 
                 samples.push(ms(t) / k as f64);
             }
         }
+    }
+    let steps = each.len() + if k > 1 { samples.len() * k } else { 0 };
+    let host = thread.zip(thread_seconds()).map(|(a, b)| (b - a) / steps as f64 * 1e6);
+    if work.parameters().is_some() {
         check.extend(work.check()?);
     }
     let check: Vec<String> =
@@ -152,7 +174,7 @@ fn measure(work: &mut Workload, device: &Device, args: &Args) -> Result<String> 
     Ok(format!(
         "\"median_ms\": {:.4}, \"min_ms\": {:.4}, \"steps\": {}, \"sync_every\": {k}, \"sync_each_ms\": {:.4}, \
          \"first_step_ms\": {first:.4}, \"others_cpu\": {}, \"params\": {}, \"check\": [{}], \"dispatches\": {}, \
-         \"submissions\": {}, \"bytes_bound\": {}, \"peak_bytes\": {}",
+         \"submissions\": {}, \"bytes_bound\": {}, \"peak_bytes\": {}, \"host_us\": {}",
         median(&samples),
         samples.iter().copied().fold(f64::INFINITY, f64::min),
         samples.len() * k,
@@ -164,6 +186,7 @@ fn measure(work: &mut Workload, device: &Device, args: &Args) -> Result<String> 
         steady.submissions,
         steady.bytes_bound,
         steady.peak_bytes,
+        host.map_or("null".into(), |us| format!("{us:.2}")),
     ))
 }
 
@@ -185,7 +208,7 @@ fn main() -> std::process::ExitCode {
     for name in names {
         let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
         let load = load.split(' ').next().unwrap_or("0").to_string();
-        let result = Device::named(&args.device).and_then(|device| {
+        let result = open(&args).and_then(|device| {
             let body = measure(&mut workloads::make(name, &device)?, &device, &args)?;
             Ok((body, device.to_string()))
         });

@@ -11,6 +11,7 @@ use wgrad::reference::{Array, Real, View};
 use wgrad::tensor::{Backward, Input, LoweredDispatch, Lowering, Meta, Op, Sample, Scalar, Tolerance, Vjp};
 use wgrad::{Device, Error, Tensor};
 
+use crate::merge;
 use crate::registry::{software, tensor};
 
 wgrad::params! {
@@ -27,13 +28,15 @@ struct Cube {
 
 const CUBE: Shader = Shader::new(
     "cube",
-    "override WRONG: u32 = 0;
+    "override WG: u32 = 64;
+override WRONG: u32 = 0;
 struct Params { n: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
-@compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    let i = id.x;
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let i = group.x * WG + local;
     if (i < p.n) { y[i] = x[i] * x[i] * select(x[i], x[i] + 1.0, WRONG == 1u && i == 3u); }
 }",
 );
@@ -68,7 +71,7 @@ impl Op for Cube {
             let n = cx.meta(0).shape.elements();
             let launch = LoweredDispatch::new(&CUBE, "main").constant("WRONG", op.wrong_kernel as u32);
             let (x, y) = (cx.input(0), cx.output(0));
-            cx.launch(launch.read(x).write(y).params(&N { n: n as u32 }).flat(n, 64));
+            cx.launch(launch.read(x).write(y).params(&N { n: n as u32 }).independent(1).flat(n, 64));
         })
     }
     fn reference<T: Real>(&self, x: &[View<T>]) -> Vec<Array<T>> {
@@ -95,17 +98,20 @@ fn check_error(result: Result<(), Error>) -> String {
 
 #[test]
 fn a_wrong_kernel_is_found_and_named() {
-    let device = software().checked();
-    let x = numbers(&device, &[1., -2., 3., 4., 5.]);
-    let y = Tensor::apply(RIGHT, &[&(&x + 1.0)]);
-    assert_eq!((&y * 2.0).to_vec::<f32>().unwrap(), [16., -2., 128., 250., 432.]);
-    let wrong = Cube { wrong_kernel: true, ..RIGHT };
-    let line = line!() + 1;
-    let y = Tensor::apply(wrong, &[&(&x + 1.0)]);
-    let text = check_error((&y * 2.0).to_vec::<f32>().map(drop));
-    let wanted = ["Cube", "wrong_kernel: true", "[5]", "element 3 is 1.5e2", "1.25e2", "shader cube", "WGRAD_DUMP"];
-    assert!(wanted.iter().all(|w| text.contains(w)), "{text}");
-    assert!(text.contains(&format!("check.rs:{line}")), "{text}");
+    // By itself, and merged with the launches around it.
+    for (device, shader) in [(software(), "shader cube"), (merge::device(true, false), "shader merged")] {
+        let device = device.checked();
+        let x = numbers(&device, &[1., -2., 3., 4., 5.]);
+        let y = Tensor::apply(RIGHT, &[&(&x + 1.0)]);
+        assert_eq!((&y * 2.0).to_vec::<f32>().unwrap(), [16., -2., 128., 250., 432.]);
+        let wrong = Cube { wrong_kernel: true, ..RIGHT };
+        let line = line!() + 1;
+        let y = Tensor::apply(wrong, &[&(&x + 1.0)]);
+        let text = check_error((&y * 2.0).to_vec::<f32>().map(drop));
+        let wanted = ["Cube", "wrong_kernel: true", "[5]", "element 3 is 1.5e2", "1.25e2", shader, "WGRAD_DUMP"];
+        assert!(wanted.iter().all(|w| text.contains(w)), "{text}");
+        assert!(text.contains(&format!("check.rs:{line}")), "{text}");
+    }
 }
 
 #[test]
@@ -121,7 +127,7 @@ fn a_wrong_formula_inside_a_fused_kernel_is_found() {
 /// backward pass is laid at the line of the op in the forward pass.
 #[test]
 fn a_training_step_is_checked_whole() {
-    for device in [software(), Device::cpu()] {
+    for device in [software(), merge::device(true, false), Device::cpu()] {
         let device = device.checked();
         let init = &mut Init::new(&device, 3);
         let mut model = Sequential::new()

@@ -1,7 +1,7 @@
 //! What a steady training step costs, counted: a rise fails. The steps are those that are timed against other libraries.
 
 #[path = "../benches/workloads/mod.rs"]
-mod workloads;
+pub mod workloads;
 
 use wgrad::Device;
 use workloads::{NAMES, make};
@@ -17,12 +17,15 @@ struct Most {
     kilobytes: u64,
 }
 
-/// The workloads that a software rasteriser runs in no time. Where a change makes one cheaper, lower its numbers.
+/// The workloads that a software rasteriser runs in little time. Where a change makes one cheaper, lower its numbers.
 const STEPS: &[Most] = &[
     Most { workload: "lr_step", dispatches: 10, submissions: 1, kilobytes: 469 },
     Most { workload: "dqn_step", dispatches: 20, submissions: 1, kilobytes: 203 },
     Most { workload: "vae_step", dispatches: 38, submissions: 1, kilobytes: 31766 },
     Most { workload: "rnn_step_b1", dispatches: 220, submissions: 1, kilobytes: 6783 },
+    Most { workload: "rnn_step_b50", dispatches: 229, submissions: 1, kilobytes: 246593 },
+    Most { workload: "lstm_step", dispatches: 230, submissions: 1, kilobytes: 3560342 },
+    Most { workload: "cnn_cpcpff_step", dispatches: 39, submissions: 1, kilobytes: 380114 },
 ];
 
 #[test]
@@ -56,7 +59,7 @@ fn a_step_of_a_workload_does_not_become_dearer() {
 /// A step on the CPU path is one program, planned once.
 #[test]
 fn the_cpu_path_plans_a_step_once() {
-    for most in STEPS {
+    for most in STEPS.iter().filter(|most| most.kilobytes < 1_000_000) {
         assert!(NAMES.contains(&most.workload));
         let device = Device::cpu();
         let mut work = make(most.workload, &device).unwrap();

@@ -23,24 +23,31 @@ pub struct Adapter {
 
 /// WebGPU's default limits are the floor; a real GPU, with and without one subgroup size; and llvmpipe.
 pub static ADAPTERS: [Adapter; 4] = [
-    Adapter { name: "WebGPU defaults", caps: caps(false, 0, 128 << 20, 8, false) },
-    Adapter { name: "GPU, subgroups of 32", caps: caps(false, 32, (1 << 31) - 4, 32, true) },
-    Adapter { name: "GPU, subgroups of several sizes", caps: caps(false, 0, (1 << 31) - 4, 32, false) },
-    Adapter { name: "software, subgroups of 8", caps: caps(true, 8, 128 << 20, 32, true) },
+    Adapter { name: "WebGPU defaults", caps: caps(false, 0, 128 << 20, 8, false, 256) },
+    Adapter { name: "GPU, subgroups of 32", caps: caps(false, 32, (1 << 31) - 4, 32, true, 1024) },
+    Adapter { name: "GPU, subgroups of several sizes", caps: caps(false, 0, (1 << 31) - 4, 32, false, 0) },
+    Adapter { name: "software, subgroups of 8", caps: caps(true, 8, 128 << 20, 32, true, 0) },
 ];
 
 /// GPUs on which a product or a convolution is made by each of the kernels there are for it, wherever it can serve; with
 /// cooperative matrices of either size.
 static VARIANTS: LazyLock<Vec<Adapter>> = LazyLock::new(|| {
     let names = || matmul::variant_names().chain(conv2d::variant_names());
-    let gpu = ADAPTERS[1].caps;
+    let gpu = Caps { merge: 0, ..ADAPTERS[1].caps };
     let on = |matrices| move |name| Adapter { name, caps: Caps { variant: Some(name), matrices, ..gpu } };
     let cooperative = names().filter(|name| name.contains("coop"));
     names().map(on(16)).chain(cooperative.map(on(8))).collect()
 });
 
-const fn caps(software: bool, subgroup: u32, max_binding: u64, max_bindings: u32, native_half: bool) -> Caps {
-    Caps { software, subgroup, max_binding, max_bindings, native_half, variant: None, matrices: 0 }
+const fn caps(
+    software: bool,
+    subgroup: u32,
+    max_binding: u64,
+    max_bindings: u32,
+    native_half: bool,
+    merge: u32,
+) -> Caps {
+    Caps { software, subgroup, max_binding, max_bindings, native_half, variant: None, matrices: 0, merge }
 }
 
 /// One launch and where it came from.

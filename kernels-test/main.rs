@@ -18,6 +18,7 @@ mod half;
 mod join;
 mod launches;
 mod layers;
+mod merge;
 mod mixed;
 mod nn;
 mod ops;

@@ -59,6 +59,13 @@ fn every_gpu_variant_matches_its_reference() {
     over_samples(|name, sample| check_forward(&device, name, sample));
 }
 
+/// The same with small launches merged, within the limits of a browser: a workgroup of 256, eight buffers.
+#[test]
+fn every_merged_launch_matches_its_reference() {
+    let device = crate::merge::device(true, true);
+    over_samples(|name, sample| check_forward(&device, name, sample));
+}
+
 #[test]
 fn the_cpu_path_matches_the_oracle() {
     let device = Device::cpu();

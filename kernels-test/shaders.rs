@@ -415,8 +415,9 @@ fn params(launch: &Launch, module: &Module, info: &ModuleInfo, entry: usize, say
 /// The extent of a launch, within WebGPU's default limits.
 fn size(launch: &Launch, extent: Extent, say: &mut dyn FnMut(String)) {
     let invocations: u32 = extent.workgroup.iter().product();
-    if invocations == 0 || invocations > MAX_INVOCATIONS {
-        say(format!("workgroups of {:?} have {invocations} invocations, of {MAX_INVOCATIONS}", extent.workgroup));
+    let most = launch.adapter.caps.merge.max(MAX_INVOCATIONS);
+    if invocations == 0 || invocations > most {
+        say(format!("workgroups of {:?} have {invocations} invocations, of {most}", extent.workgroup));
     }
     if extent.workgroup[2] > 64 {
         say(format!("workgroups of {:?}: at most 64 along z", extent.workgroup));

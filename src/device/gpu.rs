@@ -48,6 +48,9 @@ pub struct GpuOptions {
     /// Whether the measured choices of kernels are used: `None` leaves it to `WGRAD_TUNE` (`off` or `on`), and where that is
     /// not set uses what was measured before. They are kept in the folder of compiled kernels.
     pub tune: Option<Tune>,
+    /// Merge small launches that follow each other into one: `None` leaves it to `WGRAD_MERGE` (0 or 1), and where that is not
+    /// set does so on real GPUs, for the first plans of a program.
+    pub merge: Option<bool>,
     /// Compile kernels without checks of bounds and loops: `None` leaves it to `WGRAD_TRUSTED` (0 or 1), and where that is
     /// not set does so on real GPUs on which `examples/doctor` found every kernel right, with the checks and without.
     pub trusted: Option<bool>,
@@ -70,12 +73,16 @@ impl Default for GpuOptions {
             gpu_variants: false,
             variant: None,
             tune: None,
+            merge: None,
             trusted: None,
             cooperative: None,
             cache: cache::kernels_folder(),
         }
     }
 }
+
+/// The plans of a device whose small launches are merged, the first ones.
+const PLANS_MERGED: u64 = 64;
 
 /// An opened adapter.
 pub struct Gpu {
@@ -90,6 +97,7 @@ pub struct Gpu {
     gpu_variants: bool,
     variant: Option<String>,
     tune: Tune,
+    merge: Option<bool>,
     trusted: bool,
     files: Option<Files>,
     pub(super) compiled: Option<wgpu::PipelineCache>,
@@ -188,6 +196,10 @@ impl Gpu {
             "on" | "1" => (Tune::Measure, None),
             name => (Tune::Off, Some(name)),
         };
+        let asked = |name| std::env::var(name).ok().filter(|value| !value.is_empty()).map(|value| value != "0");
+        let software = info.device_type == wgpu::DeviceType::Cpu;
+        let earned = || !software && files.as_ref().is_some_and(Files::is_trusted);
+        let trusted = options.trusted.or_else(|| asked("WGRAD_TRUSTED")).unwrap_or_else(earned);
 
         let tally = Arc::new(Tally::default());
         let subgroup =
@@ -206,6 +218,7 @@ impl Gpu {
             gpu_variants: options.gpu_variants,
             variant: options.variant.or(pinned).map(String::from),
             tune: options.tune.unwrap_or(tune),
+            merge: options.merge.or_else(|| set("WGRAD_MERGE")),
             trusted,
             files,
             compiled,
@@ -268,6 +281,20 @@ impl Gpu {
     /// Keeps measured choices for later processes.
     pub(crate) fn keep_choices(&self, text: &str) {
         self.files.iter().for_each(|files| files.keep_choices(text));
+    }
+
+    /// Invocations of the workgroup in which small launches are merged; 0 if they are not.
+    pub fn merged_invocations(&self) -> u32 {
+        match self.merge.unwrap_or(!self.summary.software) {
+            true => self.limits.max_compute_invocations_per_workgroup.min(self.limits.max_compute_workgroup_size_x),
+            false => 0,
+        }
+    }
+
+    /// Whether the next plan should merge its small launches. A merged launch is a kernel of its own, for this plan alone: a
+    /// program whose graphs differ all the time would compile instead of computing.
+    pub fn wants_merged(&self) -> bool {
+        self.merge.unwrap_or_else(|| self.tally.read().plans < PLANS_MERGED)
     }
 
     /// Whether kernels are compiled without checks of bounds and loops.

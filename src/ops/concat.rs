@@ -68,7 +68,7 @@ fn copy(cx: &mut Lower, k: usize, y: Slot, to: &[isize], offset: usize) {
         from0: f(0), from1: f(1), from2: f(2), from3: f(3), from4: f(4), from5: f(5),
         to0: t(0), to1: t(1), to2: t(2), to3: t(3), to4: t(4), to5: t(5),
     };
-    cx.launch(LoweredDispatch::new(&SHADER, "copy").read(slot).write(y).params(&params).flat(n, 64));
+    cx.launch(LoweredDispatch::new(&SHADER, "copy").read(slot).write(y).params(&params).independent(2).flat(n, 64));
 }
 
 impl Op for Concat {

@@ -169,7 +169,7 @@ impl Op for Gather {
                 index_inner: index.steps[2],
             };
             let launch = LoweredDispatch::new(&SHADER, "forward").read(x.slot).read(index.slot).write(y);
-            cx.launch(launch.params(&params).flat(count, 64));
+            cx.launch(launch.params(&params).independent(2).flat(count, 64));
         })
     }
     fn reference<T: Real>(&self, inputs: &[View<T>]) -> Vec<Array<T>> {

@@ -48,7 +48,15 @@ impl Op for Iota {
             let floats = cx.output_meta(0).dtype == DType::F32;
             let (start, step, y) = (cx.input(0), cx.input(1), cx.output(0));
             let launch = LoweredDispatch::new(&SHADER, "forward").constant("FLOATS", floats);
-            cx.launch(launch.read(start).read(step).write(y).params(&IotaParams { n: op.n as u32 }).flat(op.n, 64));
+            cx.launch(
+                launch
+                    .read(start)
+                    .read(step)
+                    .write(y)
+                    .params(&IotaParams { n: op.n as u32 })
+                    .independent(1)
+                    .flat(op.n, 64),
+            );
         })
     }
     fn reference<T: Real>(&self, inputs: &[View<T>]) -> Vec<Array<T>> {

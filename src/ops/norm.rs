@@ -86,8 +86,10 @@ fn over_rows(launch: LoweredDispatch, [outer, rows, inner]: [usize; 3], eps: f32
         true => (n / 16384).next_power_of_two().clamp(8, 256) as u32,
         false => readers_of(n),
     };
-    if wide == 1 {
-        return launch.flat(rows, 64);
+    // A row is read up to three times.
+    let turns = 3 * n;
+    if wide == 1 || caps.merges(rows, turns) {
+        return launch.independent(turns).flat(rows, 64);
     }
     launch.constant("GROUP", 1u32).constant("WG", wide).flat(rows * wide as usize, wide)
 }

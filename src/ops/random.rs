@@ -71,6 +71,7 @@ impl Op for Random {
                     .read(counter)
                     .finish(y)
                     .params(&RandomParams { n: n as u32 })
+                    .independent(16)
                     .flat(n.div_ceil(4), 64),
             );
         })

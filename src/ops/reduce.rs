@@ -176,11 +176,14 @@ fn lower(cx: &mut Lower, axes: &[usize], kind: u32, arg: bool) {
     let mut walk = Walk::new(cx, axes);
     let mut positions: Option<Slot> = None;
     loop {
-        let (outputs, n, thread) = (walk.outputs(), walk.n(), walk.by_thread(software));
+        let (outputs, n) = (walk.outputs(), walk.n());
+        let merged = cx.caps().merges(outputs, n);
+        let thread = merged || walk.by_thread(software);
         // Many outputs fill a device by themselves; few are cut finer. On a GPU that takes many more invocations than
         // workgroups.
         let many = if outputs >= 1024 { 16 } else { 1 };
         let chunk = match (thread, software) {
+            _ if merged => n.max(1),
             (true, false) if n <= 128 => n.max(1),
             (true, false) => n.div_ceil((INVOCATIONS / outputs.max(1)).max(1)).max(64),
             (true, true) => 256 * many,
@@ -206,7 +209,7 @@ fn lower(cx: &mut Lower, axes: &[usize], kind: u32, arg: bool) {
         }
         let launch = launch.params(&walk.params(chunk, chunks, first));
         cx.launch(match thread {
-            true => launch.flat(outputs * chunks, 64),
+            true => launch.independent(chunk).flat(outputs * chunks, 64),
             false => launch.constant("WG", GROUP).flat(outputs * chunks * GROUP as usize, GROUP),
         });
         if last {

@@ -49,6 +49,9 @@ crate::params! {
     pub(crate) struct StepParams { n: u32, h: u32, at: u32, before: u32, first: u32 }
 }
 
+/// What a cell of any of the layers loads and computes for one unit, in turns of a loop.
+const CELL_TURNS: usize = 6;
+
 /// A sequence `[t, b, ..]` with `h` hidden units.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Steps {
@@ -112,7 +115,7 @@ impl Steps {
             let a = if started { (states, before * self.b * self.h) } else { (h0, 0) };
             started = true;
             self.product(cx, a, (weight, true), product, gates, false);
-            cx.launch(launch.clone().params(&params).flat(self.b * self.h, 64));
+            cx.launch(launch.clone().params(&params).independent(CELL_TURNS).flat(self.b * self.h, 64));
         });
     }
 
@@ -128,7 +131,7 @@ impl Steps {
         accumulate: bool,
     ) {
         self.each(true, |t, _, params| {
-            cx.launch(launch.clone().params(&params).flat(self.b * self.h, 64));
+            cx.launch(launch.clone().params(&params).independent(CELL_TURNS).flat(self.b * self.h, 64));
             self.product(cx, (to, t * self.b * gates * self.h), (weight, false), carried, gates, accumulate);
         });
     }

@@ -145,7 +145,7 @@ impl Scatter {
         let start = |entry| LoweredDispatch::new(&SHADER, entry).constant("COMBINE", combine).constant("TYPE", type_);
         if is_direct(count, index.n) {
             let launch = start("direct").write(y).read(x.slot).read(src.slot).read(index.slot);
-            return cx.launch(launch.params(&params).flat(count, 64));
+            return cx.launch(launch.params(&params).independent(index.n).flat(count, 64));
         }
         let Sorted { keys, positions, starts, mut params } = sorted(cx, index, dtype, params);
         let mut partial = keys;

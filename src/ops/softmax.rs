@@ -73,8 +73,10 @@ pub(crate) fn over_rows(launch: LoweredDispatch, shape: &Shape, axis: usize, cap
     let launch = launch.params(&RowParams { rows: rows as u32, n: n as u32, inner: inner as u32 });
     // Rows that lie side by side are read by neighbours together; a workgroup for each would read one at a time.
     let readers = readers_of(n);
-    if caps.software || readers == 1 || inner >= 32 {
-        return launch.flat(rows, 64);
+    // A row is read up to three times.
+    let turns = 3 * n;
+    if caps.software || readers == 1 || inner >= 32 || caps.merges(rows, turns) {
+        return launch.independent(turns).flat(rows, 64);
     }
     launch.constant("GROUP", 1u32).constant("WG", readers).flat(rows * readers as usize, readers)
 }

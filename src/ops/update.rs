@@ -163,7 +163,7 @@ impl Op for Update {
                 let guarded = cx.meta(count + 2).shape.elements() == 2;
                 let launch = launch.constant("GUARDED", guarded as u32);
                 let launch = launch.constant("EACH", each as u32).params(&Count { n: p.len as u32 });
-                cx.launch(launch.flat(p.len.div_ceil(each), 64));
+                cx.launch(launch.independent(8 * each).flat(p.len.div_ceil(each), 64));
             },
             &IN_PLACE[..self.states().len() + 1],
         )

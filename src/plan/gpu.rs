@@ -15,6 +15,7 @@ use super::check::Backend;
 use super::fuse::{Base, Fused, Limits, Program, Step, fuse};
 use super::join::{self, Join};
 use super::memory::{self, Memory};
+use super::merge;
 use super::trace::{Graph, GraphNode, LeafKind};
 use super::tune::{self, Met, Tuning};
 use super::value::caps_of;
@@ -27,7 +28,7 @@ use crate::tensor::{
 };
 
 /// Words between aligned offsets.
-const ALIGN_WORDS: usize = (ALIGN / 4) as usize;
+pub(super) const ALIGN_WORDS: usize = (ALIGN / 4) as usize;
 
 /// A launch with its memory still virtual.
 pub(super) struct Launch {
@@ -107,6 +108,9 @@ impl GpuPlan {
         let caps = caps_of(gpu)?;
         let mut built = Built { tuning: Some((tuning, gpu)), ..Built::new(graph, caps) };
         built.lower_all();
+        if caps.merge > 0 && gpu.wants_merged() {
+            merge::merge(&mut built);
+        }
         built.check(gpu)?;
         let memory = memory::assign(&built, gpu)?;
         let kernels: Vec<Kernel> =
@@ -523,6 +527,9 @@ impl<'a> Built<'a> {
 
     fn lowered(mut self) -> Vec<LoweredDispatch> {
         self.lower_all();
+        if self.caps.merge > 0 {
+            merge::merge(&mut self);
+        }
         self.launches.into_iter().map(|launch| launch.dispatch).collect()
     }
 
@@ -559,7 +566,9 @@ impl<'a> Built<'a> {
             words.push(0);
         }
         let dispatch = if open { dispatch.finish(target) } else { dispatch.write(target) };
-        let mut dispatch = dispatch.flat(n.div_ceil(wgsl::per_invocation(fused, native)), wgsl::GROUP);
+        let dispatch = dispatch.flat(n.div_ceil(wgsl::per_invocation(fused, native)), wgsl::GROUP);
+        // Loads and functions of one element; a turn of a loop is a few of them.
+        let mut dispatch = dispatch.independent(fused.code.len().div_ceil(4));
         dispatch.params = bytemuck::cast_slice(&words).to_vec();
         dispatch.fields = generated.fields.into();
         self.launches.push(Launch { dispatch, patches, node, step: self.step });

@@ -137,7 +137,7 @@ fn form(name: &str, element: &str, native: bool) -> Option<(&'static str, String
 
 /// The text with every `name[index]`, and every `name[index] = value`, as `change` has it; `None` if `change` refuses one,
 /// or if the array is used in another way.
-fn uses(text: &str, name: &str, change: impl Fn(&str, Option<&str>) -> Option<String>) -> Option<String> {
+pub(super) fn uses(text: &str, name: &str, change: impl Fn(&str, Option<&str>) -> Option<String>) -> Option<String> {
     let in_word = |c: char| c.is_alphanumeric() || c == '_';
     let mut out = String::with_capacity(text.len() + 256);
     let mut rest = text;

@@ -1,9 +1,10 @@
 //! From a recorded graph to a fixed list of launches, kept and replayed.
 //!
 //! `trace` turns the tensors into a graph that can be compared; `fuse` decides which values exist in memory and which
-//! only inside a kernel; `join` puts the stores and loads of one kernel to the use of another; `gpu` lowers the result to launches with buffers and replays them; `cpu` runs the same steps
-//! on the reference code; `tune` measures which kernels are the fastest here. A plan is kept by the structure of its graph, so the second step of a training loop finds
-//! the first one's plan and thinks nothing.
+//! only inside a kernel; `join` puts the stores and loads of one kernel to the use of another; `gpu` lowers the result to
+//! launches with buffers, of which `merge` makes one where they are small, and replays them; `cpu` runs the same steps on the
+//! reference code; `tune` measures which kernels are the fastest here. A plan is kept by the structure of its graph, so the
+//! second step of a training loop finds the first one's plan and thinks nothing.
 
 mod check;
 mod cpu;
@@ -12,6 +13,7 @@ mod gpu;
 mod halves;
 mod join;
 mod memory;
+mod merge;
 mod oracle;
 pub mod profile;
 mod trace;

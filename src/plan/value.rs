@@ -20,6 +20,7 @@ pub fn caps_of(gpu: &Gpu) -> Result<Caps> {
         variant: None,
         native_half: gpu.has_native_half(),
         matrices: gpu.matrix_size(),
+        merge: gpu.merged_invocations(),
     };
     let Some(wanted) = gpu.wanted_variant() else { return Ok(caps) };
     let serving = || VARIANTS.iter().filter(|(_, serves)| serves(&caps)).map(|&(name, _)| name);

@@ -57,7 +57,15 @@ pub struct Caps {
     pub native_half: bool,
     /// Rows and columns of the cooperative matrices that kernels may use, halves in and singles out; 0: none.
     pub matrices: u32,
+    /// Invocations of the one workgroup in which small launches that follow each other are merged; 0: none are.
+    pub merge: u32,
 }
+
+/// What a large GPU does with a launch that waits for the one before, some 5 us, in turns of a loop of one workgroup, each
+/// of which loads and computes a little: 25 ns. A launch that takes no more of them is merged with its neighbours.
+const TURNS_OF_A_LAUNCH: usize = 200;
+/// The same for what an invocation takes besides its loop: the time until its first loads are there.
+const TURNS_AROUND: usize = 8;
 
 /// Whether an adapter can run a variant of a kernel.
 pub type Serves = fn(&Caps) -> bool;
@@ -94,6 +102,13 @@ impl Caps {
     pub fn has_matrices(&self) -> bool {
         self.matrices != 0
     }
+
+    /// Whether a launch is small enough to be merged with its neighbours: by its invocations and the turns of their longest
+    /// loop. A lowering that has the choice gives it a kernel then whose invocations are
+    /// [independent](LoweredDispatch::independent).
+    pub fn merges(&self, invocations: usize, turns: usize) -> bool {
+        self.merge > 0 && invocations.div_ceil(self.merge as usize) * (TURNS_AROUND + turns) <= TURNS_OF_A_LAUNCH
+    }
 }
 
 /// How many invocations a launch needs.
@@ -127,6 +142,8 @@ pub struct LoweredDispatch {
     pub finish: Option<usize>,
     /// The binding it loads through `load`; see [`LoweredDispatch::load`].
     pub load: Option<usize>,
+    /// The turns of its longest loop, if its invocations are independent; see [`LoweredDispatch::independent`].
+    pub turns: Option<usize>,
 }
 
 /// A struct of kernel parameters: at most 128 bytes of `u32`, `i32` and `f32`. Made by [`params!`](crate::params).
@@ -163,6 +180,7 @@ impl LoweredDispatch {
             work: LoweredWork::Groups([0; 3]),
             finish: None,
             load: None,
+            turns: None,
         }
     }
 
@@ -198,6 +216,14 @@ impl LoweredDispatch {
     pub fn load(mut self, slot: Slot) -> Self {
         self.load = Some(self.bindings.len());
         self.read(slot)
+    }
+
+    /// Says that no invocation needs another of its workgroup (no barrier, no workgroup memory, no subgroup operation), that
+    /// each finds what it has to do by `flat_index` and ends at once if that is nothing, and how many turns its longest loop
+    /// takes. Such a launch may run as part of another, in workgroups of any size `WG`.
+    pub fn independent(mut self, turns: usize) -> Self {
+        self.turns = Some(turns);
+        self
     }
 
     /// Sets the parameters.

@@ -1,6 +1,6 @@
 //! The launches of one product, of whatever kernel makes it: slices of the reduction, parameters, the sum of the slices.
 
-use super::variant::{Tile, Variant, slice_length};
+use super::variant::{Tile, Variant, is_merged, slice_length};
 use crate::device::Shader;
 use crate::tensor::{Caps, Lower, LoweredDispatch, Slot};
 
@@ -151,6 +151,9 @@ impl Gemm {
     /// The steps by which the reduction is cut into slices, along `k_outer` and `k`.
     fn slice_steps(&self, groups: [usize; 2], caps: Caps) -> (usize, usize) {
         let all = self.k * self.k_outer;
+        if is_merged(self, caps) {
+            return (self.k_outer, self.k);
+        }
         match slice_length(all, self.m * self.n * self.batch[0] * self.batch[1], groups, caps) {
             length if length >= all => (self.k_outer, self.k),
             length if length >= self.k => (length / self.k, self.k),
@@ -274,7 +277,7 @@ impl Gemm {
             launch.constant("SIDE", tile.side as u32).constant("EACH", tile.each as u32)
         };
         let launch = match variant {
-            Variant::Plain => LoweredDispatch::new(&PLAIN, "plain"),
+            Variant::Plain => LoweredDispatch::new(&PLAIN, "plain").independent(k_step * k_outer_step),
             Variant::Broadcast => LoweredDispatch::new(&BROADCAST, "broadcast"),
             Variant::AlongK => LoweredDispatch::new(&ALONG_K, "along_k").constant("FEW_ROWS", few_rows as u8),
             Variant::Tiled(tile) => tiled(&TILED, tile),
@@ -358,7 +361,7 @@ fn add_up(partial: Slot, (sum, finish): (Slot, bool), params: SplitParams, cx: &
     };
     let count = params.count as usize;
     cx.launch(match cx.caps().software || params.slices <= MANY_SLICES {
-        true => launch("add_slices").flat(count, 64),
+        true => launch("add_slices").independent(params.slices as usize).flat(count, 64),
         false => launch("add_many_slices").flat(count.div_ceil(16) * 256, 256),
     });
 }

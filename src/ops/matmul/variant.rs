@@ -123,7 +123,7 @@ impl Variant {
             return found;
         }
         let work = g.m * g.n * g.k * g.k_outer * g.batch[0] * g.batch[1];
-        if work <= TINY {
+        if work <= TINY || is_merged(g, caps) {
             return Variant::Plain;
         }
         if caps.software {
@@ -139,6 +139,12 @@ impl Variant {
         let vec4 = Variant::Vec4(tile);
         [cooperative, vec4].into_iter().find(|v| v.admits(g, caps)).unwrap_or(Variant::Tiled(tile))
     }
+}
+
+/// Whether a product is so small that its launch is merged with its neighbours.
+pub(super) fn is_merged(g: &Gemm, caps: Caps) -> bool {
+    let halves = g.a.slot.half || g.b.slot.half;
+    caps.variant.is_none() && !halves && caps.merges(g.m * g.n * g.batch[0] * g.batch[1], g.k * g.k_outer)
 }
 
 /// What makes a product with few rows or columns: it reads the large operand once, so how that lies decides.
