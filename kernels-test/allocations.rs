@@ -57,7 +57,7 @@ const STEPS: &[(&str, u64, u64)] =
     &[("lr_step", 800, 630), ("dqn_step", 1820, 1480), ("vae_step", 3950, 3200), ("rnn_step_b1", 7080, 1480)];
 
 /// Allocations of one launch of a known plan: those of wgpu, where it records and submits it.
-const PER_LAUNCH: f64 = 0.0;
+const PER_LAUNCH: f64 = 1.1;
 
 /// The allocations of evaluating a known plan, and its launches: `rnn` is one op of two launches per step of its sequence.
 fn evaluation(device: &Device, steps: usize) -> (u64, u64) {

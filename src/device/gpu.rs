@@ -196,10 +196,6 @@ impl Gpu {
             "on" | "1" => (Tune::Measure, None),
             name => (Tune::Off, Some(name)),
         };
-        let asked = |name| std::env::var(name).ok().filter(|value| !value.is_empty()).map(|value| value != "0");
-        let software = info.device_type == wgpu::DeviceType::Cpu;
-        let earned = || !software && files.as_ref().is_some_and(Files::is_trusted);
-        let trusted = options.trusted.or_else(|| asked("WGRAD_TRUSTED")).unwrap_or_else(earned);
 
         let tally = Arc::new(Tally::default());
         let subgroup =

@@ -36,6 +36,9 @@ const WORDS: [&str; 32] = [
     "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31",
 ];
 
+/// Buffers that lie within another now, from a word of it on.
+type Moved = HashMap<Virtual, (Virtual, usize)>;
+
 /// Launches that run in turn: a pattern that comes back `count` times.
 #[derive(Debug, Clone, PartialEq)]
 struct Item {
@@ -239,7 +242,7 @@ fn arena(
     built: &mut Built,
     lives: &HashMap<Virtual, (usize, usize)>,
     range: &Range<usize>,
-) -> (Option<(usize, usize)>, HashMap<Virtual, (Virtual, usize)>) {
+) -> (Option<(usize, usize)>, Moved) {
     let mut inside: Vec<Virtual> = lives
         .iter()
         .filter(|(v, (first, last))| range.contains(first) && range.contains(last) && is_scratch(built, **v))
@@ -259,7 +262,7 @@ fn arena(
     (Some((arena.0 as usize, words * 4)), moved)
 }
 
-fn place(slot: Slot, moved: &HashMap<Virtual, (Virtual, usize)>) -> Slot {
+fn place(slot: Slot, moved: &Moved) -> Slot {
     match moved.get(&slot.buffer) {
         Some(&(buffer, offset)) => Slot { buffer, offset: offset + slot.offset, ..slot },
         None => slot,
@@ -276,12 +279,7 @@ struct Memory {
 }
 
 /// The launch that a run becomes.
-fn launch_of(
-    built: &Built,
-    kernels: &[Option<Rc<Kernel>>],
-    run: &[Item],
-    moved: &HashMap<Virtual, (Virtual, usize)>,
-) -> Option<Launch> {
+fn launch_of(built: &Built, kernels: &[Option<Rc<Kernel>>], run: &[Item], moved: &Moved) -> Option<Launch> {
     let (mut order, mut bound) = (Vec::new(), HashMap::<Virtual, Memory>::new());
     let mut given: Vec<usize> = Vec::new();
     let mut most = 1;
