@@ -23,8 +23,7 @@ use super::wgsl;
 use crate::device::{ALIGN, Binding, Buffer, Encoded, Gpu, Kernel, Pipeline, Shader};
 use crate::error::{Error, Result};
 use crate::tensor::{
-    AnyLowering, Bind, Caps, DType, Layout, Lower, LoweredDispatch, LoweredWork, Meta, QuickMap, Slot, Storage, Value,
-    Virtual,
+    AnyLowering, Bind, Caps, DType, Layout, Lower, LoweredDispatch, Meta, QuickMap, Slot, Storage, Value, Virtual,
 };
 
 /// Words between aligned offsets.
@@ -133,7 +132,7 @@ impl GpuPlan {
                     bindings: d.bindings.iter().map(range).collect(),
                     params: d.params.clone(),
                     patches: launch.patches.clone(),
-                    groups: grid(&d.work),
+                    groups: d.work.grid(),
                 }
             })
             .collect();
@@ -313,20 +312,6 @@ pub(super) fn bound_range(start: usize, layout: &Layout, half: bool) -> (usize, 
     };
     let aligned = first / align * align;
     (aligned, last + 1 - aligned, Layout { offset: start - aligned, ..layout.clone() })
-}
-
-/// Workgroups per dimension, folded where one dimension does not hold them.
-pub(super) fn grid(work: &LoweredWork) -> [u32; 3] {
-    const MOST: usize = 65_535;
-    match *work {
-        LoweredWork::Groups(g) => g.map(|n| n as u32),
-        LoweredWork::Flat(n, size) => {
-            let groups = n.div_ceil(size as usize);
-            let z = groups.div_ceil(MOST * MOST);
-            let y = groups.div_ceil(z).div_ceil(MOST);
-            [groups.div_ceil(y * z) as u32, y as u32, z as u32]
-        }
-    }
 }
 
 impl<'a> Built<'a> {

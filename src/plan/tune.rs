@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 
 use super::Plans;
-use super::gpu::{bound_range, grid};
+use super::gpu::bound_range;
 use super::halves;
 use super::value::caps_of;
 use crate::device::{Binding, Device, Encoded, Gpu, Tune};
@@ -377,7 +377,7 @@ fn time(met: &Met, all: &[Candidate], gpu: &Gpu) -> Result<Vec<f64>> {
                     pipeline,
                     bindings,
                     params: &d.params,
-                    groups: grid(&d.work),
+                    groups: d.work.grid(),
                 })
                 .collect();
             let seconds = gpu.submit_timed(&encoded)?;

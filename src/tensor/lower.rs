@@ -121,6 +121,22 @@ pub enum LoweredWork {
     Groups([usize; 3]),
 }
 
+impl LoweredWork {
+    /// Workgroups per dimension, folded where one dimension does not hold them.
+    pub(crate) fn grid(&self) -> [u32; 3] {
+        const MOST: usize = 65_535;
+        match *self {
+            LoweredWork::Groups(g) => g.map(|n| n as u32),
+            LoweredWork::Flat(n, size) => {
+                let groups = n.div_ceil(size as usize);
+                let z = groups.div_ceil(MOST * MOST);
+                let y = groups.div_ceil(z).div_ceil(MOST);
+                [groups.div_ceil(y * z) as u32, y as u32, z as u32]
+            }
+        }
+    }
+}
+
 /// One launch before it has pipeline and memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoweredDispatch {
