@@ -12,7 +12,7 @@ pub(crate) const PANEL: usize = 32;
 /// Columns are padded to a multiple of this.
 const LANES: usize = 16;
 /// The most products that are added one after another. The rounding error of a sum grows with its longest chain of
-/// additions, and what a step of training loses there it never gets back; chains of this length cost 2 % at most.
+/// additions, and what a step of training loses there it never gets back.
 pub(crate) const CHAIN: usize = 256;
 
 /// The columns of a result in memory: as many as are whole vectors.

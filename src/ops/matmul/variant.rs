@@ -216,10 +216,13 @@ pub(crate) fn slice_length(all: usize, count: usize, [groups, invocations]: [usi
     // Enough slices that few tiles still give every processor of the largest GPUs two workgroups of 256 invocations, but none
     // so short that adding up costs.
     let (wanted, least) = if caps.software { (8, 1024) } else { (2 * PROCESSORS * 256 / invocations, 128) };
-    let longest = match all.div_ceil(ACCURATE) * count {
-        _ if caps.software && all.div_ceil(SHORTEST) * count <= SMALLEST => SHORTEST,
-        sums if sums <= SMALL => ACCURATE,
-        _ => LONGEST,
+    let sums = |slice: usize| all.div_ceil(slice) * count;
+    let longest = if caps.software && sums(SHORTEST) <= SMALLEST {
+        SHORTEST
+    } else if sums(ACCURATE) <= SMALL {
+        ACCURATE
+    } else {
+        LONGEST
     };
     all.div_ceil((wanted / groups.max(1)).max(1)).max(least).min(longest)
 }
