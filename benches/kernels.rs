@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use wgrad::ops::{Conv2dOptions, Pool2dOptions, REGISTRY};
 use wgrad::plan::profile::profile;
+use wgrad::tensor::DType;
 use wgrad::{Device, Result, Tensor, autodiff, eval, selftest};
 
 type Record = Box<dyn Fn() -> Vec<Tensor>>;
@@ -70,6 +71,16 @@ fn cases(device: &Device, largest: usize) -> Result<Vec<Case>> {
     let (a, b) = (x(&[largest, largest])?, x(&[largest, largest])?);
     case("matmul", 2 * largest.pow(3), Box::new(move || vec![a.matmul(&b)]));
     case("sum_16m", 0, Box::new(move || vec![c.sum_all()]));
+    let (a, b) = (
+        numbers(device, &[largest, largest])?.cast(DType::F16),
+        numbers(device, &[largest, largest])?.cast(DType::F16),
+    );
+    let (a, b) = (a.into_leaf(false)?, b.into_leaf(false)?);
+    case("matmul_halves", 2 * largest.pow(3), Box::new(move || vec![a.matmul(&b)]));
+    for n in [largest / 4, largest / 2] {
+        let (a, b) = (x(&[n, n])?, x(&[n, n])?);
+        case(&format!("matmul_{n}"), 2 * n.pow(3), Box::new(move || vec![a.matmul(&b)]));
+    }
 
     let (a, w) = (x(&[50, 3136])?, x(&[1024, 3136])?);
     case("linear_50x3136x1024", 2 * 50 * 3136 * 1024, Box::new(move || vec![a.matmul(&w.transpose(0, 1))]));
@@ -107,6 +118,10 @@ fn cases(device: &Device, largest: usize) -> Result<Vec<Case>> {
     let b = a.clone();
     case("max_pool_2x2", 0, Box::new(move || vec![a.max_pool2d(&Pool2dOptions::new([2, 2]))]));
     case("gelu", 0, Box::new(move || vec![b.gelu()]));
+    let a = x(&[64, 64, 56, 56])?;
+    let (b, c) = (a.clone(), a.clone());
+    case("batch_statistics_64x64x56x56", 0, Box::new(move || vec![b.var(&[0, 2, 3], 0.0)]));
+    case("exp_transposed_64x64x3136", 0, Box::new(move || vec![c.reshape([64, 64, 3136]).transpose(1, 2).exp()]));
     let (table, places) = (x(&[20_000, 256])?, labels(4096, 20_000)?);
     case("embedding_4096x256", 0, Box::new(move || vec![table.embedding(&places, None)]));
     Ok(all)
@@ -150,8 +165,12 @@ fn report(device: &Device, case: &Case, cost: &Cost, roof: &Roof) {
 
 fn run(names: &str, device: &str, repeats: usize) -> Result<()> {
     let device = Device::named(device)?;
-    // A software rasteriser would need seconds for the product that a GPU needs to be busy.
-    let largest = if device.to_string().contains("llvmpipe") { 256 } else { 1024 };
+    // What a GPU needs to be busy would take a software rasteriser minutes, and the CPU path seconds.
+    let largest = match device.as_gpu() {
+        Some(gpu) if gpu.summary().software => 256,
+        Some(_) => 4096,
+        None => 1024,
+    };
     let mut all = cases(&device, largest)?;
     if names == "list" {
         all.iter().for_each(|case| println!("{}", case.name));

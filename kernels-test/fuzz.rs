@@ -11,7 +11,7 @@ use wgrad::functional::PadMode;
 use wgrad::ops::{Conv2dOptions, Padding, Pool2dOptions};
 use wgrad::{DType, Device, Tensor};
 
-use crate::registry::software;
+use crate::registry::{adapter, software};
 
 /// Seeds of programs that were wrong once, and what it was.
 const FAILED_ONCE: &[(u64, &str)] = &[];
@@ -309,7 +309,7 @@ fn long() -> Option<(u64, u64)> {
 
 #[test]
 fn random_programs_agree_on_the_gpu_the_cpu_and_in_double_precision() {
-    let variants = GpuOptions { software: true, gpu_variants: true, ..Default::default() };
+    let variants = GpuOptions { gpu_variants: true, ..adapter() };
     // Every other program runs the kernels that real GPUs get.
     let gpus = [software(), Device::gpu(&variants).unwrap_or_else(|e| panic!("{e}"))];
     let cpu = Device::cpu();
@@ -330,7 +330,7 @@ fn random_programs_agree_on_the_gpu_the_cpu_and_in_double_precision() {
 #[test]
 fn random_programs_with_halves_agree() {
     let options = |native_half, gpu_variants| {
-        let options = GpuOptions { software: true, native_half, gpu_variants, ..Default::default() };
+        let options = GpuOptions { native_half, gpu_variants, ..adapter() };
         Device::gpu(&options).unwrap_or_else(|e| panic!("{e}"))
     };
     let pairs = [[options(true, true), options(false, true)], [options(true, false), options(false, false)]];

@@ -9,11 +9,11 @@ use wgrad::selftest::{self, AnySample, halved, noise, shapes};
 use wgrad::tensor::{AnyLowering, DType, Sample};
 use wgrad::{Device, Tensor, autodiff, f16};
 
-use crate::registry::{software, tensor};
+use crate::registry::{adapter, software, tensor};
 
 /// llvmpipe has 16-bit floats; this is it without.
 fn packed() -> Device {
-    let options = GpuOptions { software: true, native_half: false, ..Default::default() };
+    let options = GpuOptions { native_half: false, ..adapter() };
     Device::gpu(&options).unwrap_or_else(|e| panic!("{e}"))
 }
 
@@ -65,7 +65,7 @@ fn every_op_takes_packed_halves() {
 
 #[test]
 fn every_gpu_variant_takes_halves() {
-    let options = GpuOptions { software: true, gpu_variants: true, ..Default::default() };
+    let options = GpuOptions { gpu_variants: true, ..adapter() };
     let device = Device::gpu(&options).unwrap_or_else(|e| panic!("{e}"));
     over_halved_samples(|name, sample| selftest::check(&device, name, sample).map(drop));
 }

@@ -7,11 +7,11 @@ use wgrad::optim::{Adam, Optimizer};
 use wgrad::tensor::Input;
 use wgrad::{Device, Tensor, eval};
 
-use crate::registry::{software, tensor};
+use crate::registry::{adapter, software, tensor};
 
 /// llvmpipe with its own kernels, and with those of real GPUs.
 fn devices() -> [Device; 2] {
-    let options = GpuOptions { software: true, gpu_variants: true, ..Default::default() };
+    let options = GpuOptions { gpu_variants: true, ..adapter() };
     [software(), Device::gpu(&options).unwrap()]
 }
 

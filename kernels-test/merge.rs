@@ -8,12 +8,11 @@ use wgrad::tensor::Input;
 use wgrad::{DType, Device, Tensor, eval};
 
 use crate::counters::workloads::make;
-use crate::registry::tensor;
+use crate::registry::{adapter, tensor};
 
 /// The kernels of real GPUs, with small launches merged or apart.
 pub fn device(merge: bool, portable: bool) -> Device {
-    let options =
-        GpuOptions { software: true, gpu_variants: true, merge: Some(merge), portable, ..GpuOptions::default() };
+    let options = GpuOptions { gpu_variants: true, merge: Some(merge), portable, ..adapter() };
     Device::gpu(&options).unwrap_or_else(|e| panic!("{e}"))
 }
 

@@ -12,7 +12,7 @@ use wgrad::train::cnn;
 use wgrad::{DType, Device, Tensor};
 
 use crate::launches::{ADAPTERS, Adapter};
-use crate::registry::{software, tensor};
+use crate::registry::{adapter, software, tensor};
 
 fn network(device: &Device) -> Sequential {
     let init = &mut Init::new(device, 3);
@@ -50,7 +50,7 @@ fn losses(device: &Device, optimizer: &mut dyn Optimizer, pass: &mut Pass, steps
 
 #[test]
 fn mixed_training_goes_where_single_precision_goes() {
-    let packed = GpuOptions { software: true, native_half: false, ..Default::default() };
+    let packed = GpuOptions { native_half: false, ..adapter() };
     for device in [Device::cpu(), software(), Device::gpu(&packed).unwrap()] {
         let single = losses(&device, &mut Adam::new(3e-3), &mut Pass::train(1), 30);
         let mut adam = Adam::new(3e-3).loss_scaling(LossScaling { initial: 1024.0, ..Default::default() });
@@ -298,7 +298,7 @@ wgrad::parameters!(Scored { layer, out });
 /// the first loss by a thousandth, all of them by a twentieth.
 #[test]
 fn recurrent_layers_train_in_mixed_precision() {
-    let packed = GpuOptions { software: true, native_half: false, ..Default::default() };
+    let packed = GpuOptions { native_half: false, ..adapter() };
     for device in [Device::cpu(), software(), Device::gpu(&packed).unwrap()] {
         for kind in ["rnn", "lstm", "gru"] {
             let single = recurrent_losses(&device, kind, &mut Pass::train(1), &mut Adam::new(2e-2));

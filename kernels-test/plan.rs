@@ -5,7 +5,7 @@ use wgrad::nn::{BatchNorm1d, Dropout, Init, Linear, Module, Parameters, Pass, Re
 use wgrad::optim::{Adam, Optimizer, Sgd};
 use wgrad::{Error, Tensor, eval};
 
-use crate::registry::software;
+use crate::registry::{adapter, software};
 
 fn ramp(device: &Device, n: usize) -> Tensor {
     let values: Vec<f32> = (0..n).map(|i| (i as f32 * 0.37).sin()).collect();
@@ -35,9 +35,7 @@ fn losses(device: &Device, optimizer: &mut dyn Optimizer, steps: usize) -> Vec<u
 
 #[test]
 fn after_the_first_step_a_training_loop_makes_nothing() {
-    for device in
-        [software(), Device::gpu(&GpuOptions { software: true, immediates: false, ..Default::default() }).unwrap()]
-    {
+    for device in [software(), Device::gpu(&GpuOptions { immediates: false, ..adapter() }).unwrap()] {
         let mut model = mlp(&device);
         let mut optimizer = Adam::new(1e-3);
         let mut pass = Pass::train(3);
@@ -87,7 +85,7 @@ fn the_gpu_trains_as_the_cpu_path_does() {
 
 #[test]
 fn without_immediates_and_within_webgpu_limits_results_are_the_same() {
-    let options = GpuOptions { software: true, ..Default::default() };
+    let options = adapter();
     let plain = Device::gpu(&options).unwrap();
     let uniform = Device::gpu(&GpuOptions { immediates: false, ..options.clone() }).unwrap();
     let portable = Device::gpu(&GpuOptions { portable: true, ..options }).unwrap();
@@ -195,7 +193,7 @@ fn launches_beyond_65535_workgroups_are_folded() {
 
 #[test]
 fn a_device_and_a_readback_can_be_awaited() {
-    let options = GpuOptions { software: true, ..Default::default() };
+    let options = adapter();
     let device = pollster::block_on(Device::gpu_async(&options)).unwrap();
     let future = ramp(&device, 10).square().to_vec_async::<f32>().unwrap();
     let values = pollster::block_on(future).unwrap();

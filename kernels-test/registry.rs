@@ -13,9 +13,16 @@ use wgrad::reference::{Array, Data};
 use wgrad::selftest::{self, AnySample, Order, array, noise, reference, shapes};
 use wgrad::tensor::{DType, Input, NoGrad, Tensor};
 
-/// The software adapter. A machine without one fails, it does not skip: the error says what to install.
+/// The adapter under test: the software rasteriser, which every machine can have, or with `WGRAD_TEST_DEVICE=gpu` the GPU of
+/// this one.
+pub fn adapter() -> GpuOptions {
+    let gpu = std::env::var("WGRAD_TEST_DEVICE").is_ok_and(|name| name == "gpu");
+    GpuOptions { software: !gpu, ..Default::default() }
+}
+
+/// The adapter under test, opened. A machine without one fails, it does not skip: the error says what to install.
 pub fn software() -> Device {
-    Device::gpu(&GpuOptions { software: true, ..Default::default() }).unwrap_or_else(|e| panic!("{e}"))
+    Device::gpu(&adapter()).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// The input as a tensor; a view of a larger buffer if the sample wants one.
@@ -54,7 +61,7 @@ fn every_kernel_matches_its_reference() {
 /// The kernels that real GPUs get, run on the software adapter: tiles in workgroup memory, barriers, trees.
 #[test]
 fn every_gpu_variant_matches_its_reference() {
-    let options = GpuOptions { software: true, gpu_variants: true, ..Default::default() };
+    let options = GpuOptions { gpu_variants: true, ..adapter() };
     let device = Device::gpu(&options).unwrap_or_else(|e| panic!("{e}"));
     over_samples(|name, sample| check_forward(&device, name, sample));
 }

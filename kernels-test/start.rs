@@ -7,7 +7,7 @@ use wgrad::ops::REGISTRY;
 use wgrad::{Device, Tensor, selftest};
 
 fn with_cache(folder: &Path) -> Device {
-    let options = GpuOptions { software: true, cache: Some(folder.to_path_buf()), ..Default::default() };
+    let options = GpuOptions { cache: Some(folder.to_path_buf()), ..crate::registry::adapter() };
     Device::gpu(&options).unwrap()
 }
 
@@ -47,12 +47,12 @@ fn a_damaged_or_foreign_cache_of_kernels_is_none() {
 fn a_cache_that_cannot_be_written_is_no_error() {
     let file = tempfile::NamedTempFile::new().unwrap();
     computes(&with_cache(&file.path().join("below a file")));
-    computes(&Device::gpu(&GpuOptions { software: true, cache: None, ..Default::default() }).unwrap());
+    computes(&Device::gpu(&GpuOptions { cache: None, ..crate::registry::adapter() }).unwrap());
 }
 
 #[test]
 fn kernels_are_right_without_checks_of_bounds() {
-    let options = GpuOptions { software: true, trusted: Some(true), ..Default::default() };
+    let options = GpuOptions { trusted: Some(true), ..crate::registry::adapter() };
     let device = Device::gpu(&options).unwrap();
     assert!(device.as_gpu().unwrap().is_trusted());
     for name in ["elementwise_unary", "reduce", "matmul", "pool2d_max", "gather", "scatter", "norm", "sort", "update"] {

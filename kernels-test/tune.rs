@@ -14,7 +14,7 @@ use wgrad::{Result, Tensor};
 /// The kernels of a GPU on the software adapter, and a folder for what is measured.
 fn options(folder: &Path) -> GpuOptions {
     let (cache, tune) = (Some(folder.to_path_buf()), Some(Tune::Use));
-    GpuOptions { software: true, gpu_variants: true, cache, tune, ..Default::default() }
+    GpuOptions { gpu_variants: true, cache, tune, ..crate::registry::adapter() }
 }
 
 fn product(device: &Device) -> Result<Tensor> {

@@ -11,7 +11,7 @@ fn every_variant_makes_every_convolution() -> Result<()> {
     let mut faults = Vec::new();
     // Columns are made and multiplied by kernels with samples of their own; cooperative matrices take halves.
     for name in variant_names().filter(|name| *name != "columns" && !name.contains("coop")) {
-        let options = GpuOptions { software: true, gpu_variants: true, variant: Some(name), ..Default::default() };
+        let options = GpuOptions { gpu_variants: true, variant: Some(name), ..crate::registry::adapter() };
         let device = Device::gpu(&options)?;
         for entry in REGISTRY.iter().filter(|e| e.name.starts_with("conv2d")) {
             let found = selftest::run(&device, entry);

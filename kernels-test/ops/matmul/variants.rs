@@ -59,7 +59,7 @@ fn every_variant_makes_every_product() -> Result<()> {
     let mut faults = Vec::new();
     // Those of cooperative matrices take halves.
     for name in variant_names().filter(|name| !name.starts_with("cooperative")) {
-        let options = GpuOptions { software: true, gpu_variants: true, variant: Some(name), ..Default::default() };
+        let options = GpuOptions { gpu_variants: true, variant: Some(name), ..crate::registry::adapter() };
         let device = Device::gpu(&options)?;
         for [batch, m, n, k] in sizes {
             let (a, b) = (Operand::new([batch, m, k], 1), Operand::new([batch, k, n], 2));
@@ -85,7 +85,7 @@ fn every_variant_makes_every_product() -> Result<()> {
 /// the kernel's text says, which `shaders.rs` does.
 #[test]
 fn cooperative_matrices_make_every_product_of_halves() -> Result<()> {
-    let options = GpuOptions { software: true, ..Default::default() };
+    let options = crate::registry::adapter();
     match selftest::cooperative(&options)? {
         Some(faults) => assert!(faults.is_empty(), "{}", faults.join("\n")),
         None => eprintln!("{}: no cooperative matrices", Device::gpu(&options)?),
