@@ -56,7 +56,7 @@ fn numbers(device: &Device, shape: &[usize]) -> Result<Tensor> {
 }
 
 /// The ops and sizes, the two that measure the roof first.
-fn cases(device: &Device, largest: usize) -> Result<Vec<Case>> {
+fn cases(device: &Device, largest: usize, long: usize) -> Result<Vec<Case>> {
     let mut all: Vec<Case> = Vec::new();
     let mut case =
         |name: &str, flops: usize, record: Record| all.push(Case { name: name.into(), flops: flops as f64, record });
@@ -65,12 +65,12 @@ fn cases(device: &Device, largest: usize) -> Result<Vec<Case>> {
         Tensor::from_slice(device, &(0..n as u32).map(|i| i * 7 % classes).collect::<Vec<_>>(), [n])
     };
 
-    let (a, b) = (x(&[1 << 24])?, x(&[1 << 24])?);
+    let (a, b) = (x(&[long])?, x(&[long])?);
     let c = a.clone();
-    case("add_16m", 0, Box::new(move || vec![&a + &b]));
+    case(&format!("add_{}m", long >> 20), 0, Box::new(move || vec![&a + &b]));
     let (a, b) = (x(&[largest, largest])?, x(&[largest, largest])?);
     case("matmul", 2 * largest.pow(3), Box::new(move || vec![a.matmul(&b)]));
-    case("sum_16m", 0, Box::new(move || vec![c.sum_all()]));
+    case(&format!("sum_{}m", long >> 20), 0, Box::new(move || vec![c.sum_all()]));
     let (a, b) = (
         numbers(device, &[largest, largest])?.cast(DType::F16),
         numbers(device, &[largest, largest])?.cast(DType::F16),
@@ -166,12 +166,12 @@ fn report(device: &Device, case: &Case, cost: &Cost, roof: &Roof) {
 fn run(names: &str, device: &str, repeats: usize) -> Result<()> {
     let device = Device::named(device)?;
     // What a GPU needs to be busy would take a software rasteriser minutes, and the CPU path seconds.
-    let largest = match device.as_gpu() {
-        Some(gpu) if gpu.summary().software => 256,
-        Some(_) => 4096,
-        None => 1024,
+    let (largest, long) = match device.as_gpu() {
+        Some(gpu) if gpu.summary().software => (256, 1 << 24),
+        Some(_) => (4096, 1 << 26),
+        None => (1024, 1 << 24),
     };
-    let mut all = cases(&device, largest)?;
+    let mut all = cases(&device, largest, long)?;
     if names == "list" {
         all.iter().for_each(|case| println!("{}", case.name));
         return Ok(());

@@ -1,8 +1,9 @@
 //! Times ops and training steps, and prints one JSON line per workload.
 //!
 //! `cargo bench --bench train_step -- WORKLOADS [--device D] [--warmup N] [--steps N] [--sync-every K] [--min-seconds S]
-//! [--max-seconds S] [--gpu-variants]`, where WORKLOADS is `all`, `list`, or names with commas. Inputs come from a hash of the index, so
-//! that other libraries can be given the same numbers; data are on the device before the clock starts; a training
+//! [--max-seconds S] [--gpu-variants] [--tune]`, where WORKLOADS is `all`, `list`, or names with commas. `--tune` measures the
+//! variants of its products and convolutions first, prints them on standard error, and goes on with the fastest. Inputs
+//! come from a hash of the index, so that other libraries can be given the same numbers; data are on the device before the clock starts; a training
 //! step is timed over K steps between synchronisations, an op by itself. Besides the times a line has the counters of
 //! one steady step (launches, submissions, bytes bound, the most memory held) and `host_us`, what the thread that records and
 //! submits a step needs of a processor: on the CPU path its share of the work too.
@@ -12,6 +13,7 @@ mod workloads;
 use std::time::Instant;
 
 use wgrad::device::{GpuOptions, Kind};
+use wgrad::plan::Measured;
 use wgrad::{Device, Result};
 use workloads::Workload;
 
@@ -24,6 +26,7 @@ struct Args {
     min_seconds: f64,
     max_seconds: f64,
     gpu_variants: bool,
+    tune: bool,
 }
 
 fn parse() -> std::result::Result<Args, String> {
@@ -36,6 +39,7 @@ fn parse() -> std::result::Result<Args, String> {
         min_seconds: 0.5,
         max_seconds: 10.0,
         gpu_variants: false,
+        tune: false,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -49,6 +53,7 @@ fn parse() -> std::result::Result<Args, String> {
             "--min-seconds" => args.min_seconds = number(value()?)?,
             "--max-seconds" => args.max_seconds = number(value()?)?,
             "--gpu-variants" => args.gpu_variants = true,
+            "--tune" => args.tune = true,
             "--bench" => {} // cargo adds it
             other if other.starts_with('-') => return Err(format!("unknown option {other}")),
             other => args.names = other.into(),
@@ -118,6 +123,12 @@ fn measure(work: &mut Workload, device: &Device, args: &Args) -> Result<String> 
     work.step()?;
     sync(device)?;
     let first = ms(begun);
+    if args.tune {
+        for Measured { class, times, table, chosen } in device.tune()? {
+            let times: Vec<String> = times.iter().map(|(name, s)| format!("{name} {:.1}", s * 1e6)).collect();
+            eprintln!("{class}: {} us; the table takes {table}, the fastest is {chosen}", times.join(", "));
+        }
+    }
     let mut check = work.check()?;
     work.step()?;
     sync(device)?;

@@ -38,10 +38,12 @@ fn a_step_of_a_workload_does_not_become_dearer() {
         let before = device.counters();
         work.step().unwrap();
         let made = device.counters().since(&before);
+        // Those of a GPU's plans are held in `merge.rs`.
+        let most_of = |most: u64| if device.as_gpu().unwrap().wants_software_variants() { most } else { u64::MAX };
         for (what, count, most) in [
-            ("dispatches", made.dispatches, most.dispatches),
+            ("dispatches", made.dispatches, most_of(most.dispatches)),
             ("submissions", made.submissions, most.submissions),
-            ("kilobytes bound", made.bytes_bound / 1000, most.kilobytes),
+            ("kilobytes bound", made.bytes_bound / 1000, most_of(most.kilobytes)),
             ("plans", made.plans, 0),
             ("pipelines", made.pipelines, 0),
             ("bind groups", made.bind_groups, 0),

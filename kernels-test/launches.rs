@@ -23,10 +23,10 @@ pub struct Adapter {
 
 /// WebGPU's default limits are the floor; a real GPU, with and without one subgroup size; and llvmpipe.
 pub static ADAPTERS: [Adapter; 4] = [
-    Adapter { name: "WebGPU defaults", caps: caps(false, 0, 128 << 20, 8, false, 256) },
-    Adapter { name: "GPU, subgroups of 32", caps: caps(false, 32, (1 << 31) - 4, 32, true, 1024) },
-    Adapter { name: "GPU, subgroups of several sizes", caps: caps(false, 0, (1 << 31) - 4, 32, false, 0) },
-    Adapter { name: "software, subgroups of 8", caps: caps(true, 8, 128 << 20, 32, true, 0) },
+    Adapter { name: "WebGPU defaults", caps: caps(false, 0, 128 << 20, 8, false, [16 << 10, 256]) },
+    Adapter { name: "GPU, subgroups of 32", caps: caps(false, 32, (1 << 31) - 4, 32, true, [32 << 10, 1024]) },
+    Adapter { name: "GPU, subgroups of several sizes", caps: caps(false, 0, (1 << 31) - 4, 32, false, [32 << 10, 0]) },
+    Adapter { name: "software, subgroups of 8", caps: caps(true, 8, 128 << 20, 32, true, [32 << 10, 0]) },
 ];
 
 /// GPUs on which a product or a convolution is made by each of the kernels there are for it, wherever it can serve; with
@@ -45,9 +45,19 @@ const fn caps(
     max_binding: u64,
     max_bindings: u32,
     native_half: bool,
-    merge: u32,
+    [workgroup_memory, merge]: [u32; 2],
 ) -> Caps {
-    Caps { software, subgroup, max_binding, max_bindings, native_half, variant: None, matrices: 0, merge }
+    Caps {
+        software,
+        subgroup,
+        max_binding,
+        max_bindings,
+        native_half,
+        variant: None,
+        matrices: 0,
+        workgroup_memory,
+        merge,
+    }
 }
 
 /// One launch and where it came from.

@@ -16,11 +16,8 @@ use wgrad::tensor::{LoweredDispatch, LoweredWork, Slot, Virtual};
 use crate::launches::{self, Launch};
 use crate::uniformity;
 
-/// WebGPU's default limits. A lowering is not told more than these, so every kernel stays within them.
+/// WebGPU's default limits. A lowering is told of more only where the adapter has more.
 const MAX_INVOCATIONS: u32 = 256;
-const MAX_WORKGROUP_MEMORY: u32 = 16384;
-/// What an adapter has whose cooperative matrices are used.
-const MAX_MEMORY_OF_MATRICES: u32 = 32768;
 const MAX_PARAMS: usize = 128;
 const MAX_GROUPS: usize = 65535;
 
@@ -422,7 +419,7 @@ fn size(launch: &Launch, extent: Extent, say: &mut dyn FnMut(String)) {
     if extent.workgroup[2] > 64 {
         say(format!("workgroups of {:?}: at most 64 along z", extent.workgroup));
     }
-    let most = if has_matrices(&launch.dispatch) { MAX_MEMORY_OF_MATRICES } else { MAX_WORKGROUP_MEMORY };
+    let most = launch.adapter.caps.workgroup_memory;
     if extent.memory > most {
         say(format!("{} bytes of workgroup memory, of {most}", extent.memory));
     }

@@ -1,58 +1,67 @@
 // Convolution and its two gradients, for GPUs: tiles of shared/tile.wgsl that read the patches of shared/patches.wgsl.
 //
-// The digits of n are found once per invocation, those of k by adding the digits of the depth of a round, so no round
-// divides. The four rows (or columns) of a quad are QUADS apart, as in matmul.wgsl.
+// The digits of n are found once per invocation, those of k by adding the digits of a step, so no round divides. The four
+// rows (or columns) of a quad are QUADS apart, as in matmul.wgsl. The four quads of A that an invocation fetches are at one
+// depth, those of P at one place of the tile and a quarter of the depth apart.
 
 var<private> row_first: u32;
 var<private> column_first: u32;
 var<private> c_start: i32;
 var<private> k_now: u32;
 var<private> k_end: u32;
-var<private> round_digits: vec3<u32>;
+var<private> round_digits: vec3<u32>;   // the digits of the depth of a round
+var<private> quarter_digits: vec3<u32>; // and of a quarter of it
 
 var<private> a_quad: u32;
 var<private> a_depth: u32;
 var<private> a_digits: vec3<u32>;
 var<private> a_start: i32;
-var<private> first_columns: Columns;
-var<private> second_columns: Columns;
 var<private> b_quad: u32;
-var<private> b_depth: vec2<u32>;
-var<private> first_digits: vec3<u32>;
-var<private> second_digits: vec3<u32>;
+var<private> b_depth: u32;
+var<private> b_digits: vec3<u32>;
+var<private> columns: Columns;
 
-var<private> a_next: array<vec4<f32>, 2>;
-var<private> b_next: array<vec4<f32>, 2>;
+var<private> a_next: array<vec4<f32>, 4>;
+var<private> b_next: array<vec4<f32>, 4>;
+
+// The next quad of P, a quarter of the depth on.
+fn next_of_b(i: u32) -> vec4<f32> {
+    let digits = b_digits;
+    b_digits = sum_of_digits(digits, quarter_digits);
+    if k_now + b_depth + i * (DEPTH / 4u) >= k_end {
+        return vec4<f32>();
+    }
+    return pixels_at(columns, digits);
+}
 
 fn fetch() {
-    a_next[0] = vec4<f32>();
-    a_next[1] = vec4<f32>();
-    b_next[0] = vec4<f32>();
-    b_next[1] = vec4<f32>();
+    a_next = array<vec4<f32>, 4>();
     if k_now + a_depth < k_end {
         let row = row_first + a_quad;
         let at = a_start + a_shift(a_digits) + i32(row) * p.a_row;
+        let step = i32(QUADS / 4u) * p.a_row;
         a_next[0] = quad_of_a(at, row);
-        a_next[1] = quad_of_a(at + i32(QUADS / 2u) * p.a_row, row + QUADS / 2u);
+        a_next[1] = quad_of_a(at + step, row + QUADS / 4u);
+        a_next[2] = quad_of_a(at + 2 * step, row + QUADS / 2u);
+        a_next[3] = quad_of_a(at + 3 * step, row + 3u * QUADS / 4u);
     }
     a_digits = sum_of_digits(a_digits, round_digits);
-    if k_now + b_depth.x < k_end { b_next[0] = pixels_at(first_columns, first_digits); }
-    if k_now + b_depth.y < k_end { b_next[1] = pixels_at(second_columns, second_digits); }
-    first_digits = sum_of_digits(first_digits, round_digits);
-    second_digits = sum_of_digits(second_digits, round_digits);
+    b_next[0] = next_of_b(0u);
+    b_next[1] = next_of_b(1u);
+    b_next[2] = next_of_b(2u);
+    b_next[3] = next_of_b(3u);
     k_now += DEPTH;
 }
 
 fn keep() {
     tiles[place(a_depth, a_quad)] = a_next[0];
-    tiles[place(a_depth, a_quad + QUADS / 2u)] = a_next[1];
-    if SUM_OVER_IMAGES {
-        tiles[TILE_QUADS + place(b_depth.x, a_quad)] = b_next[0];
-        tiles[TILE_QUADS + place(b_depth.y, a_quad + QUADS / 2u)] = b_next[1];
-    } else {
-        tiles[TILE_QUADS + place(b_depth.x, b_quad)] = b_next[0];
-        tiles[TILE_QUADS + place(b_depth.y, b_quad)] = b_next[1];
-    }
+    tiles[place(a_depth, a_quad + QUADS / 4u)] = a_next[1];
+    tiles[place(a_depth, a_quad + QUADS / 2u)] = a_next[2];
+    tiles[place(a_depth, a_quad + 3u * QUADS / 4u)] = a_next[3];
+    tiles[TILE_QUADS + place(b_depth, b_quad)] = b_next[0];
+    tiles[TILE_QUADS + place(b_depth + DEPTH / 4u, b_quad)] = b_next[1];
+    tiles[TILE_QUADS + place(b_depth + DEPTH / 2u, b_quad)] = b_next[2];
+    tiles[TILE_QUADS + place(b_depth + 3u * DEPTH / 4u, b_quad)] = b_next[3];
 }
 
 fn columns_at(quad: u32) -> vec4<i32> {
@@ -94,24 +103,17 @@ fn implicit(
     k_now = first;
     k_end = end;
 
-    // Of A neighbours stand along the reduction; of P along the columns, but where windows are summed along those.
+    // Of A neighbours stand along the reduction; of P along the columns.
     a_quad = local / DEPTH;
     a_depth = local % DEPTH;
     a_start = p.a_base + i32(group) * p.a_group;
     b_quad = local % QUADS;
-    if SUM_OVER_IMAGES {
-        b_depth = vec2<u32>(a_depth);
-        first_columns = columns_of(column_first + a_quad, QUADS, group);
-        second_columns = columns_of(column_first + a_quad + QUADS / 2u, QUADS, group);
-    } else {
-        b_depth = vec2<u32>(local / QUADS, local / QUADS + DEPTH / 2u);
-        first_columns = columns_of(column_first + b_quad, QUADS, group);
-        second_columns = first_columns;
-    }
+    b_depth = local / QUADS;
+    columns = columns_of(column_first + b_quad, QUADS, group);
     a_digits = digits_of_k(first + a_depth);
-    first_digits = digits_of_k(first + b_depth.x);
-    second_digits = digits_of_k(first + b_depth.y);
+    b_digits = digits_of_k(first + b_depth);
     round_digits = digits_of_k(DEPTH);
+    quarter_digits = digits_of_k(DEPTH / 4u);
 
     c_start = p.c_base + i32(slice) * p.c_slice + i32(group) * p.c_group;
     multiply((end - first + DEPTH - 1u) / DEPTH, local);

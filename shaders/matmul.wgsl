@@ -12,17 +12,22 @@
 @group(0) @binding(1) var<storage, read> b: array<f32>;
 @group(0) @binding(2) var<storage, read_write> c: array<f32>;
 
-// The two quads of A and of B that this invocation fetches in each round: first row (or column), depth, and address
-// at the start of the reduction.
-var<private> a_line: vec2<u32>;
-var<private> a_depth: vec2<u32>;
-var<private> a_at: vec2<i32>;
-var<private> b_line: vec2<u32>;
-var<private> b_depth: vec2<u32>;
-var<private> b_at: vec2<i32>;
+// The four quads of A and of B that this invocation fetches in each round: row (or column) and depth of the first, its
+// address at the start of the reduction, and how far each is from the one before.
+struct Quads {
+    line: u32,
+    depth: u32,
+    at: i32,
+    line_step: u32,
+    depth_step: u32,
+    step: i32,
+}
 
-var<private> a_next: array<vec4<f32>, 2>;
-var<private> b_next: array<vec4<f32>, 2>;
+var<private> a_quads: Quads;
+var<private> b_quads: Quads;
+
+var<private> a_next: array<vec4<f32>, 4>;
+var<private> b_next: array<vec4<f32>, 4>;
 
 // Columns `line`, `line + QUADS`, ... of B from `at` on; 0 beyond the edge, as shared/rows.wgsl has it for A.
 fn quad_of_b(at: i32, line: u32) -> vec4<f32> {
@@ -35,25 +40,47 @@ fn quad_of_b(at: i32, line: u32) -> vec4<f32> {
     return quad;
 }
 
+fn next_of_a(i: u32, shift: i32) -> vec4<f32> {
+    if k_now + a_quads.depth + i * a_quads.depth_step >= k_end {
+        return vec4<f32>();
+    }
+    return quad_of_a(a_quads.at + shift + i32(i) * a_quads.step, a_quads.line + i * a_quads.line_step);
+}
+
+fn next_of_b(i: u32, shift: i32) -> vec4<f32> {
+    if k_now + b_quads.depth + i * b_quads.depth_step >= k_end {
+        return vec4<f32>();
+    }
+    return quad_of_b(b_quads.at + shift + i32(i) * b_quads.step, b_quads.line + i * b_quads.line_step);
+}
+
 fn fetch() {
     let a_shift = outer_now * p.a_k_outer + i32(k_now) * p.a_col;
     let b_shift = outer_now * p.b_k_outer + i32(k_now) * p.b_row;
-    a_next[0] = vec4<f32>();
-    a_next[1] = vec4<f32>();
-    b_next[0] = vec4<f32>();
-    b_next[1] = vec4<f32>();
-    if k_now + a_depth.x < k_end { a_next[0] = quad_of_a(a_at.x + a_shift, a_line.x); }
-    if k_now + a_depth.y < k_end { a_next[1] = quad_of_a(a_at.y + a_shift, a_line.y); }
-    if k_now + b_depth.x < k_end { b_next[0] = quad_of_b(b_at.x + b_shift, b_line.x); }
-    if k_now + b_depth.y < k_end { b_next[1] = quad_of_b(b_at.y + b_shift, b_line.y); }
+    a_next[0] = next_of_a(0u, a_shift);
+    a_next[1] = next_of_a(1u, a_shift);
+    a_next[2] = next_of_a(2u, a_shift);
+    a_next[3] = next_of_a(3u, a_shift);
+    b_next[0] = next_of_b(0u, b_shift);
+    b_next[1] = next_of_b(1u, b_shift);
+    b_next[2] = next_of_b(2u, b_shift);
+    b_next[3] = next_of_b(3u, b_shift);
     next_round();
 }
 
+fn place_of(quads: Quads, first_line: u32, i: u32) -> u32 {
+    return place(quads.depth + i * quads.depth_step, quads.line - first_line + i * quads.line_step);
+}
+
 fn keep() {
-    tiles[place(a_depth.x, a_line.x - row_first)] = a_next[0];
-    tiles[place(a_depth.y, a_line.y - row_first)] = a_next[1];
-    tiles[TILE_QUADS + place(b_depth.x, b_line.x - column_first)] = b_next[0];
-    tiles[TILE_QUADS + place(b_depth.y, b_line.y - column_first)] = b_next[1];
+    tiles[place_of(a_quads, row_first, 0u)] = a_next[0];
+    tiles[place_of(a_quads, row_first, 1u)] = a_next[1];
+    tiles[place_of(a_quads, row_first, 2u)] = a_next[2];
+    tiles[place_of(a_quads, row_first, 3u)] = a_next[3];
+    tiles[TILE_QUADS + place_of(b_quads, column_first, 0u)] = b_next[0];
+    tiles[TILE_QUADS + place_of(b_quads, column_first, 1u)] = b_next[1];
+    tiles[TILE_QUADS + place_of(b_quads, column_first, 2u)] = b_next[2];
+    tiles[TILE_QUADS + place_of(b_quads, column_first, 3u)] = b_next[3];
 }
 
 // Where the columns of a quad lie, from the start of a row; -1 beyond the edge.
@@ -83,15 +110,17 @@ fn put(quad: u32, i: u32, at: vec4<i32>, values: vec4<f32>) {
     }
 }
 
-// Which quads an invocation fetches: neighbours stand along the reduction, or along the rows (columns).
-fn quads_along(k: bool, local: u32) -> vec2<u32> {
-    let quad = select(local % QUADS, local / DEPTH, k);
-    return vec2<u32>(quad, quad + select(0u, QUADS / 2u, k));
-}
-
-fn depths_along(k: bool, local: u32) -> vec2<u32> {
-    let depth = select(local / QUADS, local % DEPTH, k);
-    return vec2<u32>(depth, depth + select(DEPTH / 2u, 0u, k));
+// Which quads an invocation fetches: neighbours stand along the reduction, or along the rows (columns), as the strides are.
+fn quads_of(local: u32, start: i32, first_line: u32, line_stride: i32, k_stride: i32) -> Quads {
+    let along_k = abs(k_stride) <= abs(line_stride);
+    var quads: Quads;
+    quads.line = first_line + select(local % QUADS, local / DEPTH, along_k);
+    quads.depth = select(local / QUADS, local % DEPTH, along_k);
+    quads.at = start + i32(quads.line) * line_stride + i32(quads.depth) * k_stride;
+    quads.line_step = select(0u, QUADS / 4u, along_k);
+    quads.depth_step = select(DEPTH / 4u, 0u, along_k);
+    quads.step = i32(quads.line_step) * line_stride + i32(quads.depth_step) * k_stride;
+    return quads;
 }
 
 @compute @workgroup_size(THREADS)
@@ -105,13 +134,7 @@ fn tiled(
         return;
     }
     let here = locate(index);
-    let a_along_k = abs(p.a_col) <= abs(p.a_row);
-    let b_along_k = abs(p.b_row) <= abs(p.b_col);
-    a_line = row_first + quads_along(a_along_k, local);
-    a_depth = depths_along(a_along_k, local);
-    a_at = here.a_start + vec2<i32>(a_line) * p.a_row + vec2<i32>(a_depth) * p.a_col;
-    b_line = column_first + quads_along(b_along_k, local);
-    b_depth = depths_along(b_along_k, local);
-    b_at = here.b_start + vec2<i32>(b_line) * p.b_col + vec2<i32>(b_depth) * p.b_row;
+    a_quads = quads_of(local, here.a_start, row_first, p.a_row, p.a_col);
+    b_quads = quads_of(local, here.b_start, column_first, p.b_col, p.b_row);
     multiply(here.rounds, local);
 }

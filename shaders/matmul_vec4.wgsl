@@ -1,69 +1,85 @@
 // Matrix products C = sum over k_outer of A B, for GPUs: tiles of shared/tile.wgsl over operands that lie in whole vec4s.
 //
 // Like matmul.wgsl, where each of A and B runs on by single elements along the reduction or along its rows (columns), and
-// all other strides, and the extent along which it runs on, are multiples of 4; C is dense along its rows. Half of the
-// invocations fetch A, half B: each a block of 4 x 4 elements in four loads. A block that runs on along the reduction is
+// all other strides, and the extent along which it runs on, are multiples of 4; C is dense along its rows. An invocation
+// fetches a block of 4 x 4 elements of A and one of B, in four loads each. A block that runs on along the reduction is
 // turned in registers, because workgroup memory holds quads of rows (columns) at one depth.
 
 @group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> b: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> c: array<vec4<f32>>;
 
-// The block that this invocation fetches: of which operand, first row (or column) and depth in the tile, the line of the
-// operand, the strides from vec4 to vec4 and along the reduction, and the address at the start of it.
-var<private> of_b: bool;
-var<private> along_k: bool;
-var<private> quad: u32;
-var<private> depth: u32;
-var<private> line: u32;
-var<private> lines: u32;
-var<private> stride: i32;
-var<private> k_stride: i32;
-var<private> k_outer_stride: i32;
-var<private> block_at: i32;
+// A block of an operand: its first quad of rows (columns) and depth in the tile, the line of the operand, the strides from
+// vec4 to vec4 and along the reduction, and the address at the start of it.
+struct Block {
+    along_k: bool,
+    quad: u32,
+    depth: u32,
+    line: u32,
+    stride: i32,
+    k_stride: i32,
+    at: i32,
+}
 
-var<private> next0: vec4<f32>;
-var<private> next1: vec4<f32>;
-var<private> next2: vec4<f32>;
-var<private> next3: vec4<f32>;
+var<private> a_block: Block;
+var<private> b_block: Block;
+
+var<private> a_next: mat4x4<f32>;
+var<private> b_next: mat4x4<f32>;
+
+fn block_of(local: u32, start: i32, first_line: u32, line_stride: i32, k_stride: i32) -> Block {
+    var block: Block;
+    block.along_k = k_stride == 1;
+    block.quad = select(local % QUADS, local / (DEPTH / 4u), block.along_k);
+    block.depth = 4u * select(local / QUADS, local % (DEPTH / 4u), block.along_k);
+    block.line = first_line + 4u * block.quad;
+    block.stride = select(k_stride, line_stride, block.along_k);
+    block.k_stride = k_stride;
+    block.at = start + i32(block.line) * line_stride + i32(block.depth) * k_stride;
+    return block;
+}
+
+// How many of the four vec4s of a block are within the operand, which has so many lines.
+fn within(block: Block, lines: u32) -> u32 {
+    let k = k_now + block.depth;
+    if block.line >= lines || k >= k_end {
+        return 0u;
+    }
+    return select(k_end - k, lines - block.line, block.along_k);
+}
 
 fn fetch() {
-    next0 = vec4<f32>();
-    next1 = vec4<f32>();
-    next2 = vec4<f32>();
-    next3 = vec4<f32>();
-    let k = k_now + depth;
-    if line < lines && k < k_end {
-        let left = select(k_end - k, lines - line, along_k); // how many of the four vec4s are within
-        let at = block_at + outer_now * k_outer_stride + i32(k_now) * k_stride;
-        if of_b {
-            next0 = b[u32(at) / 4u];
-            if left > 1u { next1 = b[u32(at + stride) / 4u]; }
-            if left > 2u { next2 = b[u32(at + 2 * stride) / 4u]; }
-            if left > 3u { next3 = b[u32(at + 3 * stride) / 4u]; }
-        } else {
-            next0 = a[u32(at) / 4u];
-            if left > 1u { next1 = a[u32(at + stride) / 4u]; }
-            if left > 2u { next2 = a[u32(at + 2 * stride) / 4u]; }
-            if left > 3u { next3 = a[u32(at + 3 * stride) / 4u]; }
-        }
-    }
+    let a_left = within(a_block, p.m);
+    let a_at = a_block.at + outer_now * p.a_k_outer + i32(k_now) * a_block.k_stride;
+    a_next = mat4x4<f32>();
+    if a_left > 0u { a_next[0] = a[u32(a_at) / 4u]; }
+    if a_left > 1u { a_next[1] = a[u32(a_at + a_block.stride) / 4u]; }
+    if a_left > 2u { a_next[2] = a[u32(a_at + 2 * a_block.stride) / 4u]; }
+    if a_left > 3u { a_next[3] = a[u32(a_at + 3 * a_block.stride) / 4u]; }
+    let b_left = within(b_block, p.n);
+    let b_at = b_block.at + outer_now * p.b_k_outer + i32(k_now) * b_block.k_stride;
+    b_next = mat4x4<f32>();
+    if b_left > 0u { b_next[0] = b[u32(b_at) / 4u]; }
+    if b_left > 1u { b_next[1] = b[u32(b_at + b_block.stride) / 4u]; }
+    if b_left > 2u { b_next[2] = b[u32(b_at + 2 * b_block.stride) / 4u]; }
+    if b_left > 3u { b_next[3] = b[u32(b_at + 3 * b_block.stride) / 4u]; }
     next_round();
 }
 
-fn keep() {
-    if along_k {
-        let turned = transpose(mat4x4<f32>(next0, next1, next2, next3));
-        next0 = turned[0];
-        next1 = turned[1];
-        next2 = turned[2];
-        next3 = turned[3];
+fn keep_block(first: u32, block: Block, values: mat4x4<f32>) {
+    var turned = values;
+    if block.along_k {
+        turned = transpose(values);
     }
-    let first = select(0u, TILE_QUADS, of_b);
-    tiles[first + place(depth, quad)] = next0;
-    tiles[first + place(depth + 1u, quad)] = next1;
-    tiles[first + place(depth + 2u, quad)] = next2;
-    tiles[first + place(depth + 3u, quad)] = next3;
+    tiles[first + place(block.depth, block.quad)] = turned[0];
+    tiles[first + place(block.depth + 1u, block.quad)] = turned[1];
+    tiles[first + place(block.depth + 2u, block.quad)] = turned[2];
+    tiles[first + place(block.depth + 3u, block.quad)] = turned[3];
+}
+
+fn keep() {
+    keep_block(0u, a_block, a_next);
+    keep_block(TILE_QUADS, b_block, b_next);
 }
 
 // Where the columns of a quad lie, from the start of a row; -1 beyond the edge.
@@ -97,17 +113,7 @@ fn tiled(
         return;
     }
     let here = locate(index);
-    of_b = local >= THREADS / 2u;
-    along_k = select(p.a_col, p.b_row, of_b) == 1;
-    let block = local % (THREADS / 2u);
-    quad = select(block % QUADS, block / (DEPTH / 4u), along_k);
-    depth = 4u * select(block / QUADS, block % (DEPTH / 4u), along_k);
-    line = select(row_first, column_first, of_b) + 4u * quad;
-    lines = select(p.m, p.n, of_b);
-    let line_stride = select(p.a_row, p.b_col, of_b);
-    k_stride = select(p.a_col, p.b_row, of_b);
-    k_outer_stride = select(p.a_k_outer, p.b_k_outer, of_b);
-    stride = select(k_stride, line_stride, along_k);
-    block_at = select(here.a_start, here.b_start, of_b) + i32(line) * line_stride + i32(depth) * k_stride;
+    a_block = block_of(local, here.a_start, row_first, p.a_row, p.a_col);
+    b_block = block_of(local, here.b_start, column_first, p.b_col, p.b_row);
     multiply(here.rounds, local);
 }

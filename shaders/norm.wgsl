@@ -92,7 +92,7 @@ fn normalise(row: Row, local: u32) -> vec2<f32> {
     if (CENTER) {
         mean += sums.x / n;
         squares -= sums.x * (sums.x / n);
-        squares = select(squares, 0.0, squares < 0.0);
+        squares = abs(squares); // rounding may leave it just below 0
     }
     let scale = 1.0 / sqrt(squares / n + p.eps);
     for (var j = place_of(row.index, row.first); j.k < p.n; j = next(j, row.stride, runs, rest)) {

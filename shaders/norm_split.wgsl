@@ -88,7 +88,7 @@ fn chunk_statistics(
     if local == 0u {
         if CENTER {
             let squares = sums.y - sums.x * (sums.x / n);
-            parts[index] = vec2(mean + sums.x / n, select(squares, 0.0, squares < 0.0));
+            parts[index] = vec2(mean + sums.x / n, abs(squares));
         } else {
             parts[index] = vec2(0.0, sums.y);
         }

@@ -39,7 +39,7 @@ fn forward(
     let a = x[p.at + i] + b_ih[j] + (s[i] + b_hh[j]);
     var out = tanh_accurate(a);
     if (RELU) {
-        out = select(a, 0.0, a < 0.0);
+        out = relu(a);
     }
     y[p.at + i] = out;
 }

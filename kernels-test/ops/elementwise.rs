@@ -1,9 +1,11 @@
 //! Known answers of the elementwise table: IEEE 754, kinks, functions where built-in forms lose digits, broadcasting.
 
 use wgrad::autodiff::grad;
+use wgrad::device::GpuOptions;
+use wgrad::tensor::{DType, Input};
 use wgrad::{Device, Tensor};
 
-use crate::registry::software;
+use crate::registry::{adapter, software, tensor};
 
 fn on_both(check: impl Fn(&Device)) {
     check(&software());
@@ -113,4 +115,47 @@ fn whole_numbers_have_defined_division() {
 fn types_do_not_mix() {
     let d = Device::cpu();
     let _ = t(&d, &[1.0]).add(&Tensor::from_slice(&d, &[1u32], 1).unwrap());
+}
+
+/// From 16,384 elements on a kernel of a GPU makes four in each invocation. Operands that lie otherwise, that start where no
+/// four do, truth values, whole numbers, halves, and what stores through an epilogue.
+#[test]
+fn large_chains_are_those_of_the_cpu_path() {
+    let options = GpuOptions { gpu_variants: true, ..adapter() };
+    let packed = GpuOptions { native_half: false, ..options.clone() };
+    for device in [Device::gpu(&options).unwrap(), Device::gpu(&packed).unwrap()] {
+        let results = |d: &Device| -> Vec<Vec<f32>> {
+            let [a, b] = [1, 2].map(|seed| tensor(d, &Input::uniform([130, 128], -2.0, 2.0, seed)));
+            let row = tensor(d, &Input::uniform([128], -1.0, 1.0, 3));
+            let column = tensor(d, &Input::uniform([130, 1], -1.0, 1.0, 4));
+            let whole = tensor(d, &Input::below([130, 128], 1000, 5));
+            let long = tensor(d, &Input::uniform([130 * 128 + 3], -2.0, 2.0, 6));
+            let halves = (&a * 0.5).cast(DType::F16).into_leaf(false).unwrap();
+            let from = |k: isize| long.narrow(0, k as usize, 130 * 128).reshape([130, 128]);
+            let mask = a.greater(&b);
+            [
+                (&(&a * &row) + &column).tanh(),
+                (&a - &b.transpose(0, 1).reshape([130, 128])).exp(),
+                (&from(0) * 2.0) + &from(3),
+                Tensor::select(&mask, &a, &(&b * 3.0)),
+                mask.cast(DType::F32),
+                (&whole + &whole).cast(DType::F32),
+                &halves.cast(DType::F32) * &a,
+                (&a * &b).cast(DType::F16).cast(DType::F32),
+                (&a.abs().sum_keep(&[1]) * &b).relu(),
+                a.narrow(0, 0, 129).sqrt(),
+            ]
+            .iter()
+            .map(|t| t.to_vec::<f32>().unwrap())
+            .collect()
+        };
+        let (got, want) = (results(&device), results(&Device::cpu()));
+        for (k, (got, want)) in got.iter().zip(&want).enumerate() {
+            let off = got
+                .iter()
+                .zip(want)
+                .position(|(a, b)| !((a - b).abs() <= 4e-6 * b.abs().max(1e-3) || (a.is_nan() && b.is_nan())));
+            assert_eq!(off.map(|i| (i, got[i], want[i])), None, "result {k} on {device}");
+        }
+    }
 }

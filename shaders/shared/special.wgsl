@@ -203,7 +203,7 @@ fn atan2_accurate(y: f32, x: f32) -> f32 {
     let across = abs(x);
     let up = abs(y);
     let large = max(across, up);
-    var slope = min(across, up) / large;
+    var slope = quotient(min(across, up), large);
     if (is_infinite(large)) {
         slope = select(0.0, 1.0, is_infinite(x) && is_infinite(y));
     } else if (large == 0.0) {
@@ -376,7 +376,7 @@ fn hypotenuse(a: f32, b: f32) -> f32 {
         return nan_like(a);
     }
     let large = max(abs(a), abs(b));
-    let ratio = min(abs(a), abs(b)) / select(large, 1.0, large == 0.0);
+    let ratio = quotient(min(abs(a), abs(b)), select(large, 1.0, large == 0.0));
     return large * sqrt(1.0 + ratio * ratio);
 }
 
@@ -441,10 +441,10 @@ fn floor_div(a: f32, b: f32) -> f32 {
         return a / b;
     }
     let rest = fmod_exact(a, b);
-    var quotient = (a - rest) / b;
-    quotient = select(quotient, quotient - 1.0, rest != 0.0 && is_negative(rest) != is_negative(b));
-    let whole = floor(quotient);
-    return select(select(whole, whole + 1.0, quotient - whole > 0.5), with_sign(0.0, a * b), quotient == 0.0);
+    var turns = quotient(a - rest, b);
+    turns = select(turns, turns - 1.0, rest != 0.0 && is_negative(rest) != is_negative(b));
+    let whole = floor(turns);
+    return select(select(whole, whole + 1.0, turns - whole > 0.5), with_sign(0.0, a * b), turns == 0.0);
 }
 
 // A float toward 0, at most the largest and at least the smallest number there is; NaN is 0.

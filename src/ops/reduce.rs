@@ -187,7 +187,9 @@ fn lower(cx: &mut Lower, axes: &[usize], kind: u32, arg: bool) {
             (true, false) if n <= 128 => n.max(1),
             (true, false) => n.div_ceil((INVOCATIONS / outputs.max(1)).max(1)).max(64),
             (true, true) => 256 * many,
-            (false, _) => 4096 * many,
+            (false, true) => 4096 * many,
+            // About two thousand workgroups, whose trees cost little beside what they read.
+            (false, false) => (outputs * n / 2048).next_power_of_two().clamp(4096, 65536),
         };
         let chunks = n.div_ceil(chunk).max(1);
         let last = chunks == 1;

@@ -4,11 +4,13 @@
 //! output that outlives the run, scratch shared with other plans, or memory of the plan's own. A replay looks up
 //! the few buffers that vary and encodes a finished list.
 
+mod fused;
 mod store;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use fused::enlarge;
 use store::NodeStore;
 
 use super::check::Backend;
@@ -109,6 +111,9 @@ impl GpuPlan {
         built.lower_all();
         if caps.merge > 0 && gpu.wants_merged() {
             merge::merge(&mut built);
+        }
+        if !caps.software {
+            built.launches.iter_mut().for_each(|launch| enlarge(&mut launch.dispatch));
         }
         built.check(gpu)?;
         let memory = memory::assign(&built, gpu)?;
@@ -529,39 +534,6 @@ impl<'a> Built<'a> {
         };
         let met = Met { op: Arc::clone(op), inputs: places.map(operand).collect(), outputs: metas.clone() };
         Caps { variant: tuning.choice(met, self.caps, gpu), ..self.caps }
-    }
-
-    fn launch_fused(&mut self, fused: &Fused, target: Slot, node: Option<usize>, open: bool) {
-        let n = fused.shape.elements();
-        if n == 0 {
-            return;
-        }
-        let native = self.caps.native_half;
-        let generated = wgsl::generate(fused, open, native);
-        let mut dispatch = LoweredDispatch::new(&generated.shader, "main");
-        let mut words = vec![n as u32];
-        for operand in &fused.operands {
-            let (slot, layout) = self.range(operand.base, &operand.layout);
-            words.push(layout.offset as u32);
-            dispatch = dispatch.read(slot);
-        }
-        let mut patches = Vec::new();
-        for (leaf, _) in &fused.scalars {
-            patches.push((words.len() * 4, *leaf));
-            words.push(0);
-        }
-        let dispatch = if open { dispatch.finish(target) } else { dispatch.write(target) };
-        let dispatch = dispatch.flat(n.div_ceil(wgsl::per_invocation(fused, native)), wgsl::GROUP);
-        // Loads and functions of one element; a turn of a loop is a few of them.
-        let mut dispatch = dispatch.independent(fused.code.len().div_ceil(4));
-        dispatch.params = bytemuck::cast_slice(&words).to_vec();
-        dispatch.fields = generated.fields.into();
-        self.launches.push(Launch { dispatch, patches, node, step: self.step });
-    }
-
-    /// A fused kernel that copies a value of this type.
-    fn copy_of(&self, base: Base, layout: Layout, dtype: DType) -> Fused {
-        Fused::copy(base, layout, self.program.stored(base, dtype), dtype)
     }
 
     /// Holds what is asked of the adapter against its limits, before the driver sees it.

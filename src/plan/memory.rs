@@ -4,9 +4,10 @@
 //! class and index, the lowest free index first, and stand for the device's workspace buffers, so that all plans of a
 //! device share them and a replay binds what the run before bound.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::fuse::{Base, Step};
 use super::gpu::{Built, Kind};
 use crate::device::{Buffer, Gpu, size_class};
 use crate::error::Result;
@@ -31,6 +32,25 @@ pub(super) fn assign(built: &Built, gpu: &Gpu) -> Result<Vec<Memory>> {
         for bind in &launch.dispatch.bindings {
             let life = &mut lives[bind.slot.buffer.0 as usize];
             *life = Some((life.map_or(at, |l| l.0), at));
+        }
+    }
+    // Steps that share launches are looked at together, after the last of them: what they made must still be there then.
+    let mut made: HashMap<usize, Vec<usize>> = HashMap::new();
+    for (base, slot) in &built.slots {
+        if let Base::Node(node, _) = base {
+            made.entry(*node).or_default().push(slot.buffer.0 as usize);
+        }
+    }
+    for group in built.program.groups().into_iter().filter(|group| group.len() > 1) {
+        let Some(last) = built.launches.iter().rposition(|launch| group.contains(&launch.step)) else { continue };
+        for step in &built.program.steps[group] {
+            let node = match step {
+                Step::Kernel(node) | Step::Fused(Base::Node(node, _), _) => node,
+                Step::Fused(..) => continue,
+            };
+            for &buffer in made.get(node).into_iter().flatten() {
+                lives[buffer] = lives[buffer].map(|(first, end)| (first, end.max(last)));
+            }
         }
     }
     let mut memory: Vec<Memory> = Vec::with_capacity(built.virtuals.len());

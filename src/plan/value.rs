@@ -20,6 +20,7 @@ pub fn caps_of(gpu: &Gpu) -> Result<Caps> {
         variant: None,
         native_half: gpu.has_native_half(),
         matrices: gpu.matrix_size(),
+        workgroup_memory: gpu.limits().max_compute_workgroup_storage_size,
         merge: gpu.merged_invocations(),
     };
     let Some(wanted) = gpu.wanted_variant() else { return Ok(caps) };

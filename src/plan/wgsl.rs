@@ -6,6 +6,9 @@
 //! too, and the host's scalars are read from the buffer of its numbers.
 //!
 //! Halves are read into single precision, and stored two in a word, or one by one where the adapter has 16-bit floats.
+//!
+//! A wide kernel makes four elements in each invocation, and loads and stores them as one vector: on a GPU one element each
+//! keeps a quarter of the bytes in flight that its memory needs to be busy.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -95,15 +98,46 @@ fn element(name: &str, at: &str, dtype: DType, native_half: bool) -> String {
     }
 }
 
-/// How many elements one invocation makes: two where they share a word.
-pub(super) fn per_invocation(fused: &Fused, native_half: bool) -> usize {
-    if fused.dtype == DType::F16 && !native_half { 2 } else { 1 }
+/// How many elements one invocation makes: four if it is wide, two where they share a word.
+pub(super) fn per_invocation(fused: &Fused, form: Form) -> usize {
+    match form {
+        Form { wide: true, .. } => 4,
+        Form { native_half: false, .. } if fused.dtype == DType::F16 => 2,
+        _ => 1,
+    }
 }
 
-/// Writes the kernel, for an adapter that has 16-bit floats or not; `open` for one that stores through an epilogue, in
-/// single precision until it is known what that makes.
-pub(super) fn generate(fused: &Fused, open: bool, native_half: bool) -> Generated {
+/// How a kernel is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Form<'a> {
+    /// It stores through an epilogue, in single precision until it is known what that makes.
+    pub open: bool,
+    /// The adapter has 16-bit floats.
+    pub native_half: bool,
+    /// Four elements in each invocation: their number is a multiple of four, and no half is packed.
+    pub wide: bool,
+    /// The operands that a wide kernel reads four at a time: in order, from a multiple of four on.
+    pub fours: &'a [bool],
+}
+
+/// Whether a kernel can be wide: there are whole fours, and no packed halves among them.
+pub(super) fn can_be_wide(fused: &Fused, native_half: bool) -> bool {
+    let packed = |dtype: DType| dtype == DType::F16 && !native_half;
+    let any_packed = packed(fused.dtype) || fused.operands.iter().any(|o| packed(o.dtype));
+    fused.shape.elements().is_multiple_of(4) && !any_packed
+}
+
+/// The operands that lie in the order of the elements.
+pub(super) fn in_order(fused: &Fused) -> Vec<bool> {
     let walk = Walk::over(fused);
+    (0..fused.operands.len()).map(|k| walk.in_order(k)).collect()
+}
+
+/// Writes the kernel.
+pub(super) fn generate(fused: &Fused, form: Form) -> Generated {
+    let Form { open, native_half, wide, .. } = form;
+    let walk = Walk::over(fused);
+    let four = |k: usize| wide && form.fours[k];
     let mut fields = vec![("n", 0)];
     let mut params = String::from("    n: u32,\n");
     for base in &BASES[..fused.operands.len()] {
@@ -122,50 +156,76 @@ pub(super) fn generate(fused: &Fused, open: bool, native_half: bool) -> Generate
         include_str!("../../shaders/shared/flat.wgsl"),
         if walk.extents.len() <= 1 { "any number of elements".into() } else { format!("{:?} elements", walk.extents) },
     );
+    let array = |dtype: DType, four: bool| match memory(dtype, native_half) {
+        one if four => format!("array<vec4<{one}>>"),
+        one => format!("array<{one}>"),
+    };
     for (k, operand) in fused.operands.iter().enumerate() {
-        text += &format!(
-            "@group(0) @binding({k}) var<storage, read> in{k}: array<{}>;\n",
-            memory(operand.dtype, native_half)
-        );
+        text += &format!("@group(0) @binding({k}) var<storage, read> in{k}: {};\n", array(operand.dtype, four(k)));
     }
     let out = fused.operands.len();
     let made = if open { DType::F32 } else { fused.dtype };
-    text +=
-        &format!("@group(0) @binding({out}) var<storage, read_write> out: array<{}>;\n\n", memory(made, native_half));
-    let two_in_a_word = per_invocation(fused, native_half) == 2;
+    text += &format!("@group(0) @binding({out}) var<storage, read_write> out: {};\n\n", array(made, wide));
     text.push_str(
         "@compute @workgroup_size(WG)\nfn main(\n    @builtin(workgroup_id) group: vec3<u32>,\n    \
          @builtin(num_workgroups) groups: vec3<u32>,\n    @builtin(local_invocation_index) local: u32,\n) {\n    \
          let i = flat_index(group, groups, local);\n",
     );
-    if two_in_a_word {
-        // The body becomes a function of the element, called twice.
-        text.push_str(
+    let several = per_invocation(fused, form);
+    // The body of several becomes a function of the element.
+    match several {
+        4 => text += &wide_body(fused, form, memory(made, native_half)),
+        2 => text.push_str(
             "    let first = 2u * i;\n    if (first >= p.n) {\n        return;\n    }\n    \
              var second = 0.0;\n    if (first + 1u < p.n) {\n        second = element(first + 1u);\n    }\n    \
              out[i] = pack2x16float(vec2(element(first), second));\n}\n\nfn element(i: u32) -> f32 {\n",
-        );
-    } else {
-        text.push_str("    if (i >= p.n) {\n        return;\n    }\n");
+        ),
+        _ => text.push_str("    if (i >= p.n) {\n        return;\n    }\n"),
     }
     let load = |k: usize| {
+        if four(k) {
+            return format!("x{k}");
+        }
         let at = position(&walk, k, &format!("p.{}", BASES[k]));
         element(&format!("in{k}"), &at, fused.operands[k].dtype, native_half)
     };
     text += &code(fused, &walk, &load, &|k| format!("p.{}", SCALARS[k]));
     let last = fused.code.len() - 1;
-    text += &match fused.dtype {
-        _ if open => format!("    out[i] = epilogue(v{last}, i);\n}}\n"),
-        DType::F16 if two_in_a_word => format!("    return v{last};\n}}\n"),
-        DType::F16 => format!("    out[i] = f16(v{last});\n}}\n"),
-        DType::Bool => format!("    out[i] = u32(v{last});\n}}\n"),
-        _ => format!("    out[i] = v{last};\n}}\n"),
+    let value = match fused.dtype {
+        _ if open => format!("epilogue(v{last}, i)"),
+        DType::F16 if several == 2 => format!("v{last}"),
+        DType::F16 => format!("f16(v{last})"),
+        DType::Bool => format!("u32(v{last})"),
+        _ => format!("v{last}"),
     };
+    text += &if several == 1 { format!("    out[i] = {value};\n}}\n") } else { format!("    return {value};\n}}\n") };
     text += &functions_called(&text, "");
     if open {
         text += EPILOGUE;
     }
     Generated { shader: Shader { name: Cow::Borrowed("fused"), source: Cow::Owned(text) }, fields }
+}
+
+/// The main function of a wide kernel, and the head of the one that makes an element, of type `made` in memory.
+fn wide_body(fused: &Fused, form: Form, made: &str) -> String {
+    let fours: Vec<usize> = (0..fused.operands.len()).filter(|&k| form.fours[k]).collect();
+    let mut text = String::from("    if (i >= p.n / 4u) {\n        return;\n    }\n");
+    let mut heads = String::new();
+    for &k in &fours {
+        let dtype = fused.operands[k].dtype;
+        let (loaded, one) = match dtype {
+            DType::F16 => (format!("vec4<f32>(in{k}[p.{} / 4u + i])", BASES[k]), "f32"),
+            _ => (format!("in{k}[p.{} / 4u + i]", BASES[k]), memory(dtype, true)),
+        };
+        text += &format!("    let x{k} = {loaded};\n");
+        heads += &format!(", x{k}: {one}");
+    }
+    text += &format!("    out[i] = vec4<{made}>(\n");
+    for (lane, part) in ["x", "y", "z", "w"].iter().enumerate() {
+        let args: String = fours.iter().map(|k| format!(", x{k}.{part}")).collect();
+        text += &format!("        element(4u * i + {lane}u{args}),\n");
+    }
+    text + &format!("    );\n}}\n\nfn element(i: u32{heads}) -> {made} {{\n")
 }
 
 /// The coordinates of element `i`, innermost axis first.

@@ -57,6 +57,8 @@ pub struct Caps {
     pub native_half: bool,
     /// Rows and columns of the cooperative matrices that kernels may use, halves in and singles out; 0: none.
     pub matrices: u32,
+    /// Bytes of memory that a workgroup may share.
+    pub workgroup_memory: u32,
     /// Invocations of the one workgroup in which small launches that follow each other are merged; 0: none are.
     pub merge: u32,
 }
@@ -77,17 +79,17 @@ pub const VARIANTS: [(&str, Serves); 18] = [
     ("broadcast", Caps::can_broadcast),
     ("tile32", |_| true),
     ("tile64", |_| true),
-    ("tile128", |_| true),
+    ("tile128", Caps::has_large_tiles),
     ("tile32_vec4", |_| true),
     ("tile64_vec4", |_| true),
-    ("tile128_vec4", |_| true),
+    ("tile128_vec4", Caps::has_large_tiles),
     ("cooperative4", Caps::has_matrices),
     ("cooperative8", Caps::has_matrices),
     ("columns", |_| true),
     ("direct", |_| true),
     ("implicit32", |_| true),
     ("implicit64", |_| true),
-    ("implicit128", |_| true),
+    ("implicit128", Caps::has_large_tiles),
     ("implicit_coop4", Caps::has_matrices),
     ("implicit_coop8", Caps::has_matrices),
 ];
@@ -96,6 +98,11 @@ impl Caps {
     /// Whether kernels of subgroups of 8 can run.
     pub fn can_broadcast(&self) -> bool {
         self.subgroup == 8
+    }
+
+    /// Whether kernels of the largest tiles can run, which take 32 KiB of workgroup memory.
+    pub fn has_large_tiles(&self) -> bool {
+        self.workgroup_memory >= 32 << 10
     }
 
     /// Whether kernels of cooperative matrices can run.

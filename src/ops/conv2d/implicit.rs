@@ -143,7 +143,7 @@ impl Product {
             k2,
             groups: groups as u32,
             slices: slices as u32,
-            k_step: self.terms().div_ceil(slices).next_multiple_of(16) as u32,
+            k_step: self.terms().div_ceil(slices).next_multiple_of(32) as u32,
             a_base: self.a.base as i32,
             a_group: self.a.group as i32,
             a_row: self.a.row as i32,

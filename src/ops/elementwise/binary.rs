@@ -92,7 +92,7 @@ binary! {
     Mul mul try_mul "({a} * {b})" true, float |a, b| a * b, whole ("({a} * {b})", i32::wrapping_mul) ("({a} * {b})", u32::wrapping_mul),
         Some(|v| v.dy() * &v.inputs[1]), Some(|v| v.dy() * &v.inputs[0]);
     /// a / b; whole numbers round toward 0, and division by 0 gives `a`.
-    Div div try_div "({a} / {b})" true, float |a, b| a / b,
+    Div div try_div "quotient({a}, {b})" true, float |a, b| a / b,
         whole ("({a} / {b})", |a: i32, b| if b == 0 { a } else { a.wrapping_div(b) }) ("({a} / {b})", |a: u32, b| a.checked_div(b).unwrap_or(a)),
         Some(|v| v.dy() / &v.inputs[1]), Some(|v| (&(v.dy() * &v.outputs[0]) / &v.inputs[1]).neg());
     /// floor(a / b); of whole numbers, `a` where b is 0. It has no slope.
@@ -229,8 +229,13 @@ impl Op for Binary {
             all.push(Sample::new(op, vec![a.clone(), b.clone()], rounded));
             all.push(Sample::new(op, vec![b, a.viewed()], rounded));
             let every = vec![Input::floats(n * n, &left), Input::floats(n * n, &right)];
-            // The powers of 1e30 and 1e-30 lose digits with the size of their logarithm.
-            let every_tolerance = if op == Binary::Pow { Tolerance::Relative(1e-4) } else { rounded };
+            let every_tolerance = match op {
+                // The powers of 1e30 and 1e-30 lose digits with the size of their logarithm.
+                Binary::Pow => Tolerance::Relative(1e-4),
+                // A quotient beyond 2^24 is whole by itself, and as good as a division is.
+                Binary::FloorDivide => Tolerance::Relative(4e-7),
+                _ => rounded,
+            };
             all.push(Sample::new(op, every, every_tolerance).rough());
             if op.scalar::<f32>(DType::I32).is_some() {
                 let (a, b) = (Input::below([31], 100, 3), Input::below([31], 7, 4));

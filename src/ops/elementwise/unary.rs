@@ -82,7 +82,7 @@ unary! {
     /// 1 / sqrt(x)
     Rsqrt rsqrt "(1.0 / sqrt({a}))" dear, |x| T::ONE / x.sqrt(), Some(|x, y, dy| &(&(dy * y) * -0.5) / x), [0.1, 3.0], NEAR;
     /// 1 / x
-    Reciprocal reciprocal "(1.0 / {a})" dear, |x| T::ONE / x, Some(|_, y, dy| (&(dy * y) * y).neg()), [0.2, 3.0], NEAR;
+    Reciprocal reciprocal "quotient(1.0, {a})" dear, |x| T::ONE / x, Some(|_, y, dy| (&(dy * y) * y).neg()), [0.2, 3.0], NEAR;
     /// x^2
     Square square "({a} * {a})" cheap, |x| x * x, Some(|x, _, dy| &(dy * x) * 2.0), [-3.0, 3.0], NEAR;
     /// Sine of radians.
@@ -119,7 +119,7 @@ unary! {
     Sigmoid sigmoid "sigmoid({a})" dear, |x| { let e = (-x.abs()).exp(); if x < T::ZERO { e / (T::ONE + e) } else { T::ONE / (T::ONE + e) } },
         Some(|_, y, dy| &(dy * y) * &(1.0 - y)), [-3.0, 3.0], NEAR;
     /// max(x, 0); its slope at 0 is 0.
-    Relu relu "select({a}, 0.0, {a} < 0.0)" cheap, |x| if x < T::ZERO { T::ZERO } else { x },
+    Relu relu "relu({a})" cheap, |x| if x < T::ZERO { T::ZERO } else { x },
         Some(|_, y, dy| { let zero = Tensor::scalar(y.device(), 0f32); Tensor::select(&y.less_equal(&zero), &zero, dy) }), [0.1, 3.0], EXACT;
     /// Largest whole number not above.
     Floor floor "floor({a})" cheap, |x| x.floor(), None, [0.1, 0.9], EXACT;

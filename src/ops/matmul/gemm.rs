@@ -157,7 +157,7 @@ impl Gemm {
         match slice_length(all, self.m * self.n * self.batch[0] * self.batch[1], groups, caps) {
             length if length >= all => (self.k_outer, self.k),
             length if length >= self.k => (length / self.k, self.k),
-            length => (1, length.next_multiple_of(16)),
+            length => (1, length.next_multiple_of(32)),
         }
     }
 

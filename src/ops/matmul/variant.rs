@@ -102,7 +102,8 @@ impl Variant {
     pub fn admits(self, g: &Gemm, caps: Caps) -> bool {
         match self {
             Variant::Broadcast => caps.can_broadcast(),
-            Variant::Vec4(_) => operands_in_vec4s(g) && result_in_vec4s(g),
+            Variant::Tiled(TILE_128) => caps.has_large_tiles(),
+            Variant::Vec4(tile) => Variant::Tiled(tile).admits(g, caps) && operands_in_vec4s(g) && result_in_vec4s(g),
             // What is not stored as halves would lose digits.
             Variant::Cooperative(_) => caps.has_matrices() && g.a.slot.half && g.b.slot.half && operands_in_vec4s(g),
             Variant::Tiled(_) | Variant::Plain => true,
@@ -134,7 +135,7 @@ impl Variant {
         if let Some(skinny) = skinny(g) {
             return skinny;
         }
-        let tile = tile_for(g.m, g.n, g.batch[0] * g.batch[1]);
+        let tile = tile_for([g.m, g.n, g.k * g.k_outer], g.batch[0] * g.batch[1], caps);
         let cooperative = Variant::Cooperative(if tile == TILE_128 { 8 } else { 4 });
         let vec4 = Variant::Vec4(tile);
         [cooperative, vec4].into_iter().find(|v| v.admits(g, caps)).unwrap_or(Variant::Tiled(tile))
@@ -163,14 +164,23 @@ fn skinny(g: &Gemm) -> Option<Variant> {
     }
 }
 
-/// The largest tile that is not mostly empty and of which there are enough.
-pub(crate) fn tile_for(m: usize, n: usize, batches: usize) -> Tile {
+/// Multiplications from which a product keeps a large GPU busy in tiles of 128, or of 64, though it takes slices to have
+/// enough of them. Measured on an H200: products and convolutions of training steps over all tiles.
+const WORK_128: usize = 1 << 29;
+const WORK_64: usize = 1 << 28;
+/// Terms of a sum that are worth being cut into slices.
+const LONG: usize = 512;
+
+/// The largest tile that is not mostly empty and of which there are enough, for `m` by `n` sums of `k` terms each.
+pub(crate) fn tile_for([m, n, k]: [usize; 3], batches: usize, caps: Caps) -> Tile {
     let tiles = |tile: Tile| m.div_ceil(tile.extent()) * n.div_ceil(tile.extent()) * batches;
     // What is computed, the empty part of the last tiles included, against what is wanted.
     let full = |tile: Tile| 4 * m * n * batches >= 3 * tiles(tile) * tile.extent() * tile.extent();
-    if full(TILE_128) && tiles(TILE_128) >= PROCESSORS {
+    let work = m * n * k * batches;
+    let enough = |tile: Tile, least: usize| tiles(tile) >= 2 * PROCESSORS || (work >= least && k >= LONG);
+    if caps.has_large_tiles() && full(TILE_128) && enough(TILE_128, WORK_128) {
         TILE_128
-    } else if m > TILE_32.extent() && n > TILE_32.extent() && (full(TILE_64) || !full(TILE_32)) {
+    } else if m > 32 && n > 32 && (full(TILE_64) || !full(TILE_32)) && enough(TILE_64, WORK_64) {
         TILE_64
     } else {
         TILE_32
