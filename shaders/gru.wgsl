@@ -12,6 +12,7 @@ struct Params {
     h: u32,
     at: u32,      // where the step starts, in states
     before: u32,  // where the step before starts
+    after: u32,   // where the step after starts
     first: u32,   // bit 0: the first step of the sequence, bit 1: the last
 }
 

@@ -13,6 +13,7 @@ struct Params {
     h: u32,
     at: u32,      // where the step starts, in states
     before: u32,  // where the step before starts
+    after: u32,   // where the step after starts
     first: u32,   // bit 0: the first step of the sequence, bit 1: the last
 }
 
@@ -47,24 +48,23 @@ fn forward(
     let j = index - row * p.h;
     let at = row * 4u * p.h;
     let step = 4u * p.at;
-    let i = sigmoid(sum_of(step, at, j, 0u));
-    let f = sigmoid(sum_of(step, at, j, 1u));
-    let g = tanh_accurate(sum_of(step, at, j, 2u));
-    let o = sigmoid(sum_of(step, at, j, 3u));
+    let a = vec4<f32>(
+        sum_of(step, at, j, 0u), sum_of(step, at, j, 1u), sum_of(step, at, j, 2u), sum_of(step, at, j, 3u),
+    );
     var before = 0.0;
     if ((p.first & 1u) != 0u) {
         before = c_0[index];
     } else {
         before = c[p.before + index];
     }
-    let now = f * before + i * g;
-    c[p.at + index] = now;
-    h[p.at + index] = o * tanh_accurate(now);
+    let now = lstm_cell(a, before);
+    c[p.at + index] = now.c;
+    h[p.at + index] = now.h;
     let to = step + at + j;
-    gates[to] = i;
-    gates[to + p.h] = f;
-    gates[to + 2u * p.h] = g;
-    gates[to + 3u * p.h] = o;
+    gates[to] = now.gates.x;
+    gates[to + p.h] = now.gates.y;
+    gates[to + 2u * p.h] = now.gates.z;
+    gates[to + 3u * p.h] = now.gates.w;
 }
 
 @group(0) @binding(0) var<storage, read> all_gates: array<f32>;
@@ -88,10 +88,9 @@ fn backward(
     }
     let row = index / p.h;
     let to = 4u * p.at + row * 4u * p.h + (index - row * p.h);
-    let i = all_gates[to];
-    let f = all_gates[to + p.h];
-    let g = all_gates[to + 2u * p.h];
-    let o = all_gates[to + 3u * p.h];
+    let kept = vec4<f32>(
+        all_gates[to], all_gates[to + p.h], all_gates[to + 2u * p.h], all_gates[to + 3u * p.h],
+    );
     var before = 0.0;
     if ((p.first & 1u) != 0u) {
         before = start_c[index];
@@ -104,11 +103,10 @@ fn backward(
         d_h += dh[index];
         d_c += dc[index];
     }
-    let tanh_c = tanh_accurate(all_c[p.at + index]);
-    d_c += d_h * o * (1.0 - tanh_c * tanh_c);
-    da[to] = d_c * g * (i * (1.0 - i));
-    da[to + p.h] = d_c * before * (f * (1.0 - f));
-    da[to + 2u * p.h] = d_c * i * (1.0 - g * g);
-    da[to + 3u * p.h] = d_h * tanh_c * (o * (1.0 - o));
-    dc[index] = d_c * f;
+    let slopes = lstm_slopes(kept, before, all_c[p.at + index], d_h, d_c);
+    da[to] = slopes.da.x;
+    da[to + p.h] = slopes.da.y;
+    da[to + 2u * p.h] = slopes.da.z;
+    da[to + 3u * p.h] = slopes.da.w;
+    dc[index] = slopes.dc;
 }

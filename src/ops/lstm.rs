@@ -4,7 +4,7 @@
 //! Besides the states the op gives out its gates, for its gradient. Nobody else reads them, so their own cotangent exists
 //! only in second derivatives; the rule then goes through the primitive ops, step by step.
 
-use super::rnn::{NEAR, Steps, at, check_sequence, in_time, sequence_samples, weight_gradient};
+use super::rnn::{AT_ONCE, NEAR, Steps, Way, at, check_sequence, in_time, sequence_samples, weight_gradient};
 use crate::autodiff;
 use crate::device::Shader;
 use crate::error::ShapeError;
@@ -32,7 +32,29 @@ const SHADER: Shader = Shader::new(
     concat!(
         include_str!("../../shaders/shared/flat.wgsl"),
         include_str!("../../shaders/shared/math.wgsl"),
+        include_str!("../../shaders/shared/lstm_cell.wgsl"),
         include_str!("../../shaders/lstm.wgsl"),
+    ),
+);
+const FORWARD: Shader = Shader::new(
+    "lstm_forward",
+    concat!(
+        include_str!("../../shaders/shared/flat.wgsl"),
+        include_str!("../../shaders/shared/math.wgsl"),
+        include_str!("../../shaders/shared/lstm_cell.wgsl"),
+        include_str!("../../shaders/shared/recurrent.wgsl"),
+        include_str!("../../shaders/shared/recurrent_forward.wgsl"),
+        include_str!("../../shaders/lstm_forward.wgsl"),
+    ),
+);
+const BACKWARD: Shader = Shader::new(
+    "lstm_backward",
+    concat!(
+        include_str!("../../shaders/shared/math.wgsl"),
+        include_str!("../../shaders/shared/lstm_cell.wgsl"),
+        include_str!("../../shaders/shared/recurrent.wgsl"),
+        include_str!("../../shaders/shared/recurrent_backward.wgsl"),
+        include_str!("../../shaders/lstm_backward.wgsl"),
     ),
 );
 
@@ -97,7 +119,15 @@ impl Op for Lstm {
         Lowering::Kernel(|op, cx| {
             let [x, w, b_ih, b_hh, h0, c0] = [0, 1, 2, 3, 4, 5].map(|i| cx.input(i));
             let [hs, cs, gates] = [0, 1, 2].map(|k| cx.output(k));
-            Steps::of(&cx.output_meta(0).shape, op.reverse).forward(cx, [w, h0, hs], 4, |s| {
+            let steps = Steps::of(&cx.output_meta(0).shape, op.reverse);
+            if let Some(tile) = steps.tile(cx.caps(), w, 4, Way::Forward) {
+                let bias = cx.temp(b_ih.len);
+                let sum = LoweredDispatch::new(&FORWARD, "biases").read(b_ih).read(b_hh).write(bias);
+                cx.launch(sum.params(&steps.step(0)).independent(1).flat(bias.len, 64));
+                let launch = LoweredDispatch::new(&FORWARD, "forward").read(x).read(w).read(bias).read(h0).read(c0);
+                return steps.at_once(cx, tile, Way::Forward, &launch.write(gates).write(cs).write(hs));
+            }
+            steps.forward(cx, [w, h0, hs], 4, |s| {
                 let launch = LoweredDispatch::new(&SHADER, "forward").read(x).read(s).read(b_ih).read(b_hh).read(c0);
                 launch.write(gates).write(cs).write(hs)
             });
@@ -167,9 +197,15 @@ impl Op for LstmGrad {
             let [gates, cs, c0, w, dhs, dcs] = [0, 1, 2, 3, 4, 5].map(|i| cx.input(i));
             // The states' cotangents are carried from step to step where they will be given out.
             let [da, dh, dc] = [0, 1, 2].map(|k| cx.output(k));
-            let launch = LoweredDispatch::new(&SHADER, "backward").read(gates).read(cs).read(c0).read(dhs).read(dcs);
-            let launch = launch.read(dh).write(da).write(dc);
-            Steps::of(&cx.meta(1).shape, op.reverse).backward(cx, &launch, [da, w, dh], 4, false);
+            let read = |shader, last| {
+                let launch = LoweredDispatch::new(shader, "backward").read(gates).read(cs).read(c0).read(dhs).read(dcs);
+                launch.read(last).write(da).write(dc)
+            };
+            let steps = Steps::of(&cx.meta(1).shape, op.reverse);
+            match steps.tile(cx.caps(), w, 4, Way::Backward) {
+                Some(tile) => steps.backward_at_once(cx, tile, &read(&BACKWARD, w), [da, w, dh], 4, false),
+                None => steps.backward(cx, &read(&SHADER, dh), [da, w, dh], 4, false),
+            }
         })
     }
 
@@ -190,14 +226,16 @@ impl Op for LstmGrad {
             ];
             Sample::new(LstmGrad { reverse }, inputs, NEAR)
         };
-        vec![
+        let mut all = vec![
             sample([2, 3, 2], false, 1),
             sample([2, 1, 3], true, 11),
             sample([5, 3, 7], false, 21).rough(),
             sample([1, 1, 1], true, 31).rough(),
             sample([2, 37, 19], false, 41).rough(),
             sample([2, 0, 3], false, 51).rough(),
-        ]
+        ];
+        all.extend(AT_ONCE.map(|size| sample(size, size[1] % 2 == 1, 61).rough()));
+        all
     }
 }
 

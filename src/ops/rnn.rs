@@ -8,13 +8,16 @@
 //! The gradient is an op of its own. Its rule is written in primitive ops, step by step: second derivatives are there,
 //! at the price of a graph that grows with the sequence.
 
+mod steps;
+
+pub(crate) use steps::{Steps, Way};
+
 use crate::autodiff;
 use crate::device::Shader;
 use crate::error::ShapeError;
-use crate::ops::matmul::{Gemm, Matrix};
 use crate::reference::{Array, Real, View, rnn as reference};
 use crate::tensor::{
-    Backward, DType, Input, Lower, LoweredDispatch, Lowering, Meta, Op, Sample, Shape, Slot, Tensor, Tolerance,
+    Backward, DType, Input, LoweredDispatch, Lowering, Meta, Op, Sample, Shape, Tensor, Tolerance,
 };
 
 /// `h_t = f(x_t + b_ih + h_(t-1) W^T + b_hh)`, with f = tanh or relu.
@@ -43,125 +46,6 @@ const SHADER: Shader = Shader::new(
         include_str!("../../shaders/rnn.wgsl"),
     ),
 );
-
-crate::params! {
-    /// One step of a sequence: `n = b h` states, which start at element `at`, and those of the step before at `before`.
-    pub(crate) struct StepParams { n: u32, h: u32, at: u32, before: u32, first: u32 }
-}
-
-/// What a cell of any of the layers loads and computes for one unit, in turns of a loop.
-const CELL_TURNS: usize = 6;
-
-/// A sequence `[t, b, ..]` with `h` hidden units.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Steps {
-    t: usize,
-    b: usize,
-    h: usize,
-    reverse: bool,
-}
-
-impl Steps {
-    /// The steps of a sequence of states `[t, b, h]`.
-    pub fn of(states: &Shape, reverse: bool) -> Steps {
-        Steps { t: states[0], b: states[1], h: states[2], reverse }
-    }
-
-    /// The numbers of the steps in the order in which they are taken.
-    pub fn in_order(&self) -> Vec<usize> {
-        if self.reverse { (0..self.t).rev().collect() } else { (0..self.t).collect() }
-    }
-
-    /// For each step of the forward pass: its number, and that of the one before (its own for the first).
-    fn pairs(&self) -> Vec<(usize, usize)> {
-        let order = self.in_order();
-        order.iter().enumerate().map(|(i, &t)| (t, order[i.saturating_sub(1)])).collect()
-    }
-
-    /// Calls `step` with the number of each step and its parameters; `first` is set where nothing was done before.
-    fn each(&self, backward: bool, mut step: impl FnMut(usize, usize, StepParams)) {
-        if self.b * self.h == 0 {
-            return;
-        }
-        let mut pairs = self.pairs();
-        let begin = pairs[0].0;
-        if backward {
-            pairs.reverse();
-        }
-        let n = self.b * self.h;
-        for (t, before) in pairs {
-            // Which step is the first of the sequence a kernel must know both ways; backwards it must also know
-            // where nothing is carried over yet, and that is told by the higher bit.
-            let last = *self.in_order().last().expect("a sequence has a step");
-            let first = (t == begin) as u32 + 2 * (t == last) as u32;
-            let at = |t: usize| (t * n) as u32;
-            step(t, before, StepParams { n: n as u32, h: self.h as u32, at: at(t), before: at(before), first });
-        }
-    }
-
-    /// Launches a sequence forward: the product of each state with the transposed weight, `gates h` wide, then `step`
-    /// with that product and the parameters.
-    pub fn forward(
-        &self,
-        cx: &mut Lower,
-        [weight, h0, states]: [Slot; 3],
-        gates: usize,
-        step: impl Fn(Slot) -> LoweredDispatch,
-    ) {
-        let product = cx.temp(self.b * gates * self.h);
-        let launch = step(product);
-        let mut started = false;
-        self.each(false, |_, before, params| {
-            let a = if started { (states, before * self.b * self.h) } else { (h0, 0) };
-            started = true;
-            self.product(cx, a, (weight, true), product, gates, false);
-            cx.launch(launch.clone().params(&params).independent(CELL_TURNS).flat(self.b * self.h, 64));
-        });
-    }
-
-    /// Launches a sequence backward: `launch`, which writes the cotangent of a step's `gates h` sums to `to`, then the
-    /// product of that with the weight, which is what the step before gets: into `carried`, on top of what is there if
-    /// `accumulate`.
-    pub fn backward(
-        &self,
-        cx: &mut Lower,
-        launch: &LoweredDispatch,
-        [to, weight, carried]: [Slot; 3],
-        gates: usize,
-        accumulate: bool,
-    ) {
-        self.each(true, |t, _, params| {
-            cx.launch(launch.clone().params(&params).independent(CELL_TURNS).flat(self.b * self.h, 64));
-            self.product(cx, (to, t * self.b * gates * self.h), (weight, false), carried, gates, accumulate);
-        });
-    }
-
-    /// `c = a W^T`, `[b, h]` to `[b, gates h]`, or `c = a W` the other way.
-    fn product(
-        &self,
-        cx: &mut Lower,
-        (a, base): (Slot, usize),
-        (weight, transposed): (Slot, bool),
-        c: Slot,
-        gates: usize,
-        accumulate: bool,
-    ) {
-        let wide = gates * self.h;
-        let (n, k) = if transposed { (wide, self.h) } else { (self.h, wide) };
-        let matrix = |slot, base, row: usize, col: usize| Matrix {
-            slot,
-            base,
-            outer: 0,
-            inner: 0,
-            k_outer: 0,
-            row: row as isize,
-            col: col as isize,
-        };
-        let (row, col) = if transposed { (1, self.h) } else { (self.h, 1) };
-        let (a, b, c) = (matrix(a, base, k, 1), matrix(weight, 0, row, col), matrix(c, 0, n, 1));
-        Gemm { m: self.b, n, k, batch: [1, 1], k_outer: 1, a, b, c, accumulate, finish: false }.launch(cx);
-    }
-}
 
 /// Shape `[t, b, h]` of the states of a sequence whose inputs are x, W, b_ih, b_hh, and `states` initial states.
 pub(crate) fn check_sequence(op: &str, gates: usize, states: usize, inputs: &[Meta]) -> Result<Shape, ShapeError> {
@@ -281,6 +165,9 @@ impl Op for Rnn {
 /// What a sum over a few steps loses, relative to the largest state.
 pub(crate) const NEAR: Tolerance = Tolerance::OfLargest(1e-5);
 
+/// Sequences `[t, b, h]` whose steps GPUs take in one launch each: for each way to cut them, with parts of a tile at every edge.
+pub(crate) const AT_ONCE: [[usize; 3]; 5] = [[1, 1, 4], [3, 37, 36], [2, 9, 100], [2, 150, 100], [2, 310, 100]];
+
 /// Sequences for the kernel of a layer with so many gates and initial states; the first two are also for the gradient check.
 pub(crate) fn sequence_samples<O>(gates: usize, states: usize, op: impl Fn(bool) -> O) -> Vec<Sample<O>> {
     let sample = |[t, b, h]: [usize; 3], reverse: bool, range: f64, seed: u64| {
@@ -297,12 +184,16 @@ pub(crate) fn sequence_samples<O>(gates: usize, states: usize, op: impl Fn(bool)
         sample
     };
     // What is no number spreads through its row of the batch, and stays in it.
-    let mut odd = sample([2, 3, 2], false, 1.0, 71).rough();
-    let row = gates * 2;
-    odd.inputs[0].values[0] = f64::NAN;
-    odd.inputs[0].values[row] = f64::INFINITY;
-    odd.inputs[0].values[row + 1] = f64::NEG_INFINITY;
-    vec![
+    let odd = [2, 4].map(|h| {
+        let mut odd = sample([2, 3, h], false, 1.0, 71).rough();
+        let row = gates * h;
+        odd.inputs[0].values[0] = f64::NAN;
+        odd.inputs[0].values[row] = f64::INFINITY;
+        odd.inputs[0].values[row + 1] = f64::NEG_INFINITY;
+        odd
+    });
+    let at_once = AT_ONCE.map(|size| sample(size, size[1] % 2 == 1, 1.0, 81).rough());
+    let mut all = vec![
         sample([2, 3, 2], false, 1.0, 1),
         viewed(sample([2, 2, 3], true, 1.0, 11)),
         sample([5, 3, 7], false, 1.0, 21).rough(),
@@ -310,8 +201,9 @@ pub(crate) fn sequence_samples<O>(gates: usize, states: usize, op: impl Fn(bool)
         sample([2, 37, 19], true, 1.0, 41).rough(),
         sample([3, 2, 4], false, 90.0, 51).rough(), // gates that are shut or open
         sample([2, 0, 3], false, 1.0, 61).rough(),
-        odd,
-    ]
+    ];
+    all.extend(odd.into_iter().chain(at_once));
+    all
 }
 
 impl Op for RnnGrad {

@@ -53,7 +53,7 @@ const SKINNY: usize = 8;
 /// Products of fewer multiplications than this are not worth a kernel that takes long to compile.
 const TINY: usize = 4096;
 /// Multiprocessors of a large GPU (an H100 has 132): with fewer tiles than this some of them have nothing to do.
-const PROCESSORS: usize = 128;
+pub(crate) const PROCESSORS: usize = 128;
 
 impl Variant {
     /// All there are.

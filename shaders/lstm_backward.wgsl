@@ -1,0 +1,62 @@
+// One step of an LSTM backward in one launch, with its product: shared/recurrent.wgsl, whose columns are four units. What goes
+// in and out is that of lstm.wgsl, but dh, which stays here: it is the product of the da of the step after.
+
+struct Params {
+    n: u32,       // rows x h
+    h: u32,
+    at: u32,      // where the step starts, in states
+    before: u32,  // where the step before starts
+    after: u32,   // where the step after starts
+    first: u32,   // bit 0: the first step of the sequence, bit 1: the last
+}
+
+var<immediate> p: Params;
+
+@group(0) @binding(0) var<storage, read> gates: array<f32>;
+@group(0) @binding(1) var<storage, read> c: array<f32>;
+@group(0) @binding(2) var<storage, read> c_0: array<f32>;
+@group(0) @binding(3) var<storage, read> dh_given: array<f32>;
+@group(0) @binding(4) var<storage, read> dc_given: array<f32>;
+@group(0) @binding(5) var<storage, read> w: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> da: array<f32>;
+@group(0) @binding(7) var<storage, read_write> dc: array<f32>;
+
+@compute @workgroup_size(THREADS)
+fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    row_first = group.y * ROWS;
+    column_first = group.x * COLUMNS;
+    let row = row_first + local / (4u * COLUMNS);
+    let j = 4u * column_first + local % (4u * COLUMNS);
+    let index = row * p.h + j;
+    let is_mine = local < 4u * ROWS * COLUMNS && index < p.n && j < p.h;
+    let to = 4u * (p.at + row * p.h) + j;
+    // Fetched before the product, and waited for after it.
+    var all = vec4<f32>();
+    var before = 0.0;
+    var now = 0.0;
+    var d_h = 0.0;
+    var d_c = 0.0;
+    if is_mine {
+        all = vec4<f32>(gates[to], gates[to + p.h], gates[to + 2u * p.h], gates[to + 3u * p.h]);
+        if (p.first & 1u) != 0u {
+            before = c_0[index];
+        } else {
+            before = c[p.before + index];
+        }
+        now = c[p.at + index];
+        d_h = dh_given[p.at + index];
+        d_c = dc_given[p.at + index];
+        if (p.first & 2u) == 0u {  // after the last step nothing is carried, and dc holds anything
+            d_c += dc[index];
+        }
+    }
+    multiply(local, depths_carried());
+    if is_mine {
+        let slopes = lstm_slopes(all, before, now, d_h + sum_of(local), d_c);
+        da[to] = slopes.da.x;
+        da[to + p.h] = slopes.da.y;
+        da[to + 2u * p.h] = slopes.da.z;
+        da[to + 3u * p.h] = slopes.da.w;
+        dc[index] = slopes.dc;
+    }
+}
