@@ -58,6 +58,23 @@ fn a_step_of_a_workload_does_not_become_dearer() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// On a GPU a launch that waits for the one before is what a step of a recurrent network costs; each layer takes one per step
+/// of the sequence, forward and backward, and the rest is merged where it is small.
+#[test]
+fn a_step_of_a_sequence_on_a_gpu_is_one_launch() {
+    for (name, apart, merged) in [("lstm_step", 133, 128)] {
+        for (merge, most) in [(false, apart), (true, merged)] {
+            let device = crate::merge::device(merge, false);
+            let mut work = make(name, &device).unwrap();
+            work.step().unwrap();
+            let before = device.counters();
+            work.step().unwrap();
+            let made = device.counters().since(&before).dispatches;
+            assert!(made <= most, "{name}, merged {merge}: {made} launches, {most} before");
+        }
+    }
+}
+
 /// A step on the CPU path is one program, planned once.
 #[test]
 fn the_cpu_path_plans_a_step_once() {

@@ -59,7 +59,8 @@ fn of_lstm([t, b, h]: [usize; 3], caps: Caps) -> [Vec<LoweredDispatch>; 2] {
 /// Besides the steps there is the sum of the biases, and backwards the product that the initial state gets, which may be cut.
 #[test]
 fn a_step_is_one_launch_on_gpus() {
-    for (size, once) in [([50, 50, 256], true), ([20, 64, 512], true), ([4, 300, 1024], false), ([20, 50, 250], false)] {
+    for (size, once) in [([50, 50, 256], true), ([20, 64, 512], true), ([4, 300, 1024], false), ([20, 50, 250], false)]
+    {
         for adapter in ADAPTERS.iter().filter(|a| !a.caps.software) {
             let [forward, backward] = of_lstm(size, adapter.caps).map(|all| all.len());
             let t = size[0];

@@ -16,9 +16,7 @@ use crate::autodiff;
 use crate::device::Shader;
 use crate::error::ShapeError;
 use crate::reference::{Array, Real, View, rnn as reference};
-use crate::tensor::{
-    Backward, DType, Input, LoweredDispatch, Lowering, Meta, Op, Sample, Shape, Tensor, Tolerance,
-};
+use crate::tensor::{Backward, DType, Input, LoweredDispatch, Lowering, Meta, Op, Sample, Shape, Tensor, Tolerance};
 
 /// `h_t = f(x_t + b_ih + h_(t-1) W^T + b_hh)`, with f = tanh or relu.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
