@@ -8,17 +8,6 @@
 //
 // An invocation makes one unit of one row: its four gates lie h apart, so neighbours read neighbours.
 
-struct Params {
-    n: u32,       // rows x h
-    h: u32,
-    at: u32,      // where the step starts, in states
-    before: u32,  // where the step before starts
-    after: u32,   // where the step after starts
-    first: u32,   // bit 0: the first step of the sequence, bit 1: the last
-}
-
-var<immediate> p: Params;
-
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> s: array<f32>;
 @group(0) @binding(2) var<storage, read> b_ih: array<f32>;

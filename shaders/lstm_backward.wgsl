@@ -1,17 +1,6 @@
 // One step of an LSTM backward in one launch, with its product: shared/recurrent.wgsl, whose columns are four units. What goes
 // in and out is that of lstm.wgsl, but dh, which stays here: it is the product of the da of the step after.
 
-struct Params {
-    n: u32,       // rows x h
-    h: u32,
-    at: u32,      // where the step starts, in states
-    before: u32,  // where the step before starts
-    after: u32,   // where the step after starts
-    first: u32,   // bit 0: the first step of the sequence, bit 1: the last
-}
-
-var<immediate> p: Params;
-
 @group(0) @binding(0) var<storage, read> gates: array<f32>;
 @group(0) @binding(1) var<storage, read> c: array<f32>;
 @group(0) @binding(2) var<storage, read> c_0: array<f32>;

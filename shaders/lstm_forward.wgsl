@@ -2,17 +2,6 @@
 // unit. What goes in and out is that of lstm.wgsl, but `bias`, b_ih + b_hh, which `biases` makes once per sequence: with both
 // a step would bind nine buffers, and WebGPU grants eight.
 
-struct Params {
-    n: u32,       // rows x h
-    h: u32,
-    at: u32,      // where the step starts, in states
-    before: u32,  // where the step before starts
-    after: u32,   // where the step after starts
-    first: u32,   // bit 0: the first step of the sequence, bit 1: the last
-}
-
-var<immediate> p: Params;
-
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> w: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;

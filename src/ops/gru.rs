@@ -30,6 +30,7 @@ const SHADER: Shader = Shader::new(
     concat!(
         include_str!("../../shaders/shared/flat.wgsl"),
         include_str!("../../shaders/shared/math.wgsl"),
+        include_str!("../../shaders/shared/step.wgsl"),
         include_str!("../../shaders/gru.wgsl"),
     ),
 );

@@ -32,6 +32,7 @@ const SHADER: Shader = Shader::new(
     concat!(
         include_str!("../../shaders/shared/flat.wgsl"),
         include_str!("../../shaders/shared/math.wgsl"),
+        include_str!("../../shaders/shared/step.wgsl"),
         include_str!("../../shaders/shared/lstm_cell.wgsl"),
         include_str!("../../shaders/lstm.wgsl"),
     ),
@@ -41,6 +42,7 @@ const FORWARD: Shader = Shader::new(
     concat!(
         include_str!("../../shaders/shared/flat.wgsl"),
         include_str!("../../shaders/shared/math.wgsl"),
+        include_str!("../../shaders/shared/step.wgsl"),
         include_str!("../../shaders/shared/lstm_cell.wgsl"),
         include_str!("../../shaders/shared/recurrent.wgsl"),
         include_str!("../../shaders/shared/recurrent_forward.wgsl"),
@@ -51,6 +53,7 @@ const BACKWARD: Shader = Shader::new(
     "lstm_backward",
     concat!(
         include_str!("../../shaders/shared/math.wgsl"),
+        include_str!("../../shaders/shared/step.wgsl"),
         include_str!("../../shaders/shared/lstm_cell.wgsl"),
         include_str!("../../shaders/shared/recurrent.wgsl"),
         include_str!("../../shaders/shared/recurrent_backward.wgsl"),
