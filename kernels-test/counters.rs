@@ -62,7 +62,7 @@ fn a_step_of_a_workload_does_not_become_dearer() {
 /// of the sequence, forward and backward, and the rest is merged where it is small.
 #[test]
 fn a_step_of_a_sequence_on_a_gpu_is_one_launch() {
-    for (name, apart, merged) in [("lstm_step", 133, 128)] {
+    for (name, apart, merged) in [("lstm_step", 133, 128), ("rnn_step_b50", 128, 125)] {
         for (merge, most) in [(false, apart), (true, merged)] {
             let device = crate::merge::device(merge, false);
             let mut work = make(name, &device).unwrap();

@@ -29,22 +29,25 @@ fn forward(
     let j = index - row * p.h;
     let of_s = row * 3u * p.h + j;
     let of_x = 3u * p.at + of_s;
-    let r = sigmoid(x[of_x] + b_ih[j] + (s[of_s] + b_hh[j]));
-    let z = sigmoid(x[of_x + p.h] + b_ih[p.h + j] + (s[of_s + p.h] + b_hh[p.h + j]));
-    let m = s[of_s + 2u * p.h] + b_hh[2u * p.h + j];
-    let n = tanh_accurate(x[of_x + 2u * p.h] + b_ih[2u * p.h + j] + r * m);
+    let from_x = vec3<f32>(
+        x[of_x] + b_ih[j], x[of_x + p.h] + b_ih[p.h + j], x[of_x + 2u * p.h] + b_ih[2u * p.h + j],
+    );
+    let from_s = vec3<f32>(
+        s[of_s] + b_hh[j], s[of_s + p.h] + b_hh[p.h + j], s[of_s + 2u * p.h] + b_hh[2u * p.h + j],
+    );
     var before = 0.0;
     if ((p.first & 1u) != 0u) {
         before = h_0[index];
     } else {
         before = h[p.before + index];
     }
-    h[p.at + index] = n + z * (before - n);
+    let now = gru_cell(from_x, from_s, before);
+    h[p.at + index] = now.h;
     let to = 4u * (p.at + row * p.h) + j;
-    gates[to] = r;
-    gates[to + p.h] = z;
-    gates[to + 2u * p.h] = n;
-    gates[to + 3u * p.h] = m;
+    gates[to] = now.gates.x;
+    gates[to + p.h] = now.gates.y;
+    gates[to + 2u * p.h] = now.gates.z;
+    gates[to + 3u * p.h] = now.gates.w;
 }
 
 @group(0) @binding(0) var<storage, read> all_gates: array<f32>;
@@ -68,10 +71,12 @@ fn backward(
     let row = index / p.h;
     let j = index - row * p.h;
     let of_gates = 4u * (p.at + row * p.h) + j;
-    let r = all_gates[of_gates];
-    let z = all_gates[of_gates + p.h];
-    let n = all_gates[of_gates + 2u * p.h];
-    let m = all_gates[of_gates + 3u * p.h];
+    let kept = vec4<f32>(
+        all_gates[of_gates],
+        all_gates[of_gates + p.h],
+        all_gates[of_gates + 2u * p.h],
+        all_gates[of_gates + 3u * p.h],
+    );
     var before = 0.0;
     if ((p.first & 1u) != 0u) {
         before = start_h[index];
@@ -82,15 +87,13 @@ fn backward(
     if ((p.first & 2u) == 0u) {  // after the last step nothing is carried, and dh holds anything
         d += dh[index];
     }
-    let dn = d * (1.0 - z) * (1.0 - n * n);
-    let dr = dn * m * (r * (1.0 - r));
-    let dz = d * (before - n) * (z * (1.0 - z));
+    let slopes = gru_slopes(kept, before, d);
     let to = 3u * (p.at + row * p.h) + j;
-    dx[to] = dr;
-    dx[to + p.h] = dz;
-    dx[to + 2u * p.h] = dn;
-    ds[to] = dr;
-    ds[to + p.h] = dz;
-    ds[to + 2u * p.h] = dn * r;
-    dh[index] = d * z;
+    dx[to] = slopes.dx.x;
+    dx[to + p.h] = slopes.dx.y;
+    dx[to + 2u * p.h] = slopes.dx.z;
+    ds[to] = slopes.ds.x;
+    ds[to + p.h] = slopes.ds.y;
+    ds[to + 2u * p.h] = slopes.ds.z;
+    dh[index] = slopes.dh;
 }

@@ -12,40 +12,35 @@
 
 @compute @workgroup_size(THREADS)
 fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    row_first = group.y * ROWS;
-    column_first = group.x * COLUMNS;
-    let row = row_first + local / (4u * COLUMNS);
-    let j = 4u * column_first + local % (4u * COLUMNS);
-    let index = row * p.h + j;
-    let is_mine = local < 4u * ROWS * COLUMNS && index < p.n && j < p.h;
-    let to = 4u * (p.at + row * p.h) + j;
+    let here = find(group, local, 4u);
+    let to = 4u * (p.at + here.row * p.h) + here.unit;
     // Fetched before the product, and waited for after it.
     var all = vec4<f32>();
     var before = 0.0;
     var now = 0.0;
     var d_h = 0.0;
     var d_c = 0.0;
-    if is_mine {
+    if here.is_mine {
         all = vec4<f32>(gates[to], gates[to + p.h], gates[to + 2u * p.h], gates[to + 3u * p.h]);
         if (p.first & 1u) != 0u {
-            before = c_0[index];
+            before = c_0[here.index];
         } else {
-            before = c[p.before + index];
+            before = c[p.before + here.index];
         }
-        now = c[p.at + index];
-        d_h = dh_given[p.at + index];
-        d_c = dc_given[p.at + index];
+        now = c[p.at + here.index];
+        d_h = dh_given[p.at + here.index];
+        d_c = dc_given[p.at + here.index];
         if (p.first & 2u) == 0u {  // after the last step nothing is carried, and dc holds anything
-            d_c += dc[index];
+            d_c += dc[here.index];
         }
     }
     multiply(local, depths_carried());
-    if is_mine {
+    if here.is_mine {
         let slopes = lstm_slopes(all, before, now, d_h + sum_of(local), d_c);
         da[to] = slopes.da.x;
         da[to + p.h] = slopes.da.y;
         da[to + 2u * p.h] = slopes.da.z;
         da[to + 3u * p.h] = slopes.da.w;
-        dc[index] = slopes.dc;
+        dc[here.index] = slopes.dc;
     }
 }

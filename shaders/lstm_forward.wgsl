@@ -17,31 +17,26 @@ fn weight_row(part: u32, column: u32) -> u32 {
 
 @compute @workgroup_size(THREADS)
 fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    row_first = group.y * ROWS;
-    column_first = group.x * COLUMNS;
-    let row = row_first + local / COLUMNS;
-    let j = column_first + local % COLUMNS;
-    let index = row * p.h + j;
-    let is_mine = local < ROWS * COLUMNS && index < p.n && j < p.h;
-    let to = 4u * (p.at + row * p.h) + j;
+    let here = find(group, local, 1u);
+    let to = 4u * (p.at + here.row * p.h) + here.unit;
     // Fetched before the product, and waited for after it.
     var given = vec4<f32>();
     var before = 0.0;
-    if is_mine {
+    if here.is_mine {
         let k = vec4<u32>(0u, 1u, 2u, 3u) * p.h;
         given = vec4<f32>(x[to], x[to + k.y], x[to + k.z], x[to + k.w]);
-        given += vec4<f32>(bias[j], bias[j + k.y], bias[j + k.z], bias[j + k.w]);
+        given += vec4<f32>(bias[here.unit], bias[here.unit + k.y], bias[here.unit + k.z], bias[here.unit + k.w]);
         if (p.first & 1u) != 0u {
-            before = c_0[index];
+            before = c_0[here.index];
         } else {
-            before = c[p.before + index];
+            before = c[p.before + here.index];
         }
     }
     multiply(local, p.h);
-    if is_mine {
+    if here.is_mine {
         let now = lstm_cell(given + sums_of(local), before);
-        c[p.at + index] = now.c;
-        h[p.at + index] = now.h;
+        c[p.at + here.index] = now.c;
+        h[p.at + here.index] = now.h;
         gates[to] = now.gates.x;
         gates[to + p.h] = now.gates.y;
         gates[to + 2u * p.h] = now.gates.z;

@@ -4,10 +4,8 @@
 //   forward:  y_t = f(x_t + b_ih + s + b_hh)       s = y_(t-1) W^T, made by the matrix product
 //   backward: da_t = (dy_t + dh) f'                dh = da_(t+1) W, made by the matrix product
 //
-// f is tanh or relu, and its slope is known from y. The product is not fused in: it is the same tuned kernel as everywhere,
-// and what it writes is small.
-
-override RELU: bool = false;
+// f is tanh or relu, and its slope is known from y. A product with the state that is too large to be made by the launch of the
+// cell (rnn_forward.wgsl, rnn_backward.wgsl) is the same tuned kernel as everywhere, and what it writes is small.
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> s: array<f32>;
@@ -27,11 +25,7 @@ fn forward(
     }
     let j = i % p.h;
     let a = x[p.at + i] + b_ih[j] + (s[i] + b_hh[j]);
-    var out = tanh_accurate(a);
-    if (RELU) {
-        out = relu(a);
-    }
-    y[p.at + i] = out;
+    y[p.at + i] = rnn_cell(a);
 }
 
 @group(0) @binding(0) var<storage, read> state: array<f32>;
@@ -53,10 +47,5 @@ fn backward(
     if ((p.first & 2u) == 0u) {  // after the last step nothing is carried, and dh holds anything
         d += dh[i];
     }
-    let out = state[p.at + i];
-    var slope = 1.0 - out * out;
-    if (RELU) {
-        slope = select(0.0, 1.0, out > 0.0);
-    }
-    da[p.at + i] = d * slope;
+    da[p.at + i] = d * rnn_slope(state[p.at + i]);
 }

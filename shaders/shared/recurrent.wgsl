@@ -37,6 +37,25 @@ var<private> sums1: vec4<f32>;
 var<private> sums2: vec4<f32>;
 var<private> sums3: vec4<f32>;
 
+// Which unit of which row an invocation makes once the product is there, if any.
+struct Place {
+    row: u32,
+    unit: u32,
+    index: u32, // among the states of the step
+    is_mine: bool,
+}
+
+// Finds the tile of a workgroup, and in it the place of an invocation, where a column is so many units.
+fn find(group: vec3<u32>, local: u32, units: u32) -> Place {
+    row_first = group.y * ROWS;
+    column_first = group.x * COLUMNS;
+    let across = units * COLUMNS;
+    let row = row_first + local / across;
+    let unit = units * column_first + local % across;
+    let index = row * p.h + unit;
+    return Place(row, unit, index, local < ROWS * across && unit < p.h && index < p.n);
+}
+
 fn left_place(row_quad: u32, depth: u32) -> u32 {
     return row_quad * DEPTH + (depth ^ row_quad);
 }

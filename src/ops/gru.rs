@@ -2,7 +2,7 @@
 //! scales what the state contributes after its product with the weight, bias included. See [`super::rnn`] for how a
 //! sequence is cut into launches, and [`super::lstm`] for what happens to gates.
 
-use super::rnn::{NEAR, Steps, at, check_sequence, in_time, sequence_samples, weight_gradient};
+use super::rnn::{AT_ONCE, NEAR, Steps, Way, at, check_sequence, in_time, sequence_samples, weight_gradient};
 use crate::autodiff;
 use crate::device::Shader;
 use crate::error::ShapeError;
@@ -31,7 +31,30 @@ const SHADER: Shader = Shader::new(
         include_str!("../../shaders/shared/flat.wgsl"),
         include_str!("../../shaders/shared/math.wgsl"),
         include_str!("../../shaders/shared/step.wgsl"),
+        include_str!("../../shaders/shared/gru_cell.wgsl"),
         include_str!("../../shaders/gru.wgsl"),
+    ),
+);
+const FORWARD: Shader = Shader::new(
+    "gru_forward",
+    concat!(
+        include_str!("../../shaders/shared/math.wgsl"),
+        include_str!("../../shaders/shared/step.wgsl"),
+        include_str!("../../shaders/shared/gru_cell.wgsl"),
+        include_str!("../../shaders/shared/recurrent.wgsl"),
+        include_str!("../../shaders/shared/recurrent_forward.wgsl"),
+        include_str!("../../shaders/gru_forward.wgsl"),
+    ),
+);
+const BACKWARD: Shader = Shader::new(
+    "gru_backward",
+    concat!(
+        include_str!("../../shaders/shared/math.wgsl"),
+        include_str!("../../shaders/shared/step.wgsl"),
+        include_str!("../../shaders/shared/gru_cell.wgsl"),
+        include_str!("../../shaders/shared/recurrent.wgsl"),
+        include_str!("../../shaders/shared/recurrent_backward.wgsl"),
+        include_str!("../../shaders/gru_backward.wgsl"),
     ),
 );
 
@@ -87,7 +110,13 @@ impl Op for Gru {
         Lowering::Kernel(|op, cx| {
             let [x, w, b_ih, b_hh, h0] = [0, 1, 2, 3, 4].map(|i| cx.input(i));
             let (hs, gates) = (cx.output(0), cx.output(1));
-            Steps::of(&cx.output_meta(0).shape, op.reverse).forward(cx, [w, h0, hs], 3, |s| {
+            let steps = Steps::of(&cx.output_meta(0).shape, op.reverse);
+            if let Some(tile) = steps.tile(cx.caps(), w, 3, Way::Forward) {
+                let launch = LoweredDispatch::new(&FORWARD, "forward").constant("PARTS", 3u32).read(x).read(w);
+                let launch = launch.read(b_ih).read(b_hh).read(h0).write(gates).write(hs);
+                return steps.at_once(cx, tile, Way::Forward, &launch);
+            }
+            steps.forward(cx, [w, h0, hs], 3, |s| {
                 let launch = LoweredDispatch::new(&SHADER, "forward").read(x).read(s).read(b_ih).read(b_hh).read(h0);
                 launch.write(gates).write(hs)
             });
@@ -153,9 +182,16 @@ impl Op for GruGrad {
             let [gates, hs, h0, w, dhs] = [0, 1, 2, 3, 4].map(|i| cx.input(i));
             // The state's cotangent is carried from step to step where it will be given out.
             let [dx, ds, dh] = [0, 1, 2].map(|k| cx.output(k));
-            let launch = LoweredDispatch::new(&SHADER, "backward").read(gates).read(hs).read(h0).read(dhs);
-            let launch = launch.write(dh).write(dx).write(ds);
-            Steps::of(&cx.meta(1).shape, op.reverse).backward(cx, &launch, [ds, w, dh], 3, true);
+            let steps = Steps::of(&cx.meta(1).shape, op.reverse);
+            let read = |shader| LoweredDispatch::new(shader, "backward").read(gates).read(hs).read(h0).read(dhs);
+            let write = |launch: LoweredDispatch| launch.write(dh).write(dx).write(ds);
+            match steps.tile(cx.caps(), w, 3, Way::Backward) {
+                Some(tile) => {
+                    let launch = write(read(&BACKWARD).read(w)).constant("GATES", 3u32);
+                    steps.backward_at_once(cx, tile, &launch, [ds, w, dh], 3, true);
+                }
+                None => steps.backward(cx, &write(read(&SHADER)), [ds, w, dh], 3, true),
+            }
         })
     }
 
@@ -175,14 +211,16 @@ impl Op for GruGrad {
             ];
             Sample::new(GruGrad { reverse }, inputs, NEAR)
         };
-        vec![
+        let mut all = vec![
             sample([2, 3, 2], false, 1),
             sample([2, 1, 3], true, 11),
             sample([5, 3, 7], false, 21).rough(),
             sample([1, 1, 1], true, 31).rough(),
             sample([2, 37, 19], false, 41).rough(),
             sample([2, 0, 3], false, 51).rough(),
-        ]
+        ];
+        all.extend(AT_ONCE.map(|size| sample(size, size[1] % 2 == 1, 61).rough()));
+        all
     }
 }
 

@@ -42,7 +42,30 @@ const SHADER: Shader = Shader::new(
         include_str!("../../shaders/shared/flat.wgsl"),
         include_str!("../../shaders/shared/math.wgsl"),
         include_str!("../../shaders/shared/step.wgsl"),
+        include_str!("../../shaders/shared/rnn_cell.wgsl"),
         include_str!("../../shaders/rnn.wgsl"),
+    ),
+);
+const FORWARD: Shader = Shader::new(
+    "rnn_forward",
+    concat!(
+        include_str!("../../shaders/shared/math.wgsl"),
+        include_str!("../../shaders/shared/step.wgsl"),
+        include_str!("../../shaders/shared/rnn_cell.wgsl"),
+        include_str!("../../shaders/shared/recurrent.wgsl"),
+        include_str!("../../shaders/shared/recurrent_forward.wgsl"),
+        include_str!("../../shaders/rnn_forward.wgsl"),
+    ),
+);
+const BACKWARD: Shader = Shader::new(
+    "rnn_backward",
+    concat!(
+        include_str!("../../shaders/shared/math.wgsl"),
+        include_str!("../../shaders/shared/step.wgsl"),
+        include_str!("../../shaders/shared/rnn_cell.wgsl"),
+        include_str!("../../shaders/shared/recurrent.wgsl"),
+        include_str!("../../shaders/shared/recurrent_backward.wgsl"),
+        include_str!("../../shaders/rnn_backward.wgsl"),
     ),
 );
 
@@ -132,8 +155,14 @@ impl Op for Rnn {
         Lowering::Kernel(|op, cx| {
             let [x, w, b_ih, b_hh, h0] = [0, 1, 2, 3, 4].map(|i| cx.input(i));
             let hs = cx.output(0);
-            Steps::of(&cx.output_meta(0).shape, op.reverse).forward(cx, [w, h0, hs], 1, |s| {
-                let launch = LoweredDispatch::new(&SHADER, "forward").constant("RELU", op.relu as u32);
+            let steps = Steps::of(&cx.output_meta(0).shape, op.reverse);
+            let launch = |shader: &Shader| LoweredDispatch::new(shader, "forward").constant("RELU", op.relu as u32);
+            if let Some(tile) = steps.tile(cx.caps(), w, 1, Way::Forward) {
+                let launch = launch(&FORWARD).read(x).read(w).read(b_ih).read(b_hh).read(h0).write(hs);
+                return steps.at_once(cx, tile, Way::Forward, &launch);
+            }
+            steps.forward(cx, [w, h0, hs], 1, |s| {
+                let launch = launch(&SHADER);
                 launch.read(x).read(s).read(b_ih).read(b_hh).write(hs)
             });
         })
@@ -148,11 +177,11 @@ impl Op for Rnn {
         // Far from the kink: every sum is positive, or every sum is negative.
         for (seed, low) in [(40, 0.1), (41, -1.0)] {
             let inputs = vec![
-                Input::uniform([3, 2, 3], low, low + 0.9, seed),
-                Input::uniform([3, 3], 0.0, 0.4, seed + 10),
-                Input::uniform([3], low.min(0.0), low.max(0.0), seed + 20),
-                Input::uniform([3], low.min(0.0), low.max(0.0), seed + 30),
-                Input::uniform([2, 3], 0.0, 0.2, seed + 40),
+                Input::uniform([3, 2, 4], low, low + 0.9, seed),
+                Input::uniform([4, 4], 0.0, 0.4, seed + 10),
+                Input::uniform([4], low.min(0.0), low.max(0.0), seed + 20),
+                Input::uniform([4], low.min(0.0), low.max(0.0), seed + 30),
+                Input::uniform([2, 4], 0.0, 0.2, seed + 40),
             ];
             let sample = Sample::new(Rnn { reverse: false, relu: true }, inputs, NEAR);
             all.push(if low > 0.0 { sample } else { sample.rough() });
@@ -242,9 +271,18 @@ impl Op for RnnGrad {
         Lowering::Kernel(|op, cx| {
             let [hs, w, dhs] = [0, 1, 2].map(|i| cx.input(i));
             let (da, dh) = (cx.output(0), cx.output(1));
-            let launch = LoweredDispatch::new(&SHADER, "backward").constant("RELU", op.relu as u32);
-            let launch = launch.read(hs).read(dhs).read(dh).write(da);
-            Steps::of(&cx.meta(0).shape, op.reverse).backward(cx, &launch, [da, w, dh], 1, false);
+            let launch = |shader: &Shader, last| {
+                let launch = LoweredDispatch::new(shader, "backward").constant("RELU", op.relu as u32);
+                launch.read(hs).read(dhs).read(last).write(da)
+            };
+            let steps = Steps::of(&cx.meta(0).shape, op.reverse);
+            match steps.tile(cx.caps(), w, 1, Way::Backward) {
+                Some(tile) => {
+                    let launch = launch(&BACKWARD, w).constant("GATES", 1u32);
+                    steps.backward_at_once(cx, tile, &launch, [da, w, dh], 1, false);
+                }
+                None => steps.backward(cx, &launch(&SHADER, dh), [da, w, dh], 1, false),
+            }
         })
     }
 
@@ -259,14 +297,16 @@ impl Op for RnnGrad {
             let inputs = vec![state(seed, low), Input::uniform([h, h], -1.0, 1.0, seed + 1), state(seed + 2, -0.9)];
             Sample::new(RnnGrad { reverse, relu }, inputs, NEAR)
         };
-        vec![
+        let mut all = vec![
             sample([2, 3, 2], false, false, 1),
             sample([2, 2, 3], true, true, 5),
             sample([5, 3, 7], false, false, 9).rough(),
             sample([1, 1, 1], true, false, 13).rough(),
             sample([2, 37, 19], false, true, 17).rough(),
             sample([2, 0, 3], false, false, 21).rough(),
-        ]
+        ];
+        all.extend(AT_ONCE.map(|size| sample(size, size[1] % 2 == 1, size[1] % 4 == 1, 25).rough()));
+        all
     }
 }
 
