@@ -1,5 +1,5 @@
-//! The LSTM over a whole sequence whose inputs are projected already: per step one product with the state and one kernel
-//! for all four gates, forward and backward; see [`super::rnn`] for why.
+//! The LSTM over a whole sequence whose inputs are projected already: per step one product with the state and all four gates,
+//! forward and backward, in one launch or two; see [`super::rnn`] for why.
 //!
 //! Besides the states the op gives out its gates, for its gradient. Nobody else reads them, so their own cotangent exists
 //! only in second derivatives; the rule then goes through the primitive ops, step by step.

@@ -1,9 +1,9 @@
 //! The plain recurrent layer over a whole sequence, and what all recurrent layers share.
 //!
 //! What a step takes from the input does not wait for the step before, so it is not here: one product for all steps makes
-//! `x W_ih^T` before the sequence starts. What is left of a step is one product with the state and one kernel. Backwards
-//! it is the same in reverse; the gradients of the weights are then one product over all steps each, outside of the op.
-//! So the graph, and the plan made of it, are as long for a thousand steps as for one.
+//! `x W_ih^T` before the sequence starts. What is left of a step is one product with the state and the cell: one launch on
+//! GPUs, two where that is better (`steps`). Backwards it is the same in reverse; the gradients of the weights are then one
+//! product over all steps each, outside of the op. So the graph is as long for a thousand steps as for one.
 //!
 //! The gradient is an op of its own. Its rule is written in primitive ops, step by step: second derivatives are there,
 //! at the price of a graph that grows with the sequence.

@@ -1,8 +1,9 @@
 //! The launches of a sequence, step by step.
 //!
-//! A step is a product with the state and a cell. Where that is large, or loads are dear, it is a product as everywhere and a
-//! kernel for the cell behind it. Where it is so small that a GPU takes longer to launch it than to do it, one launch does
-//! both: `shaders/shared/recurrent.wgsl`. And where it is smaller still, the launches are left to the planner to merge.
+//! A step is a product with the state and a cell. On a GPU, where most are so small that a launch takes longer than what it
+//! does, one launch does both: `shaders/shared/recurrent.wgsl`. Where they are large, and on software rasterisers, a step is a
+//! product as everywhere and a kernel for the cell behind it; and where a whole sequence is small, such launches are left to the
+//! planner to merge.
 
 use crate::ops::matmul::{Gemm, Matrix, PROCESSORS};
 use crate::tensor::{Caps, Lower, LoweredDispatch, Shape, Slot};
@@ -97,15 +98,15 @@ impl Steps {
         }
     }
 
-    /// How a step of so many gates is cut if it is to be one launch. `None` where its product and its cell are faster apart:
-    /// on software rasterisers, where both are merged with all other steps, and where they are large.
+    /// How a step of so many gates is cut if it is to be one launch. `None` where its product and its cell are faster apart (on
+    /// software rasterisers, where both are merged with all other steps, and where they are large), where a variant of the
+    /// product is asked for, and where rows of the weight are not whole vec4s.
     pub fn tile(&self, caps: Caps, weight: Slot, gates: usize, way: Way) -> Option<Tile> {
         let (sums, depths) = match way {
             Way::Forward => (gates * self.h, self.h),
             Way::Backward => (self.h, gates * self.h),
         };
         let merged = !weight.half && caps.merges(self.b * sums, depths) && caps.merges(self.b * self.h, CELL_TURNS);
-        // A variant that is asked for is one of the product.
         if caps.software || caps.variant.is_some() || merged || !self.h.is_multiple_of(4) || self.b * self.h == 0 {
             return None;
         }
