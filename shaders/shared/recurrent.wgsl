@@ -10,7 +10,10 @@
 // does. The left operand lies there as quads of four rows ROW_QUADS apart, at one depth, permuted by the rows; how the
 // weight lies is the business of the file that includes this one. It provides `left`, which reads a quad of rows; `weight`,
 // which reads a quad of the weight; `weight_place`, where that is staged; and `weights_of`, which reads four of them there.
-// ROW_QUADS and COLUMNS are 2, 4 or 8, and all that is staged in a round fits WebGPU's 16 KiB.
+//
+// ROW_QUADS and COLUMNS are 2, 4 or 8. What is staged in a round fits WebGPU's 16 KiB, or 32 KiB where the adapter has them:
+// the fewer rounds, the fewer times all wait for memory. So an invocation fetches one to four quads of each operand, and its
+// one to eight quads of depths are written out.
 
 override ROW_QUADS: u32 = 4u;
 override COLUMNS: u32 = 8u;
@@ -18,18 +21,20 @@ override DEPTH: u32 = 64u;
 override ROWS: u32 = 4u * ROW_QUADS;
 override BLOCKS: u32 = ROW_QUADS * COLUMNS; // of four rows by a column
 override SLICES: u32 = THREADS / BLOCKS; // a multiple of 4
+override TURNS: u32 = DEPTH / (4u * SLICES); // 1, 2, 4 or 8
 override LEFT_QUADS: u32 = ROW_QUADS * DEPTH;
 override WEIGHT_QUADS: u32 = COLUMNS * DEPTH;
+override STAGED: u32 = 4u * THREADS; // no less than what is staged, nor than the sums of all slices
 
 const THREADS = 256u;
 
-var<workgroup> tile: array<vec4<f32>, 4u * THREADS>; // what is staged, then the sums of all slices
+var<workgroup> tile: array<vec4<f32>, STAGED>; // what is staged, then the sums of all slices
 
 var<private> row_first: u32;
 var<private> column_first: u32;
 
-var<private> left_next: array<vec4<f32>, 2>;
-var<private> weight_next: array<vec4<f32>, 2>;
+var<private> left_next: array<vec4<f32>, 4>;
+var<private> weight_next: array<vec4<f32>, 4>;
 
 // Four rows of one column.
 var<private> sums0: vec4<f32>;
@@ -75,23 +80,46 @@ fn fetch(local: u32, first: u32, depths: u32) {
     if LEFT_QUADS > THREADS {
         left_next[1] = left_quad(local + THREADS, first, depths);
     }
+    if LEFT_QUADS > 2u * THREADS {
+        left_next[2] = left_quad(local + 2u * THREADS, first, depths);
+        left_next[3] = left_quad(local + 3u * THREADS, first, depths);
+    }
     weight_next[0] = weight(local, first, depths);
     if WEIGHT_QUADS > THREADS {
         weight_next[1] = weight(local + THREADS, first, depths);
     }
+    if WEIGHT_QUADS > 2u * THREADS {
+        weight_next[2] = weight(local + 2u * THREADS, first, depths);
+        weight_next[3] = weight(local + 3u * THREADS, first, depths);
+    }
+}
+
+fn keep_left(index: u32, quad: vec4<f32>) {
+    tile[left_place(index / DEPTH, index % DEPTH)] = quad;
+}
+
+fn keep_weight(index: u32, quad: vec4<f32>) {
+    tile[LEFT_QUADS + weight_place(index)] = quad;
 }
 
 fn keep(local: u32) {
     if local < LEFT_QUADS {
-        tile[left_place(local / DEPTH, local % DEPTH)] = left_next[0];
+        keep_left(local, left_next[0]);
     }
     if LEFT_QUADS > THREADS {
-        let index = local + THREADS;
-        tile[left_place(index / DEPTH, index % DEPTH)] = left_next[1];
+        keep_left(local + THREADS, left_next[1]);
     }
-    tile[LEFT_QUADS + weight_place(local)] = weight_next[0];
+    if LEFT_QUADS > 2u * THREADS {
+        keep_left(local + 2u * THREADS, left_next[2]);
+        keep_left(local + 3u * THREADS, left_next[3]);
+    }
+    keep_weight(local, weight_next[0]);
     if WEIGHT_QUADS > THREADS {
-        tile[LEFT_QUADS + weight_place(local + THREADS)] = weight_next[1];
+        keep_weight(local + THREADS, weight_next[1]);
+    }
+    if WEIGHT_QUADS > 2u * THREADS {
+        keep_weight(local + 2u * THREADS, weight_next[2]);
+        keep_weight(local + 3u * THREADS, weight_next[3]);
     }
 }
 
@@ -100,6 +128,15 @@ fn add_products(rows: vec4<f32>, weights: vec4<f32>) {
     sums1 += rows.y * weights;
     sums2 += rows.z * weights;
     sums3 += rows.w * weights;
+}
+
+// The same at four depths.
+fn add_four(quad: u32, row_quad: u32, column: u32) {
+    let weights = weights_of(quad, column);
+    add_products(tile[left_place(row_quad, 4u * quad)], weights[0]);
+    add_products(tile[left_place(row_quad, 4u * quad + 1u)], weights[1]);
+    add_products(tile[left_place(row_quad, 4u * quad + 2u)], weights[2]);
+    add_products(tile[left_place(row_quad, 4u * quad + 3u)], weights[3]);
 }
 
 // Makes the tile, over so many depths.
@@ -115,13 +152,19 @@ fn multiply(local: u32, depths: u32) {
         if first + DEPTH < depths {
             fetch(local, first + DEPTH, depths);
         }
-        for (var turn = 0u; turn < DEPTH / (4u * SLICES); turn += 1u) {
-            let quad = turn * SLICES + slice;
-            let weights = weights_of(quad, column);
-            add_products(tile[left_place(row_quad, 4u * quad)], weights[0]);
-            add_products(tile[left_place(row_quad, 4u * quad + 1u)], weights[1]);
-            add_products(tile[left_place(row_quad, 4u * quad + 2u)], weights[2]);
-            add_products(tile[left_place(row_quad, 4u * quad + 3u)], weights[3]);
+        add_four(slice, row_quad, column);
+        if TURNS > 1u {
+            add_four(slice + SLICES, row_quad, column);
+        }
+        if TURNS > 2u {
+            add_four(slice + 2u * SLICES, row_quad, column);
+            add_four(slice + 3u * SLICES, row_quad, column);
+        }
+        if TURNS > 4u {
+            add_four(slice + 4u * SLICES, row_quad, column);
+            add_four(slice + 5u * SLICES, row_quad, column);
+            add_four(slice + 6u * SLICES, row_quad, column);
+            add_four(slice + 7u * SLICES, row_quad, column);
         }
     }
     workgroupBarrier();

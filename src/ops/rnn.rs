@@ -194,7 +194,7 @@ impl Op for Rnn {
 pub(crate) const NEAR: Tolerance = Tolerance::OfLargest(1e-5);
 
 /// Sequences `[t, b, h]` whose steps GPUs take in one launch each: for each way to cut them, with parts of a tile at every edge.
-pub(crate) const AT_ONCE: [[usize; 3]; 5] = [[1, 1, 4], [3, 37, 36], [2, 9, 100], [2, 150, 100], [2, 310, 100]];
+pub(crate) const AT_ONCE: [[usize; 3]; 5] = [[1, 1, 4], [3, 37, 36], [2, 9, 260], [2, 237, 68], [2, 450, 68]];
 
 /// Sequences for the kernel of a layer with so many gates and initial states; the first two are also for the gradient check.
 pub(crate) fn sequence_samples<O>(gates: usize, states: usize, op: impl Fn(bool) -> O) -> Vec<Sample<O>> {

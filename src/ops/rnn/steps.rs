@@ -40,11 +40,15 @@ pub(crate) struct Tile {
     row_quads: usize,
     columns: usize,
     depth: usize,
+    /// Quads for which there is workgroup memory: no more are staged.
+    staged: usize,
     groups: [usize; 2],
 }
 
+/// Quads that 16 KiB of workgroup memory hold.
+const STAGED: usize = 1024;
 /// Quads of rows, columns and depths of the tiles whose columns are the gates of one unit, the largest first: each makes the
-/// most of 16 KiB.
+/// most of 16 KiB, and with twice as many depths of 32 KiB.
 const OF_GATES: [[usize; 3]; 3] = [[8, 8, 64], [4, 8, 64], [2, 8, 64]];
 /// The same where a column is four units side by side: no more than 256 units and rows.
 const OF_UNITS: [[usize; 3]; 3] = [[4, 4, 128], [4, 2, 128], [2, 2, 256]];
@@ -55,9 +59,10 @@ const MOST_ROUNDS: usize = 4096;
 impl Tile {
     /// The launch of a step.
     fn of(self, launch: &LoweredDispatch) -> LoweredDispatch {
-        let Tile { row_quads, columns, depth, groups } = self;
+        let Tile { row_quads, columns, depth, staged, groups } = self;
         let launch = launch.clone().constant("ROW_QUADS", row_quads as u32).constant("COLUMNS", columns as u32);
-        launch.constant("DEPTH", depth as u32).groups(groups[0], groups[1], 1)
+        let launch = launch.constant("DEPTH", depth as u32).constant("STAGED", staged as u32);
+        launch.groups(groups[0], groups[1], 1)
     }
 }
 
@@ -116,11 +121,15 @@ impl Steps {
         };
         let tiles = tiles.map(|[row_quads, columns, depth]| {
             let groups = [self.h.div_ceil(columns * units), self.b.div_ceil(4 * row_quads)];
-            Tile { row_quads, columns, depth, groups }
+            Tile { row_quads, columns, depth, staged: STAGED, groups }
         });
         let groups = |tile: &Tile| tile.groups[0] * tile.groups[1];
         let tile = *tiles.iter().find(|tile| groups(tile) >= PROCESSORS).unwrap_or(&tiles[2]);
-        (groups(&tile) * depths.div_ceil(tile.depth) <= MOST_ROUNDS).then_some(tile)
+        if groups(&tile) * depths.div_ceil(tile.depth) > MOST_ROUNDS {
+            return None;
+        }
+        let deep = caps.has_large_tiles() && depths > tile.depth;
+        Some(if deep { Tile { depth: 2 * tile.depth, staged: 2 * STAGED, ..tile } } else { tile })
     }
 
     /// Launches a sequence whose steps are one launch each.
