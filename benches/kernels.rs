@@ -168,7 +168,7 @@ fn run(names: &str, device: &str, repeats: usize) -> Result<()> {
     // What a GPU needs to be busy would take a software rasteriser minutes, and the CPU path seconds.
     let (largest, long) = match device.as_gpu() {
         Some(gpu) if gpu.summary().software => (256, 1 << 24),
-        Some(_) => (4096, 1 << 26),
+        Some(_) => (4096, 1 << 27),
         None => (1024, 1 << 24),
     };
     let mut all = cases(&device, largest, long)?;

@@ -181,9 +181,13 @@ impl Walk {
                     || {
                         if inner.step == 1 {
                             let run = &x[at as usize..at as usize + (to - from)];
-                            fold_run(run.len(), |i| run[i], k, start, step, merge)
+                            match run.len() >= 512 {
+                                true => fold_run::<32, E, A>(run, k, start, step, merge),
+                                false => fold_run::<8, E, A>(run, k, start, step, merge),
+                            }
                         } else {
-                            fold_run(to - from, |i| x[(at + i as isize * inner.step) as usize], k, start, step, merge)
+                            let places = (0..to - from).map(|i| (at + i as isize * inner.step) as usize);
+                            places.enumerate().fold(start, |total, (i, at)| step(total, x[at], k + i))
                         }
                     },
                 );
@@ -263,40 +267,24 @@ impl Walk {
     }
 }
 
-/// Folds a run in interleaved parts, which a processor adds up side by side: more of them where the run is long.
+/// Folds a run in interleaved parts, which a processor adds up side by side.
 #[inline(always)]
-fn fold_run<E, A: Copy>(
-    n: usize,
-    x: impl Fn(usize) -> E,
-    k: usize,
-    start: A,
-    step: &impl Fn(A, E, usize) -> A,
-    merge: &impl Fn(A, A) -> A,
-) -> A {
-    match n >= 512 {
-        true => fold_parts::<32, E, A>(n, x, k, start, step, merge),
-        false => fold_parts::<8, E, A>(n, x, k, start, step, merge),
-    }
-}
-
-#[inline(always)]
-fn fold_parts<const PARTS: usize, E, A: Copy>(
-    n: usize,
-    x: impl Fn(usize) -> E,
+fn fold_run<const PARTS: usize, E: Copy, A: Copy>(
+    run: &[E],
     k: usize,
     start: A,
     step: &impl Fn(A, E, usize) -> A,
     merge: &impl Fn(A, A) -> A,
 ) -> A {
     let mut parts = [start; PARTS];
-    let whole = n / PARTS * PARTS;
-    for i in (0..whole).step_by(PARTS) {
-        for (j, part) in parts.iter_mut().enumerate() {
-            *part = step(*part, x(i + j), k + i + j);
+    let (chunks, rest) = run.as_chunks::<PARTS>();
+    for (c, chunk) in chunks.iter().enumerate() {
+        for j in 0..PARTS {
+            parts[j] = step(parts[j], chunk[j], k + c * PARTS + j);
         }
     }
-    for i in whole..n {
-        parts[i - whole] = step(parts[i - whole], x(i), k + i);
+    for (j, &x) in rest.iter().enumerate() {
+        parts[j] = step(parts[j], x, k + chunks.len() * PARTS + j);
     }
     let mut width = PARTS;
     while width > 1 {

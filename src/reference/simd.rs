@@ -11,16 +11,31 @@
 pub(crate) fn vectorized<R>(f: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
     {
+        #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
+        fn widest<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
         #[target_feature(enable = "avx2")]
         fn wide<R>(f: impl FnOnce() -> R) -> R {
             f()
         }
-        if std::arch::is_x86_feature_detected!("avx2") {
+        if has_avx512() {
             // SAFETY: the processor has what the function was compiled for.
+            return unsafe { widest(f) };
+        }
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: as above.
             return unsafe { wide(f) };
         }
     }
     f()
+}
+
+/// Whether the processor has the parts of AVX-512 that all with it have but the first ones.
+#[cfg(target_arch = "x86_64")]
+fn has_avx512() -> bool {
+    use std::arch::is_x86_feature_detected as has;
+    has!("avx512f") && has!("avx512vl") && has!("avx512bw") && has!("avx512dq")
 }
 
 /// `2^n` for `n` in -252..=254, as a product of two factors: the range of one is not enough for subnormal results.

@@ -150,34 +150,52 @@ pub(super) fn scale<T: Real>(row: &mut [T], by: T) {
     );
 }
 
+/// Numbers of a row that are worked on side by side.
+const LANES: usize = 32;
+
 /// The largest number; what it is of a row with NaN does not matter.
 pub(super) fn max<T: Real>(row: &[T]) -> T {
     let larger = |a: T, b: T| if b > a { b } else { a };
     vectorized(
         #[inline(always)]
         || {
-            let (eights, rest) = row.as_chunks::<8>();
-            let mut lanes = [T::NEG_INFINITY; 8];
-            for eight in eights {
-                lanes.iter_mut().zip(eight).for_each(|(l, &x)| *l = larger(*l, x));
+            let (chunks, rest) = row.as_chunks::<LANES>();
+            let mut lanes = [T::NEG_INFINITY; LANES];
+            for chunk in chunks {
+                lanes.iter_mut().zip(chunk).for_each(|(l, &x)| *l = larger(*l, x));
             }
             lanes.iter().chain(rest).copied().fold(T::NEG_INFINITY, larger)
         },
     )
 }
 
-/// Fills `out` with `e^(x - largest)` and adds it up.
+/// Fills `out` with `e^(x - largest)` and adds it up, in interleaved parts.
 pub(super) fn exp_minus<T: Real>(row: &[T], largest: T, out: &mut [T]) -> T {
     vectorized(
         #[inline(always)]
         || {
-            out.iter_mut().zip(row).for_each(
-                #[inline(always)]
-                |(o, &x)| *o = (x - largest).exp(),
-            )
+            let mut lanes = [T::ZERO; LANES];
+            let (chunks, rest) = row.as_chunks::<LANES>();
+            let (out, out_rest) = out.as_chunks_mut::<LANES>();
+            for (out, chunk) in out.iter_mut().zip(chunks) {
+                for j in 0..LANES {
+                    let e = (chunk[j] - largest).exp();
+                    out[j] = e;
+                    lanes[j] += e;
+                }
+            }
+            for (j, (o, &x)) in out_rest.iter_mut().zip(rest).enumerate() {
+                *o = (x - largest).exp();
+                lanes[j] += *o;
+            }
+            let mut width = LANES;
+            while width > 1 {
+                width /= 2;
+                (0..width).for_each(|j| lanes[j] += lanes[j + width]);
+            }
+            lanes[0]
         },
-    );
-    sum_of(out.len(), |i| out[i])
+    )
 }
 
 /// Adds up `n` terms in eight interleaved parts: the error grows eight times slower than one by one.
