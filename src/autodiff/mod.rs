@@ -13,7 +13,7 @@ pub use gradcheck::{Gradcheck, gradcheck, gradgradcheck};
 pub(crate) use gradcheck::{compare, gradient, weights_of};
 pub use second::{hessian, hvp, jacobian};
 
-use crate::tensor::{AnyLowering, DType, Node, QuickMap, QuickSet, RecordedAt, Tensor, Vjp};
+use crate::tensor::{AnyLowering, DType, History, Node, QuickMap, QuickSet, RecordedAt, Tensor, Vjp};
 
 /// The gradient of a one-element tensor with respect to each of `wrt`.
 ///
@@ -187,19 +187,22 @@ impl Walk {
             if walk.needed.contains_key(&key) {
                 continue;
             }
-            let history = node.history();
-            if finished || history.is_none() {
-                let below =
-                    history.is_some_and(|h| h.op.no_grad().is_none() && h.inputs.iter().any(|i| walk.needed(i)));
-                let needed = below || walk.is_wrt(&node);
-                walk.needed.insert(key, needed);
-                if needed {
-                    walk.order.push(node);
+            if !finished {
+                let at = stack.len();
+                node.with_history(|h| {
+                    stack.extend(h.iter().flat_map(|h| &h.inputs).map(|i| (Arc::clone(&i.node), false)))
+                });
+                if stack.len() > at {
+                    stack.insert(at, (node, true));
+                    continue;
                 }
-                continue;
             }
-            stack.push((node, true));
-            stack.extend(history.into_iter().flat_map(|h| h.inputs).map(|i| (i.node, false)));
+            let gives = |h: &History| h.op.no_grad().is_none() && h.inputs.iter().any(|i| walk.needed(i));
+            let needed = node.with_history(|h| h.is_some_and(gives)) || walk.is_wrt(&node);
+            walk.needed.insert(key, needed);
+            if needed {
+                walk.order.push(node);
+            }
         }
         walk
     }
@@ -208,11 +211,13 @@ impl Walk {
     fn rounded(&self) -> QuickMap<(*const Node, usize), Tensor> {
         let halves = self.order.iter().filter(|node| node.metas[0].dtype == DType::F16);
         halves
-            .filter_map(|node| match &node.history()?.inputs[..] {
-                [x] if x.dtype() == DType::F32 => {
-                    Some(((Arc::as_ptr(&x.node), x.output), Tensor { node: Arc::clone(node), output: 0 }))
-                }
-                _ => None,
+            .filter_map(|node| {
+                node.with_history(|history| match &history?.inputs[..] {
+                    [x] if x.dtype() == DType::F32 => {
+                        Some(((Arc::as_ptr(&x.node), x.output), Tensor { node: Arc::clone(node), output: 0 }))
+                    }
+                    _ => None,
+                })
             })
             .collect()
     }

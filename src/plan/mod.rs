@@ -116,7 +116,7 @@ pub(crate) fn eval_donating(tensors: &[&Tensor], donors: &[&Tensor]) -> Result<(
 /// The launches by which a GPU of these capabilities would compute these tensors. It need not be there: they have neither
 /// pipelines nor memory yet, but what can be known of a kernel from its text can be checked on any machine.
 pub fn launches(tensors: &[&Tensor], caps: Caps) -> Vec<LoweredDispatch> {
-    gpu::lowered(&trace(tensors, &[]).graph, caps)
+    gpu::lowered(&trace(tensors, &[]).whole(), caps)
 }
 
 /// The launches by which this device computes these tensors: those of its adapter, with the variants of kernels that are
@@ -127,7 +127,7 @@ pub fn launches(tensors: &[&Tensor], caps: Caps) -> Vec<LoweredDispatch> {
 pub fn launches_on(device: &Device, tensors: &[&Tensor]) -> Result<Vec<LoweredDispatch>> {
     let Some(gpu) = device.as_gpu() else { return Ok(Vec::new()) };
     let tuning = &device.attached(Plans::default).tuning;
-    gpu::lowered_on(&trace(tensors, &[]).graph, gpu, tuning)
+    gpu::lowered_on(&trace(tensors, &[]).whole(), gpu, tuning)
 }
 
 fn plan_of(device: &Device, traced: &Traced) -> Result<Arc<Plan>> {
@@ -142,7 +142,7 @@ fn plan_of(device: &Device, traced: &Traced) -> Result<Arc<Plan>> {
         return Ok(plan);
     }
     // The graph of the trace goes into the plan; the caller only needs what varies.
-    let graph = traced.graph.duplicate();
+    let graph = traced.whole();
     let body = match device.kind() {
         Kind::Gpu(gpu) => Body::Gpu(gpu::GpuPlan::build(&graph, gpu, &plans.tuning)?),
         Kind::Cpu(_) => Body::Cpu(cpu::CpuPlan::build(&graph)),

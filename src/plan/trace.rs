@@ -20,7 +20,8 @@ pub(crate) enum Source {
     Leaf(usize),
 }
 
-/// One op of the graph.
+/// One op of the graph. Its shapes follow from its inputs, so a plan is found without them: of a traced graph they are empty,
+/// and [`Traced::whole`] has them.
 pub(crate) struct GraphNode {
     pub op: Arc<dyn AnyOp>,
     pub inputs: Vec<Source>,
@@ -92,19 +93,22 @@ pub(crate) struct Traced {
     pub given: Vec<Arc<Node>>,
 }
 
+/// Nodes of a small graph: tables of so many are not made larger node by node.
+const SEVERAL: usize = 112;
+
 /// Collects what `roots` need. `donors` are handles the caller gives up if the run succeeds.
 ///
 /// # Panics
 /// If a value was taken over by an update of an optimizer.
 pub(crate) fn trace(roots: &[&Tensor], donors: &[&Tensor]) -> Traced {
     // Depth first, without recursion: an LSTM over thousands of steps must not overflow the stack.
-    let mut order: Vec<Arc<Node>> = Vec::new();
-    let mut place: QuickMap<*const Node, Source> = QuickMap::default();
+    let mut order: Vec<Arc<Node>> = Vec::with_capacity(SEVERAL);
+    let mut place: QuickMap<*const Node, Source> = QuickMap::with_capacity_and_hasher(SEVERAL, Default::default());
     let mut leaf_nodes: Vec<Arc<Node>> = Vec::new();
     let mut leaf_values: Vec<Option<Value>> = Vec::new();
     let mut leaves: Vec<(Meta, u32)> = Vec::new();
     let mut stack: Vec<(Arc<Node>, bool)> = Vec::new();
-    let mut edges: QuickMap<*const Node, usize> = QuickMap::default();
+    let mut edges: QuickMap<*const Node, usize> = QuickMap::with_capacity_and_hasher(SEVERAL, Default::default());
     for root in roots {
         stack.push((Arc::clone(&root.node), false));
         while let Some((node, inputs_done)) = stack.pop() {
@@ -167,8 +171,8 @@ pub(crate) fn trace(roots: &[&Tensor], donors: &[&Tensor]) -> Traced {
             GraphNode {
                 op: Arc::clone(&history.op),
                 inputs: history.inputs.iter().map(source).collect(),
-                input_metas: history.inputs.iter().map(|t| t.meta().clone()).collect(),
-                metas: node.metas.clone(),
+                input_metas: Vec::new(),
+                metas: Vec::new(),
                 at: node.at,
                 kept: false,
             }
@@ -256,21 +260,24 @@ fn donations(
     (donated, given)
 }
 
-impl Graph {
-    /// A copy that shares the ops.
-    pub fn duplicate(&self) -> Graph {
-        let nodes = self
-            .nodes
-            .iter()
-            .map(|n| GraphNode {
+impl Traced {
+    /// The graph with the shapes of its nodes, for a plan.
+    pub fn whole(&self) -> Graph {
+        let whole = |(n, node): (&GraphNode, &Arc<Node>)| {
+            let state = node.state();
+            let NodeState::Pending(history) = &*state else {
+                panic!("a node was evaluated by another thread meanwhile")
+            };
+            GraphNode {
                 op: Arc::clone(&n.op),
                 inputs: n.inputs.clone(),
-                input_metas: n.input_metas.clone(),
-                metas: n.metas.clone(),
+                input_metas: history.inputs.iter().map(|t| t.meta().clone()).collect(),
+                metas: node.metas.clone(),
                 at: n.at,
                 kept: n.kept,
-            })
-            .collect();
-        Graph { nodes, leaves: self.leaves.clone(), donated: self.donated.clone() }
+            }
+        };
+        let nodes = self.graph.nodes.iter().zip(&self.nodes).map(whole).collect();
+        Graph { nodes, leaves: self.graph.leaves.clone(), donated: self.graph.donated.clone() }
     }
 }

@@ -5,20 +5,23 @@
 //! element of their result start from [`Real::stale`](super::Real::stale).
 
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::mem::ManuallyDrop;
 use std::sync::{Mutex, MutexGuard};
+
+use rustc_hash::FxHasher;
 
 use super::Data;
 
 /// Shorter arrays are left to the allocator.
-const LEAST: usize = 1 << 12;
+const LEAST: usize = 1 << 9;
 /// An array that no run has wanted for so many runs is let go.
 const PATIENCE: u64 = 32;
 
 #[derive(Default)]
 struct Shelf {
     run: u64,
-    free: HashMap<usize, Size>,
+    free: HashMap<usize, Size, BuildHasherDefault<FxHasher>>,
 }
 
 /// The arrays of one length.

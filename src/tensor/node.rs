@@ -64,10 +64,15 @@ impl Node {
 
     /// How it was or will be computed; `None` for data.
     pub(crate) fn history(&self) -> Option<History> {
+        self.with_history(|history| history.cloned())
+    }
+
+    /// The same for one look, without a copy.
+    pub(crate) fn with_history<R>(&self, look: impl FnOnce(Option<&History>) -> R) -> R {
         match &*self.state() {
-            NodeState::Pending(h) => Some(h.clone()),
-            NodeState::Ready { history, .. } => history.clone(),
-            _ => None,
+            NodeState::Pending(history) => look(Some(history)),
+            NodeState::Ready { history, .. } => look(history.as_ref()),
+            _ => look(None),
         }
     }
 }
