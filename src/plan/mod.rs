@@ -104,9 +104,7 @@ pub(crate) fn eval_donating(tensors: &[&Tensor], donors: &[&Tensor]) -> Result<(
         drop(state);
         drop(old);
     }
-    for node in given {
-        *node.state() = NodeState::Given;
-    }
+    given.iter().for_each(|node| node.give());
     if let Some(gpu) = device.as_gpu() {
         device.attached(Plans::default).tuning.after_evaluation(gpu)?;
     }

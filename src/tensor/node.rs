@@ -62,6 +62,14 @@ impl Node {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
+    /// Notes that the update of an optimizer took over its memory. Where the update made new memory, the old is used again.
+    pub(crate) fn give(&self) {
+        let old = std::mem::replace(&mut *self.state(), NodeState::Given);
+        if let NodeState::Ready { values, .. } = old {
+            values.into_iter().for_each(|value| value.storage.give_back());
+        }
+    }
+
     /// How it was or will be computed; `None` for data.
     pub(crate) fn history(&self) -> Option<History> {
         self.with_history(|history| history.cloned())

@@ -16,6 +16,8 @@ use super::Conv;
 
 /// Windows that are multiplied together: enough that the last rows, which do not fill a tile, do not count.
 const WINDOWS: usize = 384;
+/// Output channels of a weight gradient that are turned at a time.
+const LINES: usize = 16;
 /// A weight gradient of at most so many elements is summed in [`PARTS`](super::PARTS) parts of the images; of a larger
 /// one the elements are dealt out instead.
 const SMALL: usize = 1 << 17;
@@ -353,11 +355,14 @@ pub(super) fn weight_grad(conv: &Conv, x: &[f32], dy: &[f32], dw: &mut [f32]) {
             product(&left, &Right { buffer: packed, depth: run * p, first: 0 }, outs, sums, number > 0);
         }
     };
-    let place = |from: &[f32], rows: usize, dw: &mut [f32], first: usize| {
-        vectorized(
-            #[inline(always)]
-            || transpose(from, ld, [rows, outs], &mut dw[first..], |o| o * depth),
-        );
+    // A few channels at a time: their lines stay in the cache while they are filled.
+    let place = |from: &[f32], dw: &mut [f32]| {
+        dw.par_chunks_mut(LINES * depth).enumerate().for_each(|(k, dw)| {
+            vectorized(
+                #[inline(always)]
+                || transpose(&from[k * LINES..], ld, [depth, dw.len() / depth], dw, |o| o * depth),
+            );
+        });
     };
     for (g, dw) in dw.chunks_mut(outs * depth).enumerate() {
         let mut sums = stale(depth * ld);
@@ -382,7 +387,7 @@ pub(super) fn weight_grad(conv: &Conv, x: &[f32], dy: &[f32], dw: &mut [f32]) {
                 sum(g, 0..blocks, rows, sums);
             });
         }
-        place(&sums, depth, dw, 0);
+        place(&sums, dw);
         give_back(sums);
     }
     give_back(packed);
