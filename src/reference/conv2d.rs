@@ -238,17 +238,19 @@ pub fn input_grad<T: Real>(
 ) -> Array<T> {
     let shape = [dy.shape[0], weight.shape[1] * groups, size[0], size[1]];
     let conv = Conv::new(&shape, weight.shape[0], window, groups);
-    let mut dx = vec![T::ZERO; shape.iter().product()];
-    if dx.is_empty() || conv.result() == 0 {
-        return Array::floats(shape, dx);
+    let count = shape.iter().product();
+    if count == 0 || conv.result() == 0 {
+        return Array::floats(shape, vec![T::ZERO; count]);
     }
     let (dy, weight, pool) = (dy.floats(), weight.floats(), Pool::new());
     if conv.is_direct(conv.channels / groups)
-        && let (Some(dy), Some(weight), Some(to)) = (singles(&dy), singles(&weight), singles_mut(&mut dx))
+        && let (Some(dy), Some(weight)) = (singles(&dy), singles(&weight))
     {
-        direct::input_grad(&conv, dy, weight, to);
+        let mut dx = T::stale(count);
+        direct::input_grad(&conv, dy, weight, singles_mut(&mut dx).expect("of the type of dy"));
         return Array::floats(shape, dx);
     }
+    let mut dx = vec![T::ZERO; count];
     let (depth, group, run) = (conv.depth(), conv.group(), conv.run());
     let alone = conv.images <= run;
     dx.par_chunks_mut(run * conv.image()).zip(dy.par_chunks(run * conv.result())).for_each(|(dx, dy)| {
@@ -281,17 +283,19 @@ pub fn weight_grad<T: Real>(x: &View<T>, dy: &View<T>, window: &Window, groups: 
     let conv = Conv::new(x.shape, dy.shape[1], window, groups);
     let shape = [conv.outs, conv.channels / groups, window.kernel[0], window.kernel[1]];
     let (depth, group, run) = (conv.depth(), conv.group(), conv.run());
-    let mut dw = vec![T::ZERO; conv.outs * depth];
-    if dw.is_empty() || conv.images * conv.result() == 0 || conv.image() == 0 {
-        return Array::floats(shape, dw);
+    let count = conv.outs * depth;
+    if count == 0 || conv.images * conv.result() == 0 || conv.image() == 0 {
+        return Array::floats(shape, vec![T::ZERO; count]);
     }
     let (x, dy, pool) = (x.floats(), dy.floats(), Pool::new());
     if conv.is_direct(conv.group())
-        && let (Some(x), Some(dy), Some(to)) = (singles(&x), singles(&dy), singles_mut(&mut dw))
+        && let (Some(x), Some(dy)) = (singles(&x), singles(&dy))
     {
-        direct::weight_grad(&conv, x, dy, to);
+        let mut dw = T::stale(count);
+        direct::weight_grad(&conv, x, dy, singles_mut(&mut dw).expect("of the type of dy"));
         return Array::floats(shape, dw);
     }
+    let mut dw = vec![T::ZERO; count];
     let units = conv.images.div_ceil(run);
     let parts = units.min(PARTS);
     let alone = parts == 1;
