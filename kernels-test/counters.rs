@@ -17,7 +17,7 @@ struct Most {
     kilobytes: u64,
 }
 
-/// The workloads that a software rasteriser runs in little time. Where a change makes one cheaper, lower its numbers.
+/// All workloads that train. Where a change makes one cheaper, lower its numbers.
 const STEPS: &[Most] = &[
     Most { workload: "lr_step", dispatches: 10, submissions: 1, kilobytes: 469 },
     Most { workload: "dqn_step", dispatches: 20, submissions: 1, kilobytes: 203 },
@@ -26,6 +26,10 @@ const STEPS: &[Most] = &[
     Most { workload: "rnn_step_b50", dispatches: 229, submissions: 1, kilobytes: 247302 },
     Most { workload: "lstm_step", dispatches: 280, submissions: 1, kilobytes: 3585624 },
     Most { workload: "cnn_cpcpff_step", dispatches: 40, submissions: 1, kilobytes: 389790 },
+    Most { workload: "cnn_svhn_step", dispatches: 59, submissions: 1, kilobytes: 1122968 },
+    Most { workload: "gan_step", dispatches: 131, submissions: 2, kilobytes: 629936 },
+    Most { workload: "lstm2_step", dispatches: 645, submissions: 1, kilobytes: 19047866 },
+    Most { workload: "resnet18_cifar_step", dispatches: 211, submissions: 1, kilobytes: 2574658 },
 ];
 
 #[test]
@@ -34,7 +38,9 @@ fn a_step_of_a_workload_does_not_become_dearer() {
     for most in STEPS {
         let (name, device) = (most.workload, software());
         let mut work = make(name, &device).unwrap();
-        (0..2).for_each(|_| work.step().unwrap());
+        // What one program of a step keeps for the next lies in turn in one buffer and another: a bind group each, for a while.
+        let (steps, bind_groups) = if most.submissions == 1 { (2, 0) } else { (5, 3) };
+        (0..steps).for_each(|_| work.step().unwrap());
         let before = device.counters();
         work.step().unwrap();
         let made = device.counters().since(&before);
@@ -46,11 +52,11 @@ fn a_step_of_a_workload_does_not_become_dearer() {
             ("kilobytes bound", made.bytes_bound / 1000, most_of(most.kilobytes)),
             ("plans", made.plans, 0),
             ("pipelines", made.pipelines, 0),
-            ("bind groups", made.bind_groups, 0),
+            ("bind groups", made.bind_groups, bind_groups),
             ("buffers", made.buffers, 0),
         ] {
             if count > most {
-                failures.push(format!("{name}: {count} {what} in the third step, {most} before"));
+                failures.push(format!("{name}: {count} {what} in a steady step, {most} before"));
             }
         }
         assert!(work.parameters().is_some() && work.check().unwrap()[0].is_finite(), "{name} is no training step");
