@@ -169,7 +169,7 @@ pub(super) fn max<T: Real>(row: &[T]) -> T {
     )
 }
 
-/// Fills `out` with `e^(x - largest)` and adds it up, in interleaved parts.
+/// Fills `out` with `e^(x - largest)` and adds it up, in the order of [`sum_of`].
 pub(super) fn exp_minus<T: Real>(row: &[T], largest: T, out: &mut [T]) -> T {
     vectorized(
         #[inline(always)]
@@ -184,32 +184,38 @@ pub(super) fn exp_minus<T: Real>(row: &[T], largest: T, out: &mut [T]) -> T {
                     lanes[j] += e;
                 }
             }
-            for (j, (o, &x)) in out_rest.iter_mut().zip(rest).enumerate() {
+            let mut left = T::ZERO;
+            for (o, &x) in out_rest.iter_mut().zip(rest) {
                 *o = (x - largest).exp();
-                lanes[j] += *o;
+                left += *o;
             }
-            let mut width = LANES;
-            while width > 1 {
-                width /= 2;
-                (0..width).for_each(|j| lanes[j] += lanes[j + width]);
-            }
-            lanes[0]
+            total(lanes) + left
         },
     )
 }
 
-/// Adds up `n` terms in eight interleaved parts: the error grows eight times slower than one by one.
+/// Adds up `n` terms in interleaved parts: the error grows that many times slower than one by one.
 pub(super) fn sum_of<T: Real>(n: usize, term: impl Fn(usize) -> T) -> T {
     vectorized(
         #[inline(always)]
         || {
-            let mut lanes = [T::ZERO; 8];
-            for i in (0..n / 8 * 8).step_by(8) {
+            let mut lanes = [T::ZERO; LANES];
+            let whole = n / LANES * LANES;
+            for i in (0..whole).step_by(LANES) {
                 lanes.iter_mut().enumerate().for_each(|(j, l)| *l += term(i + j));
             }
-            let [a, b, c, d, e, f, g, h] = lanes;
-            let rest = (n / 8 * 8..n).fold(T::ZERO, |s, i| s + term(i));
-            ((a + b) + (c + d)) + ((e + f) + (g + h)) + rest
+            total(lanes) + (whole..n).fold(T::ZERO, |left, i| left + term(i))
         },
     )
+}
+
+/// The parts added up in pairs.
+#[inline(always)]
+fn total<T: Real>(mut lanes: [T; LANES]) -> T {
+    let mut width = LANES;
+    while width > 1 {
+        width /= 2;
+        (0..width).for_each(|j| lanes[j] += lanes[j + width]);
+    }
+    lanes[0]
 }
