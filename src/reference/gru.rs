@@ -27,7 +27,10 @@ pub fn forward<T: Real>(inputs: &[View<T>], reverse: bool) -> Vec<Array<T>> {
             let rows = gates[step].chunks_mut(4 * h).zip(rest[0].chunks_mut(h)).zip(before.chunks(h));
             let given = walk.part(&x, 3 * h, step, chunk).chunks(3 * h).zip(from_state.chunks(3 * h));
             for (((gates, now), before), (x, s)) in rows.zip(given) {
-                vectorized(|| unit_forward([x, s, &b_ih, &b_hh], before, gates, now));
+                vectorized(
+                    #[inline(always)]
+                    || unit_forward([x, s, &b_ih, &b_hh], before, gates, now),
+                );
             }
         }
     });
@@ -77,7 +80,10 @@ pub fn backward<T: Real>(inputs: &[View<T>], reverse: bool) -> Vec<Array<T>> {
             let gates = walk.part(&gates, 4 * h, step, chunk).chunks(4 * h);
             let out = dx[step].chunks_mut(3 * h).zip(ds[step].chunks_mut(3 * h)).zip(dh.chunks_mut(h));
             for (((dx, ds), dh), (gates, (given, before))) in out.zip(gates.zip(given)) {
-                vectorized(|| unit_backward(gates, [given, before], dh, [dx, ds]));
+                vectorized(
+                    #[inline(always)]
+                    || unit_backward(gates, [given, before], dh, [dx, ds]),
+                );
             }
             walk.product([h, 3 * h], ds[step], &w, dh, true);
         }

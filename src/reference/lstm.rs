@@ -30,7 +30,10 @@ pub fn forward<T: Real>(inputs: &[View<T>], reverse: bool) -> Vec<Array<T>> {
             walk.product([4 * h, h], h_before, &w_t, now, true);
             let states = h_rest[0].chunks_mut(h).zip(c_rest[0].chunks_mut(h)).zip(c_before.chunks(h));
             for (gates, ((h, c), c_before)) in now.chunks_mut(4 * h).zip(states) {
-                vectorized(|| unit_forward(gates, c_before, c, h));
+                vectorized(
+                    #[inline(always)]
+                    || unit_forward(gates, c_before, c, h),
+                );
             }
         }
     });
@@ -76,7 +79,10 @@ pub fn backward<T: Real>(inputs: &[View<T>], reverse: bool) -> Vec<Array<T>> {
             for (row, (da, gates)) in now.chunks_mut(4 * h).zip(gates.chunks(4 * h)).enumerate() {
                 let line = row * h..(row + 1) * h;
                 let states = [c_before, c, dh_given, dc_given, &*dh].map(|x| &x[line.clone()]);
-                vectorized(|| unit_backward(gates, states, &mut dc[line], da));
+                vectorized(
+                    #[inline(always)]
+                    || unit_backward(gates, states, &mut dc[line], da),
+                );
             }
             walk.product([h, 4 * h], now, &w, dh, false);
         }

@@ -143,11 +143,14 @@ pub(super) fn add_biases<T: Real>(rows: &mut [T], first: &[T], second: &[T]) {
     if first.is_empty() {
         return;
     }
-    vectorized(|| {
-        for row in rows.chunks_mut(first.len()) {
-            row.iter_mut().zip(first).zip(second).for_each(|((x, &a), &b)| *x += a + b);
-        }
-    });
+    vectorized(
+        #[inline(always)]
+        || {
+            for row in rows.chunks_mut(first.len()) {
+                row.iter_mut().zip(first).zip(second).for_each(|((x, &a), &b)| *x += a + b);
+            }
+        },
+    );
 }
 
 /// `h_t = f(x_t + b_ih + h_(t-1) W^T + b_hh)`; inputs x, W, b_ih, b_hh, h_0.
@@ -165,11 +168,20 @@ pub fn forward<T: Real>(inputs: &[View<T>], reverse: bool, relu: bool) -> Vec<Ar
             now.copy_from_slice(walk.part(&x, h, step, chunk));
             add_biases(now, &b_ih, &b_hh);
             walk.product([h, h], before, &w_t, now, true);
-            vectorized(|| match relu {
-                // NaN stays, as in the elementwise op.
-                true => now.iter_mut().for_each(|a| *a = if *a < T::ZERO { T::ZERO } else { *a }),
-                false => now.iter_mut().for_each(|a| *a = a.tanh()),
-            });
+            vectorized(
+                #[inline(always)]
+                || match relu {
+                    // NaN stays, as in the elementwise op.
+                    true => now.iter_mut().for_each(
+                        #[inline(always)]
+                        |a| *a = if *a < T::ZERO { T::ZERO } else { *a },
+                    ),
+                    false => now.iter_mut().for_each(
+                        #[inline(always)]
+                        |a| *a = a.tanh(),
+                    ),
+                },
+            );
         }
     });
     vec![Array::floats([walk.t, walk.b, h], hs)]

@@ -42,49 +42,57 @@ pub fn step<T: Real, const N: usize>(
         });
         tasks.push((c * CHUNK, p, mine));
     }
-    let run = |(start, p, s): (usize, &mut [T], [&mut [T]; N])| {
-        for at in (0..p.len()).step_by(BLOCK) {
-            let range = at..p.len().min(at + BLOCK);
-            let (first, all) = (start + at, start + at..start + range.end);
-            let row = &hyper[(first_row as usize + groups[first / BLOCK] as usize) * HYPER..][..HYPER];
-            let numbers: [T; HYPER - 2] = from_fn(|k| row[k + 2]);
-            // Blocks on the stack: the compiler then knows that they do not overlap, and vectorises.
-            let load = |from: &[T]| match from.try_into() {
-                Ok(block) => block,
-                Err(_) => {
-                    let mut block = [T::ZERO; BLOCK];
-                    block[..from.len()].copy_from_slice(from);
-                    block
-                }
-            };
-            let store = |block: &[T; BLOCK], to: &mut [T]| match <&mut [T; BLOCK]>::try_from(&mut *to) {
-                Ok(whole) => *whole = *block,
-                Err(_) => to.copy_from_slice(&block[..to.len()]),
-            };
-            let mut block = load(&old[all.clone()]);
-            let slope = load(&g[all.clone()]);
-            let mut kept: [[T; BLOCK]; N] = from_fn(|k| load(&before[k][all.clone()]));
-            for i in 0..BLOCK {
-                let mut mine: [T; N] = from_fn(|k| kept[k][i]);
-                let x = block[i];
-                block[i] = rule(&numbers, x - row[1] * x, scale * slope[i] + row[0] * x, &mut mine);
-                for k in 0..N {
-                    kept[k][i] = mine[k];
-                }
-            }
-            store(&block, &mut p[range.clone()]);
-            for k in 0..N {
-                store(&kept[k], &mut s[k][range.clone()]);
-            }
-        }
-    };
-    tasks.into_par_iter().for_each(|task| {
+    tasks.into_par_iter().for_each(|(start, p, mut s)| {
         vectorized(
             #[inline(always)]
-            || run(task),
+            || {
+                for at in (0..p.len()).step_by(BLOCK) {
+                    let range = at..p.len().min(at + BLOCK);
+                    let (first, all) = (start + at, start + at..start + range.end);
+                    let row = &hyper[(first_row as usize + groups[first / BLOCK] as usize) * HYPER..][..HYPER];
+                    let numbers: [T; HYPER - 2] = from_fn(|k| row[k + 2]);
+                    let mut block = load(&old[all.clone()]);
+                    let slope = load(&g[all.clone()]);
+                    let mut kept: [[T; BLOCK]; N] = from_fn(|k| load(&before[k][all.clone()]));
+                    for i in 0..BLOCK {
+                        let mut mine: [T; N] = from_fn(|k| kept[k][i]);
+                        let x = block[i];
+                        block[i] = rule(&numbers, x - row[1] * x, scale * slope[i] + row[0] * x, &mut mine);
+                        for k in 0..N {
+                            kept[k][i] = mine[k];
+                        }
+                    }
+                    store(&block, &mut p[range.clone()]);
+                    for k in 0..N {
+                        store(&kept[k], &mut s[k][range.clone()]);
+                    }
+                }
+            },
         )
     });
     std::iter::once(p).chain(states).map(|x| Array::floats(inputs[0].shape, x)).collect()
+}
+
+/// A block on the stack: the compiler then knows that blocks do not overlap, and vectorises. Inlined, for otherwise each is
+/// moved by a call.
+#[inline(always)]
+fn load<T: Real>(from: &[T]) -> [T; BLOCK] {
+    match from.try_into() {
+        Ok(block) => block,
+        Err(_) => {
+            let mut block = [T::ZERO; BLOCK];
+            block[..from.len()].copy_from_slice(from);
+            block
+        }
+    }
+}
+
+#[inline(always)]
+fn store<T: Real>(block: &[T; BLOCK], to: &mut [T]) {
+    match <&mut [T; BLOCK]>::try_from(&mut *to) {
+        Ok(whole) => *whole = *block,
+        Err(_) => to.copy_from_slice(&block[..to.len()]),
+    }
 }
 
 /// `p -= rate g`; `h` is: rate.
