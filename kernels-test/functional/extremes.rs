@@ -59,12 +59,15 @@ fn differs(got: f32, want: f32) -> bool {
 fn the_ends_of_the_numbers_are_pytorchs() {
     let fixture: Value = serde_json::from_str(include_str!("../fixtures/extremes.json")).unwrap();
     let (mut faults, mut count) = (Vec::new(), 0);
+    let is_real = |device: &Device| device.as_gpu().is_some_and(|gpu| !gpu.summary().software);
+    let least = if is_real(&software()) { 850 } else { 900 };
     for device in [software(), Device::cpu()] {
-        // A GPU may take a subnormal argument for 0 too.
+        // A real GPU may take a subnormal argument for 0 too.
+        let real = is_real(&device);
         let smallest = Tensor::from_slice(&device, &[1e-40f32], 1).unwrap();
-        let flushes = (&smallest * 2.0).item().unwrap() == 0.0;
-        // Where a variance overflows, PyTorch's NaN comes of the order of its operations.
-        let overflows = |name: &str, row: &str| device.as_gpu().is_some() && name == "layer_norm" && row == "huge";
+        let flushes = real && (&smallest * 2.0).item().unwrap() == 0.0;
+        // Where a variance overflows, whether it ends in NaN is up to what rounding leaves of the mean.
+        let overflows = |name: &str, row: &str| real && name == "layer_norm" && row == "huge";
         for (name, answers) in fixture["functions"].as_object().unwrap() {
             for (row, want) in answers.as_object().unwrap() {
                 let at = numbers(&fixture["rows"][row]);
@@ -88,6 +91,6 @@ fn the_ends_of_the_numbers_are_pytorchs() {
             }
         }
     }
-    assert!(count > 850, "only {count} answers were compared");
+    assert!(count > least, "only {count} answers were compared");
     assert!(faults.is_empty(), "{} of {count}:\n{}", faults.len(), faults.join("\n"));
 }

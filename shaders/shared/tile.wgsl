@@ -11,7 +11,7 @@
 // that neither stores along the depth nor stores along the tile meet in one bank; padding would do that too, and make the
 // largest tile exceed 32 KiB. The next round is fetched before this one is multiplied, so that memory and arithmetic work
 // at the same time. Each invocation fetches four quads of A and four of B in a round: with half as many, a 64 x 64 tile
-// made 23 TFLOP/s of 41 on an H200, because it waited at barriers.
+// made 23 TFLOP/s of 41 on an H200.
 //
 // Accumulators have names, four columns each: an array with a variable index would lie in memory. c12 is row 1 of the
 // first quad, columns of the second; rows 4 to 7 are those of the second quad of rows. All depths of a round are written

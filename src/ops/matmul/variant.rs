@@ -1,7 +1,7 @@
 //! Which kernel makes a product: what each one can do, and the table of choices by size and adapter.
 //!
-//! The figures behind the table are those of published kernels with the same tiles; where a device was measured, its
-//! choice goes before the table's ([`Caps::variant`]).
+//! The figures behind the table are timings on an H200 ([`tile_for`]), and for the rest those of published kernels with the same
+//! tiles; where a device was measured, its choice goes before the table's ([`Caps::variant`]).
 
 use super::gemm::{Gemm, Matrix};
 use crate::tensor::Caps;
@@ -165,7 +165,8 @@ fn skinny(g: &Gemm) -> Option<Variant> {
 }
 
 /// Multiplications from which a product keeps a large GPU busy in tiles of 128, or of 64, though it takes slices to have
-/// enough of them. Measured on an H200: products and convolutions of training steps over all tiles.
+/// enough of them. From the products and convolutions of training steps, timed on an H200 over all tiles when those were half
+/// as deep.
 const WORK_128: usize = 1 << 29;
 const WORK_64: usize = 1 << 28;
 /// Terms of a sum that are worth being cut into slices.

@@ -8,8 +8,8 @@ use crate::tensor::{DType, Layout, LoweredDispatch, LoweredWork, Slot};
 /// Fused kernels of as many elements make four in each invocation on a GPU.
 const WIDE: usize = 1 << 14;
 
-/// Makes the workgroups of a large launch larger, if its invocations do not work together. A GPU starts about one and a half
-/// workgroups in a nanosecond (an H200, through Vulkan): with 64 invocations of one element each its memory waits.
+/// Makes the workgroups of a large launch larger, if its invocations do not work together. An H200 took 169 us for a sum in
+/// 262,144 workgroups of 64, where its memory needs 48.
 pub(super) fn enlarge(dispatch: &mut LoweredDispatch) {
     const LARGE: usize = 1 << 17;
     let source = &dispatch.shader.source;
