@@ -40,7 +40,7 @@ impl Binding<'_> {
 }
 
 /// One kernel launch, ready to encode.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Encoded<'a> {
     /// The kernel.
     pub pipeline: &'a Pipeline,
@@ -112,16 +112,31 @@ fn stale<'a>(cache: &Cache, launch: &Encoded<'a>) -> impl Iterator<Item = &'a Bi
         .map(|(_, b)| b)
 }
 
-/// A pass that does nothing but note the time: the passes between two of them are as many as the copies between kernels ask.
-fn stamp(
-    encoder: &mut wgpu::CommandEncoder,
-    clock: Option<&wgpu::QuerySet>,
-    beginning_of_pass_write_index: Option<u32>,
-    end_of_pass_write_index: Option<u32>,
-) {
-    let Some(query_set) = clock else { return };
-    let timestamp_writes =
-        Some(wgpu::ComputePassTimestampWrites { query_set, beginning_of_pass_write_index, end_of_pass_write_index });
+/// Stamps are `u64`, and a set of queries holds at most 4096 of them.
+const PARTS_OF_A_CLOCK: usize = wgpu::QUERY_SET_MAX_QUERIES as usize - 1;
+
+/// Queries for the time, and where their answers go.
+struct Clock {
+    queries: wgpu::QuerySet,
+    resolved: wgpu::Buffer,
+    staging: wgpu::Buffer,
+}
+
+impl Clock {
+    fn resolve(&self, encoder: &mut wgpu::CommandEncoder) {
+        let size = self.resolved.size();
+        encoder.resolve_query_set(&self.queries, 0..(size / 8) as u32, &self.resolved, 0);
+        encoder.copy_buffer_to_buffer(&self.resolved, 0, &self.staging, 0, size);
+    }
+}
+
+/// A pass that does nothing but note the time.
+fn stamp(encoder: &mut wgpu::CommandEncoder, query_set: &wgpu::QuerySet, index: u32) {
+    let timestamp_writes = Some(wgpu::ComputePassTimestampWrites {
+        query_set,
+        beginning_of_pass_write_index: None,
+        end_of_pass_write_index: Some(index),
+    });
     encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
 }
 
@@ -156,62 +171,92 @@ impl Gpu {
     pub fn submit(&self, launches: &[Encoded]) -> Result<()> {
         self.check()?;
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
-        self.encode(&mut encoder, launches, None)?;
+        self.encode(&mut encoder, launches)?;
+        Tally::add(&self.tally().submissions, 1);
         self.queue.submit([encoder.finish()]);
         self.check()
     }
 
-    /// Runs the launches in order, waits for them, and says how many seconds they took: by the clock of the device where
-    /// it has one, else by that of the host, submission and all.
+    /// Runs the launches in order in one submission, waits for them, and says for each of `parts` of them, which follow each
+    /// other from the first launch on, how many seconds it took from the end of the part before: by the clock of the device.
+    /// Where it has none, or no immediates, each part is a submission of its own, timed by the clock of the host.
     ///
     /// # Errors
     /// A fault of the device.
-    pub fn submit_timed(&self, launches: &[Encoded]) -> Result<f64> {
+    pub fn submit_timed(&self, launches: &[Encoded], parts: &[usize]) -> Result<Vec<f64>> {
         self.wait()?;
-        let start = std::time::Instant::now();
-        if !self.has_timestamps() {
-            self.submit(launches)?;
-            self.wait()?;
-            return Ok(start.elapsed().as_secs_f64());
+        // Parameters in a uniform are written once per submission.
+        if !self.has_timestamps() || !self.has_immediates() {
+            let mut rest = launches;
+            let timed = |&part: &usize| {
+                let (mine, others) = rest.split_at(part);
+                rest = others;
+                let start = std::time::Instant::now();
+                self.submit(mine)?;
+                self.wait()?;
+                Ok(start.elapsed().as_secs_f64())
+            };
+            return parts.iter().map(timed).collect();
         }
-        let clock = self.device.create_query_set(&wgpu::QuerySetDescriptor {
-            label: None,
-            ty: wgpu::QueryType::Timestamp,
-            count: 2,
-        });
-        let buffer = |usage| {
-            let (label, mapped_at_creation) = (None, false);
-            self.device.create_buffer(&wgpu::BufferDescriptor { label, size: 16, usage, mapped_at_creation })
-        };
-        let resolved = buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC);
-        let staging = buffer(wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
+        let start = std::time::Instant::now();
+        let mut clocks = Vec::new();
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
-        self.encode(&mut encoder, launches, Some(&clock))?;
-        encoder.resolve_query_set(&clock, 0..2, &resolved, 0);
-        encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, 16);
+        let mut rest = launches;
+        for (i, &part) in parts.iter().enumerate() {
+            let (mine, others) = rest.split_at(part);
+            rest = others;
+            let at = i % PARTS_OF_A_CLOCK;
+            if at == 0 {
+                let left = (parts.len() - i).min(PARTS_OF_A_CLOCK) as u32;
+                clocks.push(self.clock(left + 1));
+                stamp(&mut encoder, &clocks[clocks.len() - 1].queries, 0);
+            }
+            self.encode(&mut encoder, mine)?;
+            stamp(&mut encoder, &clocks[clocks.len() - 1].queries, at as u32 + 1);
+        }
+        clocks.iter().for_each(|clock| clock.resolve(&mut encoder));
+        Tally::add(&self.tally().submissions, 1);
         self.queue.submit([encoder.finish()]);
-        staging.map_async(wgpu::MapMode::Read, .., |_| {});
+        clocks.iter().for_each(|clock| clock.staging.map_async(wgpu::MapMode::Read, .., |_| {}));
         self.wait()?;
         let host = start.elapsed().as_secs_f64();
-        let range = staging.get_mapped_range(..).map_err(|e| Error::Gpu(e.to_string()))?;
-        let ticks: [u64; 2] = bytemuck::pod_read_unaligned(&range[..16]);
-        let seconds = ticks[1].wrapping_sub(ticks[0]) as f64 * self.queue.get_timestamp_period() as f64 * 1e-9;
+        let mut seconds = Vec::with_capacity(parts.len());
+        for clock in &clocks {
+            let range = clock.staging.get_mapped_range(..).map_err(|e| Error::Gpu(e.to_string()))?;
+            let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&range);
+            let period = f64::from(self.queue.get_timestamp_period()) * 1e-9;
+            seconds.extend(ticks.windows(2).map(|t| t[1].wrapping_sub(t[0]) as f64 * period));
+        }
         // A clock that stands still or runs backwards is none.
-        Ok(if seconds > 0.0 && seconds <= host { seconds } else { host })
+        let runs = seconds.iter().sum::<f64>() > 0.0 && seconds.iter().all(|&s| s <= host);
+        Ok(if runs { seconds } else { vec![host / parts.len() as f64; parts.len()] })
+    }
+
+    /// As many queries for the time of the device.
+    fn clock(&self, count: u32) -> Clock {
+        let label = None;
+        let ty = wgpu::QueryType::Timestamp;
+        let buffer = |usage| {
+            let (size, mapped_at_creation) = (u64::from(count) * 8, false);
+            self.device.create_buffer(&wgpu::BufferDescriptor { label, size, usage, mapped_at_creation })
+        };
+        Clock {
+            queries: self.device.create_query_set(&wgpu::QuerySetDescriptor { label, ty, count }),
+            resolved: buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC),
+            staging: buffer(wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST),
+        }
     }
 
     fn encode(
         &self,
         encoder: &mut wgpu::CommandEncoder,
         launches: &[Encoded],
-        clock: Option<&wgpu::QuerySet>,
     ) -> Result<()> {
         let ring = if self.has_immediates() { None } else { self.upload_params(launches)? };
         let mut cache = self.bind_groups.lock();
         if cache.mirrors.len() > MOST_GROUPS {
             cache.clear();
         }
-        stamp(encoder, clock, Some(0), None);
         let (mut bytes, mut at, mut done) = (0, 0, 0);
         while done < launches.len() {
             // A pass goes on until a kernel reads what its texture does not hold yet: copies stand between passes.
@@ -243,10 +288,8 @@ impl Gpu {
                 }
             }
         }
-        stamp(encoder, clock, None, Some(1));
         Tally::add(&self.tally().bytes_bound, bytes);
         Tally::add(&self.tally().dispatches, launches.len() as u64);
-        Tally::add(&self.tally().submissions, 1);
         Ok(())
     }
 

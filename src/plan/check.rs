@@ -26,8 +26,8 @@ pub(super) trait Backend {
     fn words(&mut self, base: Base) -> Result<Vec<u32>>;
     /// Runs a step, the first of its group, and what shares its launches.
     fn run(&mut self, step: usize) -> Result<()>;
-    /// The same, to its end, and says how many seconds it took.
-    fn time(&mut self, step: usize) -> Result<f64>;
+    /// Runs these steps, each the first of its group, to their end, and says how many seconds each took.
+    fn times(&mut self, steps: &[usize]) -> Result<Vec<f64>>;
     /// Its kernels.
     fn shaders(&self, step: usize) -> Vec<Shader>;
 }

@@ -148,10 +148,13 @@ impl Backend for Run<'_> {
         Ok(())
     }
 
-    fn time(&mut self, step: usize) -> Result<f64> {
-        let start = Instant::now();
-        self.step(step);
-        Ok(start.elapsed().as_secs_f64())
+    fn times(&mut self, steps: &[usize]) -> Result<Vec<f64>> {
+        let timed = |&step: &usize| {
+            let start = Instant::now();
+            self.step(step);
+            start.elapsed().as_secs_f64()
+        };
+        Ok(steps.iter().map(timed).collect())
     }
 
     fn shaders(&self, _: usize) -> Vec<Shader> {

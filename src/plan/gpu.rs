@@ -73,6 +73,8 @@ pub(super) struct Built<'a> {
     pub step: usize,
     /// Where the measured choices are.
     tuning: Option<(&'a Tuning, &'a Gpu)>,
+    /// Whether every value is to be looked at after the launch that made it.
+    pub checked: bool,
 }
 
 pub(super) struct GpuPlan {
@@ -105,9 +107,9 @@ impl Ready {
 }
 
 impl GpuPlan {
-    pub fn build(graph: &Graph, gpu: &Gpu, tuning: &Tuning) -> Result<GpuPlan> {
+    pub fn build(graph: &Graph, gpu: &Gpu, tuning: &Tuning, checked: bool) -> Result<GpuPlan> {
         let caps = caps_of(gpu)?;
-        let mut built = Built { tuning: Some((tuning, gpu)), ..Built::new(graph, caps) };
+        let mut built = Built { tuning: Some((tuning, gpu)), checked, ..Built::new(graph, caps) };
         built.lower_all();
         if caps.merge > 0 && gpu.wants_merged() {
             merge::merge(&mut built);
@@ -284,8 +286,10 @@ impl Backend for Stepwise<'_> {
         self.plan.submit(self.buffers, self.scalars, self.launches(step), |encoded| self.gpu.submit(encoded))
     }
 
-    fn time(&mut self, step: usize) -> Result<f64> {
-        self.plan.submit(self.buffers, self.scalars, self.launches(step), |encoded| self.gpu.submit_timed(encoded))
+    fn times(&mut self, steps: &[usize]) -> Result<Vec<f64>> {
+        let parts: Vec<usize> = steps.iter().map(|&step| self.launches(step).len()).collect();
+        let all = &self.plan.launches;
+        self.plan.submit(self.buffers, self.scalars, all, |encoded| self.gpu.submit_timed(encoded, &parts))
     }
 
     fn shaders(&self, step: usize) -> Vec<Shader> {
@@ -337,6 +341,7 @@ impl<'a> Built<'a> {
             copies: HashMap::new(),
             step: 0,
             tuning: None,
+            checked: false,
         };
         built.feed = built.fresh(Kind::Feed, graph.leaves.len() * ALIGN as usize);
         for leaf in &graph.leaves {

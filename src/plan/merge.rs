@@ -9,7 +9,10 @@
 //! kernel may be run that way: no invocation of it needs another of its workgroup. Nothing is computed otherwise than by
 //! the launches apart.
 //!
-//! Values that only a merged launch touches lie side by side in one buffer, so that few are bound.
+//! Values that only a merged launch touches never leave the processor: they lie in workgroup memory, each in the place of one that
+//! is not needed any more, so that a barrier waits for nothing but the workgroup. A barrier after which the whole device may see
+//! what was written takes a GPU some 1.5 us, and there was one after every launch of a step. Those for which there is no room lie side
+//! by side in one buffer, so that few are bound; and so do all of them in a program that is checked, which looks at them.
 
 mod text;
 
@@ -17,7 +20,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::rc::Rc;
 
-use text::{Kernel, Section, Steady, Text, Turns, Word};
+use text::{Kernel, Lies, Section, Steady, Text, Turns, Word};
 
 use super::gpu::{ALIGN_WORDS, Built, Kind, Launch};
 use crate::device::Shader;
@@ -30,6 +33,9 @@ const LONGEST_PATTERN: usize = 6;
 /// Turns below which a pattern is not worth a loop.
 const FEWEST_TURNS: usize = 3;
 
+/// Bytes of workgroup memory that are left to what the kernels declare themselves.
+const RESERVED_BYTES: usize = 1024;
+
 /// Names of the words of parameters: 128 bytes.
 const WORDS: [&str; 32] = [
     "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16", "v17",
@@ -38,6 +44,15 @@ const WORDS: [&str; 32] = [
 
 /// Buffers that lie within another now, from a word of it on.
 type Moved = HashMap<Virtual, (Virtual, usize)>;
+
+/// Where the values lie that live within a merged launch.
+struct Inside {
+    moved: Moved,
+    /// What stands for workgroup memory.
+    workgroup: Virtual,
+    /// The buffer for the others, and its bytes.
+    buffer: (Virtual, usize),
+}
 
 /// Launches that run in turn: a pattern that comes back `count` times.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,12 +78,11 @@ pub(super) fn merge(built: &mut Built) {
     let mut merged: Vec<(Range<usize>, Launch)> = Vec::new();
     for run in runs {
         let range = run[0].launches().start..run.last().map_or(0, |item| item.launches().end);
-        let (arena, moved) = arena(built, &lives, &range);
-        if let Some(launch) = launch_of(built, &kernels, &run, &moved) {
-            if let Some(bytes) = arena {
-                built.virtuals[bytes.0].1 = bytes.1;
-            }
-            built.slots.values_mut().for_each(|slot| *slot = place(*slot, &moved));
+        let inside = inside(built, &lives, &range);
+        if let Some(launch) = launch_of(built, &kernels, &run, &inside) {
+            let (buffer, bytes) = inside.buffer;
+            built.virtuals[buffer.0 as usize].1 = bytes;
+            built.slots.values_mut().for_each(|slot| *slot = place(*slot, &inside.moved));
             merged.push((range, launch));
         }
     }
@@ -237,29 +251,40 @@ fn is_scratch(built: &Built, buffer: Virtual) -> bool {
     built.virtuals[buffer.0 as usize].0 == Kind::Scratch
 }
 
-/// Where what lives within these launches alone lies side by side: the buffer with its bytes, and what moves there.
-fn arena(
-    built: &mut Built,
-    lives: &HashMap<Virtual, (usize, usize)>,
-    range: &Range<usize>,
-) -> (Option<(usize, usize)>, Moved) {
-    let mut inside: Vec<Virtual> = lives
+/// Where what lives within these launches alone lies.
+fn inside(built: &mut Built, lives: &HashMap<Virtual, (usize, usize)>, range: &Range<usize>) -> Inside {
+    let mut values: Vec<Virtual> = lives
         .iter()
         .filter(|(v, (first, last))| range.contains(first) && range.contains(last) && is_scratch(built, **v))
         .map(|(v, _)| *v)
         .collect();
-    inside.sort_by_key(|v| v.0);
-    if inside.is_empty() {
-        return (None, HashMap::new());
-    }
-    let arena = Virtual(built.virtuals.len() as u32);
+    values.sort_by_key(|v| (built.virtuals[v.0 as usize].1, v.0));
+    let next = built.virtuals.len() as u32;
+    let (workgroup, buffer) = (Virtual(next), Virtual(next + 1));
+    built.virtuals.extend([(Kind::Scratch, 0); 2]);
+    let room = match built.checked {
+        true => 0,
+        false => (built.caps.workgroup_memory as usize).saturating_sub(RESERVED_BYTES) / 4,
+    };
     let (mut moved, mut words) = (HashMap::new(), 0);
-    for buffer in inside {
-        moved.insert(buffer, (arena, words));
-        words += built.virtuals[buffer.0 as usize].1.div_ceil(4).next_multiple_of(ALIGN_WORDS);
+    // The small ones first: they are many, and each is a barrier.
+    let mut placed: Vec<(usize, usize, usize, usize)> = Vec::new();
+    for value in values {
+        let (len, (first, last)) = (built.virtuals[value.0 as usize].1.div_ceil(4), lives[&value]);
+        let mut taken: Vec<(usize, usize)> =
+            placed.iter().filter(|p| p.2 <= last && first <= p.3).map(|p| (p.0, p.1)).collect();
+        taken.sort();
+        let at = taken.iter().fold(0, |at, &(from, to)| if at + len <= from { at } else { at.max(to) });
+        let fits = |at: usize| taken.iter().all(|&(from, to)| at + len <= from || to <= at);
+        if at + len <= room && fits(at) {
+            placed.push((at, at + len, first, last));
+            moved.insert(value, (workgroup, at));
+        } else {
+            moved.insert(value, (buffer, words));
+            words += len.next_multiple_of(ALIGN_WORDS);
+        }
     }
-    built.virtuals.push((Kind::Scratch, 0));
-    (Some((arena.0 as usize, words * 4)), moved)
+    Inside { moved, workgroup, buffer: (buffer, words * 4) }
 }
 
 fn place(slot: Slot, moved: &Moved) -> Slot {
@@ -279,7 +304,8 @@ struct Memory {
 }
 
 /// The launch that a run becomes.
-fn launch_of(built: &Built, kernels: &[Option<Rc<Kernel>>], run: &[Item], moved: &Moved) -> Option<Launch> {
+fn launch_of(built: &Built, kernels: &[Option<Rc<Kernel>>], run: &[Item], inside: &Inside) -> Option<Launch> {
+    let Inside { moved, workgroup, .. } = inside;
     let (mut order, mut bound) = (Vec::new(), HashMap::<Virtual, Memory>::new());
     let mut given: Vec<usize> = Vec::new();
     let mut most = 1;
@@ -312,7 +338,12 @@ fn launch_of(built: &Built, kernels: &[Option<Rc<Kernel>>], run: &[Item], moved:
     let size = (most.next_power_of_two() as u32).clamp(64, built.caps.merge);
     let element = |v: &Virtual| bound[v].elements.iter().max_by_key(|(_, count)| **count).map(|(element, _)| *element);
     let elements: Vec<&'static str> = order.iter().map(element).collect::<Option<_>>()?;
-    let mut text = Text::new(elements, given.len(), size);
+    let lies = |v: &Virtual| match v == workgroup {
+        true => Lies::Within(bound[v].end - bound[v].first),
+        false => Lies::Bound { write: bound[v].write },
+    };
+    let arrays = elements.into_iter().zip(order.iter().map(lies)).collect();
+    let mut text = Text::new(arrays, given.len(), size);
     for item in run {
         let section = |l: usize| -> Option<Section> {
             let launch = &built.launches[l];
@@ -340,6 +371,7 @@ fn launch_of(built: &Built, kernels: &[Option<Rc<Kernel>>], run: &[Item], moved:
             Some(Section {
                 dispatch: d,
                 kernel: kernels[l].as_ref()?,
+                writes: d.bindings.iter().map(|bind| bind.write).collect(),
                 places: places.collect::<Option<_>>()?,
                 params,
                 groups: invocations.div_ceil(size as usize),
@@ -347,9 +379,9 @@ fn launch_of(built: &Built, kernels: &[Option<Rc<Kernel>>], run: &[Item], moved:
         };
         text.push(&Turns { count: item.count, sections: item.pattern.clone().map(section).collect::<Option<_>>()? })?;
     }
-    let written: Vec<bool> = order.iter().map(|v| bound[v].write).collect();
     let bindings: Vec<Bind> = order
         .iter()
+        .filter(|v| *v != workgroup)
         .map(|v| {
             let Memory { first, end, write, .. } = bound[v];
             Bind { slot: Slot { buffer: *v, offset: first, len: end - first, half: false }, write }
@@ -358,7 +390,7 @@ fn launch_of(built: &Built, kernels: &[Option<Rc<Kernel>>], run: &[Item], moved:
     if bindings.iter().any(|bind| bind.slot.bytes().1 > built.caps.max_binding) {
         return None;
     }
-    let shader = Shader { name: "merged".into(), source: text.finish(&written).into() };
+    let shader = Shader { name: "merged".into(), source: text.finish().into() };
     let fields: Vec<(&'static str, usize)> = (0..given.len()).map(|k| (WORDS[k], 4 * k)).collect();
     let dispatch = LoweredDispatch {
         bindings,

@@ -45,6 +45,8 @@ struct Plans {
 
 struct Plan {
     graph: Graph,
+    /// Whether it keeps every value in memory, for a checked run to look at.
+    checked: bool,
     body: Body,
 }
 
@@ -75,12 +77,13 @@ pub(crate) fn eval_donating(tensors: &[&Tensor], donors: &[&Tensor]) -> Result<(
     };
     let device = first.device().clone();
     let traced = trace(tensors, donors);
-    let plan = plan_of(&device, &traced)?;
+    let check = device.check()?;
+    let plan = plan_of(&device, &traced, check != Check::Off)?;
     let Traced { nodes, storages, scalars, given, .. } = traced;
-    let inspect = check::Inspect { device: &device, graph: &plan.graph, sites: &nodes, check: device.check()? };
+    let inspect = check::Inspect { device: &device, graph: &plan.graph, sites: &nodes, check };
     let profiler = &device.attached(Plans::default).profiler;
-    let stepwise = inspect.check != Check::Off || profiler.is_on();
-    let walk = |program: &fuse::Program, backend: &mut dyn check::Backend| match inspect.check {
+    let stepwise = check != Check::Off || profiler.is_on();
+    let walk = |program: &fuse::Program, backend: &mut dyn check::Backend| match check {
         Check::Off => profiler.run(program, &plan.graph, &nodes, backend),
         _ => inspect.run(program, &scalars, backend),
     };
@@ -128,13 +131,13 @@ pub fn launches_on(device: &Device, tensors: &[&Tensor]) -> Result<Vec<LoweredDi
     gpu::lowered_on(&trace(tensors, &[]).whole(), gpu, tuning)
 }
 
-fn plan_of(device: &Device, traced: &Traced) -> Result<Arc<Plan>> {
+fn plan_of(device: &Device, traced: &Traced, checked: bool) -> Result<Arc<Plan>> {
     let plans = device.attached(Plans::default);
     let mut hasher = FxHasher::default();
     traced.graph.hash(&mut hasher);
     let key = hasher.finish();
     let found = |plans: &QuickMap<u64, Vec<Arc<Plan>>>| {
-        plans.get(&key).and_then(|same| same.iter().find(|p| p.graph == traced.graph).cloned())
+        plans.get(&key).and_then(|same| same.iter().find(|p| p.checked == checked && p.graph == traced.graph).cloned())
     };
     if let Some(plan) = found(&plans.kept.lock().unwrap_or_else(|e| e.into_inner())) {
         return Ok(plan);
@@ -142,12 +145,12 @@ fn plan_of(device: &Device, traced: &Traced) -> Result<Arc<Plan>> {
     // The graph of the trace goes into the plan; the caller only needs what varies.
     let graph = traced.whole();
     let body = match device.kind() {
-        Kind::Gpu(gpu) => Body::Gpu(gpu::GpuPlan::build(&graph, gpu, &plans.tuning)?),
+        Kind::Gpu(gpu) => Body::Gpu(gpu::GpuPlan::build(&graph, gpu, &plans.tuning, checked)?),
         Kind::Cpu(_) => Body::Cpu(cpu::CpuPlan::build(&graph)),
         Kind::Reference(_) => Body::Oracle,
     };
     Tally::add(&device.tally().plans, 1);
-    let plan = Arc::new(Plan { graph, body });
+    let plan = Arc::new(Plan { graph, checked, body });
     let mut kept = plans.kept.lock().unwrap_or_else(|e| e.into_inner());
     if kept.len() >= MOST_PLANS {
         kept.clear();

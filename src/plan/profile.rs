@@ -1,8 +1,8 @@
 //! Where the time of a program goes: `WGRAD_PROFILE=trace.json`, or [`profile`].
 //!
-//! A profiled program runs step by step, and the time of each step is taken on the device (by its own clock where it has
-//! timestamps, else by the host's around a submission that is waited for). So a profile shows what each kernel costs,
-//! and not what overlaps; the program itself takes longer.
+//! A profiled program runs step by step: on a device with timestamps in one submission, where the time of a step is that from
+//! the end of the one before to its own, so that the times add up to that of the program; elsewhere by the clock of the host around
+//! submissions that are waited for. What overlaps is not shown, and the program itself takes longer.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
@@ -200,9 +200,11 @@ impl Profiler {
     pub fn run(&self, program: &Program, graph: &Graph, sites: &[Arc<Node>], backend: &mut dyn Backend) -> Result<()> {
         let mut current = self.current();
         let profile = current.get_or_insert_default();
-        for group in program.groups() {
-            let start = profile.started.elapsed().as_secs_f64();
-            let seconds = backend.time(group.start)?;
+        let mut start = profile.started.elapsed().as_secs_f64();
+        let groups = program.groups();
+        let firsts: Vec<usize> = groups.iter().map(|group| group.start).collect();
+        let times = backend.times(&firsts)?;
+        for (group, seconds) in groups.into_iter().zip(times) {
             // Of steps in one launch only the last result counts, and what comes from outside.
             let (steps, mut event) = (&program.steps[group], None);
             let mut inside: Vec<Base> = Vec::new();
@@ -218,6 +220,7 @@ impl Profiler {
                 });
             }
             event.into_iter().for_each(|event| profile.note(event));
+            start += seconds;
         }
         profile.runs += 1;
         // A program that is killed leaves a trace too.

@@ -245,6 +245,8 @@ pub(super) struct Section<'a> {
     pub kernel: &'a Kernel,
     /// Per binding: the array of the merged launch, and the first element in it.
     pub places: Vec<(usize, Steady)>,
+    /// Per binding: whether it is written.
+    pub writes: Vec<bool>,
     pub params: Vec<Word>,
     /// Workgroups.
     pub groups: usize,
@@ -256,6 +258,15 @@ pub(super) struct Turns<'a> {
     pub sections: Vec<Section<'a>>,
 }
 
+/// Where an array of a merged launch lies.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Lies {
+    /// In a buffer that is bound.
+    Bound { write: bool },
+    /// In workgroup memory, with so many elements.
+    Within(usize),
+}
+
 /// The text of a merged launch, as it grows.
 pub(super) struct Text {
     /// What all sections share: name and text.
@@ -265,8 +276,10 @@ pub(super) struct Text {
     /// Types of the parameters.
     given: Vec<String>,
     sections: usize,
-    /// Types of the elements of the arrays.
-    elements: Vec<&'static str>,
+    /// Types of the elements of the arrays, and where these lie.
+    arrays: Vec<(&'static str, Lies)>,
+    /// Bound arrays that were written since the last barrier for such.
+    fresh: BTreeSet<usize>,
     size: u32,
 }
 
@@ -275,19 +288,54 @@ const RESERVED: [&str; 3] = ["turn_now", "merged", "memory"];
 
 impl Text {
     /// For arrays of these elements, `given` words of parameters, and workgroups of this size.
-    pub fn new(elements: Vec<&'static str>, given: usize, size: u32) -> Text {
+    pub fn new(arrays: Vec<(&'static str, Lies)>, given: usize, size: u32) -> Text {
         let given = vec!["u32".to_string(); given];
-        Text { shared: BTreeMap::new(), own: String::new(), body: String::new(), given, sections: 0, elements, size }
+        let (shared, own, body, fresh) = (BTreeMap::new(), String::new(), String::new(), BTreeSet::new());
+        Text { shared, own, body, given, sections: 0, arrays, fresh, size }
+    }
+
+    /// Whether an array is in a buffer.
+    fn is_bound(&self, array: usize) -> bool {
+        matches!(self.arrays[array].1, Lies::Bound { .. })
+    }
+
+    /// The barriers before a section that comes after others: what they wrote it may read, and what they read it may overwrite.
+    fn barriers(&mut self, section: &Section, inside: &str) -> String {
+        let mut lines = String::new();
+        // Only this one makes what others wrote to a buffer visible, and it is dear.
+        if section.places.iter().any(|(array, _)| self.fresh.contains(array)) {
+            lines += &format!("{inside}storageBarrier();\n");
+            self.fresh.clear();
+        }
+        let within = self.arrays.iter().any(|(_, lies)| matches!(lies, Lies::Within(_)));
+        if within || lines.is_empty() {
+            lines += &format!("{inside}workgroupBarrier();\n");
+        }
+        lines
+    }
+
+    /// The bound arrays that a section writes.
+    fn written(&self, section: &Section) -> Vec<usize> {
+        let written = section.places.iter().zip(&section.writes).filter(|(_, write)| **write);
+        written.map(|((array, _), _)| *array).filter(|array| self.is_bound(*array)).collect()
     }
 
     /// Appends sections; `None` if one of them cannot be written.
     pub fn push(&mut self, turns: &Turns) -> Option<()> {
         let inside = if turns.count > 1 { "        " } else { "    " };
         let mut calls = String::new();
+        if turns.count > 1 {
+            // What a turn wrote the next one may read.
+            let written: Vec<usize> = turns.sections.iter().flat_map(|section| self.written(section)).collect();
+            self.fresh.extend(written);
+        }
         for section in &turns.sections {
+            if turns.count > 1 || self.sections > 0 {
+                calls += &self.barriers(section, inside);
+            }
             calls += &self.section(section, inside)?;
-            // What it wrote the next one may read.
-            calls += &format!("{inside}storageBarrier();\n");
+            let written = self.written(section);
+            self.fresh.extend(written);
         }
         self.body += &match turns.count {
             1 => calls,
@@ -372,7 +420,7 @@ impl Text {
                 for array in kernel_arrays(section.kernel) {
                     let Kind::Array(binding, element) = &array.kind else { continue };
                     let &(memory, first) = section.places.get(*binding)?;
-                    text = placed(&text, &array.name, element, (memory, self.elements[memory]), first)?;
+                    text = placed(&text, &array.name, element, (memory, self.arrays[memory].0), first)?;
                 }
                 text
             }
@@ -397,17 +445,25 @@ impl Text {
         }
     }
 
-    /// The whole, with these bindings written.
-    pub fn finish(self, written: &[bool]) -> String {
+    /// The whole.
+    pub fn finish(self) -> String {
         let mut text =
             String::from("// Small launches in one workgroup, one after another, merged by the planner.\n\n");
         if !self.given.is_empty() {
             let members = self.given.iter().enumerate().map(|(k, type_)| format!("    v{k}: {type_},\n"));
             text += &format!("struct Params {{\n{}}}\n\nvar<immediate> p: Params;\n\n", members.collect::<String>());
         }
-        for (k, (element, written)) in self.elements.iter().zip(written).enumerate() {
-            let access = if *written { "read_write" } else { "read" };
-            text += &format!("@group(0) @binding({k}) var<storage, {access}> memory{k}: array<{element}>;\n");
+        let mut binding = 0;
+        for (k, (element, lies)) in self.arrays.iter().enumerate() {
+            text += &match lies {
+                Lies::Within(len) => format!("var<workgroup> memory{k}: array<{element}, {len}>;\n"),
+                Lies::Bound { write } => {
+                    let access = if *write { "read_write" } else { "read" };
+                    binding += 1;
+                    let at = binding - 1;
+                    format!("@group(0) @binding({at}) var<storage, {access}> memory{k}: array<{element}>;\n")
+                }
+            };
         }
         text += "\n// The turn of the loop that is running.\nvar<private> turn_now: u32;\n";
         self.shared.values().for_each(|declared| text += &format!("\n{declared}\n"));
