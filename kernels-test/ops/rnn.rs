@@ -6,10 +6,11 @@ use wgrad::autodiff::grad;
 use wgrad::ops::gru::{Gru, GruGrad};
 use wgrad::ops::lstm::{Lstm, LstmGrad};
 use wgrad::ops::rnn::{Rnn, RnnGrad};
-use wgrad::tensor::Caps;
+use wgrad::tensor::{Caps, Input};
 use wgrad::{Device, Result, Tensor};
 
-use crate::launches::{self, ADAPTERS};
+use crate::launches::{self, ADAPTERS, Launch};
+use crate::registry::tensor;
 
 #[test]
 fn one_unit_adds_up_what_it_has_seen() -> Result<()> {
@@ -94,9 +95,78 @@ fn a_step_is_one_launch_on_gpus() {
         // A variant that is asked for is one of the product.
         let caps = Caps { variant: Some("tile32"), ..ADAPTERS[2].caps };
         assert!(launches_of(gates, [5, 50, 256], caps).iter().all(|&n| n >= 10));
-        // Where a workgroup is done with the whole sequence, it is; and a software rasteriser has no use for tiles.
-        assert_eq!(launches_of(gates, [50, 1, 8], ADAPTERS[1].caps), [1, 1]);
+        // Where one workgroup is done with all of a short sequence, it is; and a software rasteriser has no use for tiles.
+        assert_eq!(launches_of(gates, [5, 1, 8], ADAPTERS[1].caps), [1, 1]);
         assert!(launches_of(gates, [50, 50, 256], ADAPTERS[3].caps).iter().all(|&n| n >= 100));
+    }
+}
+
+/// All steps of a layer whose weight fits the registers of a workgroup are one launch; besides them there is the sum of an LSTM's
+/// biases, and the product that its initial state gets.
+#[test]
+fn a_sequence_is_one_launch_where_its_weight_is_small() {
+    for (gates, h) in [(1, 64), (1, 128), (3, 64), (4, 64), (4, 32)] {
+        for (adapter, b) in ADAPTERS[..3].iter().flat_map(|a| [(a, 1), (a, 50), (a, 5000)]) {
+            let found = launches_of(gates, [50, b, h], adapter.caps);
+            // What workgroups of thousands of rows do is cut into launches of some milliseconds, and a long product into slices.
+            let [lstm, long] = [(gates == 4) as usize, (b == 5000) as usize];
+            let most = [1 + lstm + long, 1 + 2 * lstm + long];
+            assert!(found[0] <= most[0] && found[1] <= most[1], "{gates} gates, {b} rows of {h}: {found:?} launches");
+        }
+    }
+    // Beyond that they are a launch each.
+    for (gates, h) in [(1, 132), (3, 76), (4, 68)] {
+        let found = launches_of(gates, [50, 50, h], ADAPTERS[2].caps);
+        assert!(found.iter().all(|&n| n >= 50), "{gates} gates of {h} units: {found:?} launches");
+    }
+}
+
+/// A long sequence of many rows is cut into launches, which hand each other what is carried.
+#[test]
+fn a_long_sequence_in_several_launches_is_one_sequence() -> Result<()> {
+    let [t, b, h] = [34, 8000, 4]; // 2000 workgroups of 4 rows: 32 steps in a launch
+    for gates in [1, 3, 4] {
+        assert!(launches_of(gates, [t, b, h], ADAPTERS[2].caps).iter().all(|&n| (2..6).contains(&n)));
+        for reverse in [false, true] {
+            let run = |device: &Device| -> Result<Vec<Vec<f64>>> {
+                let input =
+                    |shape: &[usize], seed| tensor(device, &Input::uniform(shape, -0.5, 0.5, seed)).into_leaf(true);
+                let (x, w) = (input(&[t, b, gates * h], 1)?, input(&[gates * h, h], 2)?);
+                let (bias, state) = ([input(&[gates * h], 3)?, input(&[gates * h], 4)?], input(&[b, h], 5)?);
+                let (biases, cell) = ([&bias[0], &bias[1]], input(&[b, h], 6)?);
+                let hs = match gates {
+                    4 => x.lstm_scan(&w, biases, [&state, &cell], reverse).0,
+                    3 => x.gru_scan(&w, biases, &state, reverse),
+                    _ => x.rnn_scan(&w, biases, &state, false, reverse),
+                };
+                let weighted = (&hs * &input(&[t, b, h], 7)?).sum_all();
+                let found = grad(&weighted, &[&x, &state]);
+                [&hs, &found[0], &found[1]].map(Tensor::to_f64_vec).into_iter().collect()
+            };
+            let (got, wanted) = (run(&crate::merge::device(false, false))?, run(&Device::reference())?);
+            for (k, (got, wanted)) in got.iter().zip(&wanted).enumerate() {
+                let worst = got.iter().zip(wanted).map(|(g, w)| (g - w).abs()).fold(0.0, f64::max);
+                assert!(worst < 1e-5, "{gates} gates, reverse {reverse}, result {k}: off by {worst}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The samples of the registry meet every number of rows of a workgroup and of blocks of an invocation.
+#[test]
+fn every_cut_of_a_sequence_is_in_the_samples() {
+    let mut found: BTreeSet<(&str, &str, &str, u64)> = BTreeSet::new();
+    for Launch { dispatch, .. } in &launches::all().launches {
+        let constants = dispatch.constants.iter().filter(|c| ["ROWS", "BLOCKS"].contains(&c.0));
+        found.extend(constants.map(|c| (&*dispatch.shader.name, dispatch.entry, c.0, c.1 as u64)));
+    }
+    for (kernel, entry) in
+        ["rnn_sequence", "lstm_sequence", "gru_sequence"].iter().flat_map(|k| [(k, "forward"), (k, "backward")])
+    {
+        for (what, n) in (1..=4).flat_map(|n| [("ROWS", n), ("BLOCKS", n)]) {
+            assert!(found.contains(&(*kernel, entry, what, n)), "{kernel} {entry} with {n} {what}: {found:?}");
+        }
     }
 }
 
@@ -111,10 +181,9 @@ fn every_tile_of_a_step_is_in_the_samples() {
             found.insert((&launch.dispatch.shader.name, tile));
         }
     }
-    // Three in 16 KiB, and as many in 32 KiB; those of the plain layer are also those of the others' way back.
-    let kernels = [("lstm_forward", 6), ("lstm_backward", 6), ("gru_forward", 6), ("gru_backward", 6)];
-    for (kernel, tiles) in kernels.into_iter().chain([("rnn_forward", 4), ("rnn_backward", 4)]) {
+    // Three in 16 KiB, and as many in 32 KiB.
+    for kernel in ["lstm_forward", "lstm_backward", "gru_forward", "gru_backward", "rnn_forward", "rnn_backward"] {
         let of = found.iter().filter(|(name, _)| *name == kernel).count();
-        assert_eq!(of, tiles, "{kernel}: {found:?}");
+        assert_eq!(of, 6, "{kernel}: {found:?}");
     }
 }

@@ -2,7 +2,10 @@
 //! scales what the state contributes after its product with the weight, bias included. See [`super::rnn`] for how a
 //! sequence is cut into launches, and [`super::lstm`] for what happens to gates.
 
-use super::rnn::{AT_ONCE, NEAR, Steps, Way, at, check_sequence, in_time, sequence_samples, weight_gradient};
+use super::rnn::{
+    AT_ONCE, IN_ONE, NEAR, Steps, Way, at, check_sequence, in_time, sequence_samples, weight_gradient,
+    with_infinite_weight,
+};
 use crate::autodiff;
 use crate::device::Shader;
 use crate::error::ShapeError;
@@ -55,6 +58,15 @@ const BACKWARD: Shader = Shader::new(
         include_str!("../../shaders/shared/recurrent.wgsl"),
         include_str!("../../shaders/shared/recurrent_backward.wgsl"),
         include_str!("../../shaders/gru_backward.wgsl"),
+    ),
+);
+const SEQUENCE: Shader = Shader::new(
+    "gru_sequence",
+    concat!(
+        include_str!("../../shaders/shared/math.wgsl"),
+        include_str!("../../shaders/shared/gru_cell.wgsl"),
+        include_str!("../../shaders/shared/sequence.wgsl"),
+        include_str!("../../shaders/gru_sequence.wgsl"),
     ),
 );
 
@@ -111,6 +123,10 @@ impl Op for Gru {
             let [x, w, b_ih, b_hh, h0] = [0, 1, 2, 3, 4].map(|i| cx.input(i));
             let (hs, gates) = (cx.output(0), cx.output(1));
             let steps = Steps::of(&cx.output_meta(0).shape, op.reverse);
+            if let Some(sequence) = steps.sequence(cx.caps(), w, 3, Way::Forward) {
+                let launch = LoweredDispatch::new(&SEQUENCE, "forward").read(w).read(x).read(b_ih).read(b_hh).read(h0);
+                return sequence.launch(cx, &launch.write(gates).write(hs));
+            }
             if let Some(tile) = steps.tile(cx.caps(), w, 3, Way::Forward) {
                 let launch = LoweredDispatch::new(&FORWARD, "forward").constant("PARTS", 3u32).read(x).read(w);
                 let launch = launch.read(b_ih).read(b_hh).read(h0).write(gates).write(hs);
@@ -185,6 +201,11 @@ impl Op for GruGrad {
             let steps = Steps::of(&cx.meta(1).shape, op.reverse);
             let read = |shader| LoweredDispatch::new(shader, "backward").read(gates).read(hs).read(h0).read(dhs);
             let write = |launch: LoweredDispatch| launch.write(dh).write(dx).write(ds);
+            if let Some(sequence) = steps.sequence(cx.caps(), w, 3, Way::Backward) {
+                let launch =
+                    LoweredDispatch::new(&SEQUENCE, "backward").read(w).read(gates).read(hs).read(h0).read(dhs);
+                return sequence.launch(cx, &write(launch));
+            }
             match steps.tile(cx.caps(), w, 3, Way::Backward) {
                 Some(tile) => {
                     let launch = write(read(&BACKWARD).read(w)).constant("GATES", 3u32);
@@ -219,7 +240,9 @@ impl Op for GruGrad {
             sample([2, 37, 19], false, 41).rough(),
             sample([2, 0, 3], false, 51).rough(),
         ];
-        all.extend(AT_ONCE.map(|size| sample(size, size[1] % 2 == 1, 61).rough()));
+        let on_gpus = IN_ONE.into_iter().chain(AT_ONCE);
+        all.extend(on_gpus.map(|size| sample(size, size[0] % 2 == 1, 61).rough()));
+        all.push(with_infinite_weight(sample([2, 3, 4], false, 71), 3));
         all
     }
 }

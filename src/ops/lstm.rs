@@ -1,15 +1,18 @@
 //! The LSTM over a whole sequence whose inputs are projected already: per step one product with the state and all four gates,
-//! forward and backward, in one launch or two; see [`super::rnn`] for why.
+//! forward and backward; see [`super::rnn`] for how a sequence is cut into launches.
 //!
 //! Besides the states the op gives out its gates, for its gradient. Nobody else reads them, so their own cotangent exists
 //! only in second derivatives; the rule then goes through the primitive ops, step by step.
 
-use super::rnn::{AT_ONCE, NEAR, Steps, Way, at, check_sequence, in_time, sequence_samples, weight_gradient};
+use super::rnn::{
+    AT_ONCE, IN_ONE, NEAR, Steps, Way, at, check_sequence, in_time, sequence_samples, weight_gradient,
+    with_infinite_weight,
+};
 use crate::autodiff;
 use crate::device::Shader;
 use crate::error::ShapeError;
 use crate::reference::{Array, Real, View, lstm as reference};
-use crate::tensor::{Backward, DType, Input, LoweredDispatch, Lowering, Meta, Op, Sample, Tensor};
+use crate::tensor::{Backward, DType, Input, Lower, LoweredDispatch, Lowering, Meta, Op, Sample, Tensor};
 
 /// x `[t, b, 4h]`, W `[4h, h]`, b_ih and b_hh `[4h]`, h_0 and c_0 `[b, h]` to h and c `[t, b, h]` and the gates
 /// `[t, b, 4h]` after their functions, in the order i f g o.
@@ -58,6 +61,15 @@ const BACKWARD: Shader = Shader::new(
         include_str!("../../shaders/shared/recurrent.wgsl"),
         include_str!("../../shaders/shared/recurrent_backward.wgsl"),
         include_str!("../../shaders/lstm_backward.wgsl"),
+    ),
+);
+const SEQUENCE: Shader = Shader::new(
+    "lstm_sequence",
+    concat!(
+        include_str!("../../shaders/shared/math.wgsl"),
+        include_str!("../../shaders/shared/lstm_cell.wgsl"),
+        include_str!("../../shaders/shared/sequence.wgsl"),
+        include_str!("../../shaders/lstm_sequence.wgsl"),
     ),
 );
 
@@ -123,10 +135,19 @@ impl Op for Lstm {
             let [x, w, b_ih, b_hh, h0, c0] = [0, 1, 2, 3, 4, 5].map(|i| cx.input(i));
             let [hs, cs, gates] = [0, 1, 2].map(|k| cx.output(k));
             let steps = Steps::of(&cx.output_meta(0).shape, op.reverse);
-            if let Some(tile) = steps.tile(cx.caps(), w, 4, Way::Forward) {
+            let biases = |cx: &mut Lower| {
                 let bias = cx.temp(b_ih.len);
                 let sum = LoweredDispatch::new(&FORWARD, "biases").read(b_ih).read(b_hh).write(bias);
                 cx.launch(sum.params(&steps.step(0)).independent(1).flat(bias.len, 64));
+                bias
+            };
+            if let Some(sequence) = steps.sequence(cx.caps(), w, 4, Way::Forward) {
+                let bias = biases(cx);
+                let launch = LoweredDispatch::new(&SEQUENCE, "forward").read(w).read(x).read(bias).read(h0).read(c0);
+                return sequence.launch(cx, &launch.write(gates).write(cs).write(hs));
+            }
+            if let Some(tile) = steps.tile(cx.caps(), w, 4, Way::Forward) {
+                let bias = biases(cx);
                 let launch = LoweredDispatch::new(&FORWARD, "forward").read(x).read(w).read(bias).read(h0).read(c0);
                 return steps.at_once(cx, tile, Way::Forward, &launch.write(gates).write(cs).write(hs));
             }
@@ -200,11 +221,17 @@ impl Op for LstmGrad {
             let [gates, cs, c0, w, dhs, dcs] = [0, 1, 2, 3, 4, 5].map(|i| cx.input(i));
             // The states' cotangents are carried from step to step where they will be given out.
             let [da, dh, dc] = [0, 1, 2].map(|k| cx.output(k));
+            let steps = Steps::of(&cx.meta(1).shape, op.reverse);
+            if let Some(sequence) = steps.sequence(cx.caps(), w, 4, Way::Backward) {
+                let launch =
+                    LoweredDispatch::new(&SEQUENCE, "backward").read(w).read(gates).read(cs).read(c0).read(dhs);
+                sequence.launch(cx, &launch.read(dcs).write(da).write(dc));
+                return steps.product_of_first(cx, [da, w, dh], 4, false);
+            }
             let read = |shader, last| {
                 let launch = LoweredDispatch::new(shader, "backward").read(gates).read(cs).read(c0).read(dhs).read(dcs);
                 launch.read(last).write(da).write(dc)
             };
-            let steps = Steps::of(&cx.meta(1).shape, op.reverse);
             match steps.tile(cx.caps(), w, 4, Way::Backward) {
                 Some(tile) => steps.backward_at_once(cx, tile, &read(&BACKWARD, w), [da, w, dh], 4, false),
                 None => steps.backward(cx, &read(&SHADER, dh), [da, w, dh], 4, false),
@@ -237,7 +264,9 @@ impl Op for LstmGrad {
             sample([2, 37, 19], false, 41).rough(),
             sample([2, 0, 3], false, 51).rough(),
         ];
-        all.extend(AT_ONCE.map(|size| sample(size, size[1] % 2 == 1, 61).rough()));
+        let on_gpus = IN_ONE.into_iter().chain(AT_ONCE);
+        all.extend(on_gpus.map(|size| sample(size, size[0] % 2 == 1, 61).rough()));
+        all.push(with_infinite_weight(sample([2, 3, 4], false, 71), 3));
         all
     }
 }

@@ -1,13 +1,14 @@
 //! The plain recurrent layer over a whole sequence, and what all recurrent layers share.
 //!
 //! What a step takes from the input does not wait for the step before, so it is not here: one product for all steps makes
-//! `x W_ih^T` before the sequence starts. What is left of a step is one product with the state and the cell: one launch on
-//! GPUs, two where that is better (`steps`). Backwards it is the same in reverse; the gradients of the weights are then one
+//! `x W_ih^T` before the sequence starts. What is left of a step is one product with the state and the cell: on GPUs all steps
+//! are one launch where the weight is small (`sequence`), and one launch each, or two, where it is not (`steps`). Backwards it is the same in reverse; the gradients of the weights are then one
 //! product over all steps each, outside of the op. So the graph is as long for a thousand steps as for one.
 //!
 //! The gradient is an op of its own. Its rule is written in primitive ops, step by step: second derivatives are there,
 //! at the price of a graph that grows with the sequence.
 
+mod sequence;
 mod steps;
 
 pub(crate) use steps::{Steps, Way};
@@ -66,6 +67,15 @@ const BACKWARD: Shader = Shader::new(
         include_str!("../../shaders/shared/recurrent.wgsl"),
         include_str!("../../shaders/shared/recurrent_backward.wgsl"),
         include_str!("../../shaders/rnn_backward.wgsl"),
+    ),
+);
+const SEQUENCE: Shader = Shader::new(
+    "rnn_sequence",
+    concat!(
+        include_str!("../../shaders/shared/math.wgsl"),
+        include_str!("../../shaders/shared/rnn_cell.wgsl"),
+        include_str!("../../shaders/shared/sequence.wgsl"),
+        include_str!("../../shaders/rnn_sequence.wgsl"),
     ),
 );
 
@@ -157,6 +167,10 @@ impl Op for Rnn {
             let hs = cx.output(0);
             let steps = Steps::of(&cx.output_meta(0).shape, op.reverse);
             let launch = |shader: &Shader| LoweredDispatch::new(shader, "forward").constant("RELU", op.relu as u32);
+            if let Some(sequence) = steps.sequence(cx.caps(), w, 1, Way::Forward) {
+                let launch = launch(&SEQUENCE).read(w).read(x).read(b_ih).read(b_hh).read(h0).write(hs);
+                return sequence.launch(cx, &launch);
+            }
             if let Some(tile) = steps.tile(cx.caps(), w, 1, Way::Forward) {
                 let launch = launch(&FORWARD).read(x).read(w).read(b_ih).read(b_hh).read(h0).write(hs);
                 return steps.at_once(cx, tile, Way::Forward, &launch);
@@ -186,6 +200,12 @@ impl Op for Rnn {
             let sample = Sample::new(Rnn { reverse: false, relu: true }, inputs, NEAR);
             all.push(if low > 0.0 { sample } else { sample.rough() });
         }
+        // More units than other layers have in one launch.
+        for (h, relu) in [(80, true), (128, false)] {
+            let inputs = [&[2, 3, h][..], &[h, h], &[h], &[h], &[3, h]];
+            let inputs = inputs.map(|shape| Input::uniform(shape, -0.5, 0.5, 91 + shape.len() as u64)).to_vec();
+            all.push(Sample::new(Rnn { reverse: relu, relu }, inputs, NEAR).rough());
+        }
         all
     }
 }
@@ -193,8 +213,13 @@ impl Op for Rnn {
 /// What a sum over a few steps loses, relative to the largest state.
 pub(crate) const NEAR: Tolerance = Tolerance::OfLargest(1e-5);
 
-/// Sequences `[t, b, h]` whose steps GPUs take in one launch each: for each way to cut them, with parts of a tile at every edge.
-pub(crate) const AT_ONCE: [[usize; 3]; 5] = [[1, 1, 4], [3, 37, 36], [2, 9, 260], [2, 237, 68], [2, 450, 68]];
+/// Sequences `[t, b, h]` that GPUs take in one launch, or in two: rows of one to four in a workgroup, and one to four blocks in an
+/// invocation, up to the most hidden units of an LSTM.
+pub(crate) const IN_ONE: [[usize; 3]; 6] =
+    [[1, 1, 4], [3, 5, 36], [2, 3, 48], [4, 131, 64], [2, 301, 12], [2, 515, 60]];
+
+/// Sequences whose steps GPUs take in one launch each: for each way to cut them, with parts of a tile at every edge.
+pub(crate) const AT_ONCE: [[usize; 3]; 4] = [[3, 37, 132], [2, 9, 260], [2, 125, 132], [2, 237, 132]];
 
 /// Sequences for the kernel of a layer with so many gates and initial states; the first two are also for the gradient check.
 pub(crate) fn sequence_samples<O>(gates: usize, states: usize, op: impl Fn(bool) -> O) -> Vec<Sample<O>> {
@@ -220,7 +245,8 @@ pub(crate) fn sequence_samples<O>(gates: usize, states: usize, op: impl Fn(bool)
         odd.inputs[0].values[row + 1] = f64::NEG_INFINITY;
         odd
     });
-    let at_once = AT_ONCE.map(|size| sample(size, size[1] % 2 == 1, 1.0, 81).rough());
+    let on_gpus = IN_ONE.into_iter().chain(AT_ONCE);
+    let on_gpus = on_gpus.map(|size| sample(size, size[0] % 2 == 1, 1.0, 81).rough());
     let mut all = vec![
         sample([2, 3, 2], false, 1.0, 1),
         viewed(sample([2, 2, 3], true, 1.0, 11)),
@@ -230,8 +256,14 @@ pub(crate) fn sequence_samples<O>(gates: usize, states: usize, op: impl Fn(bool)
         sample([3, 2, 4], false, 90.0, 51).rough(), // gates that are shut or open
         sample([2, 0, 3], false, 1.0, 61).rough(),
     ];
-    all.extend(odd.into_iter().chain(at_once));
+    all.extend(odd.into_iter().chain(on_gpus));
     all
+}
+
+/// A sequence backward whose weight, that input, is infinite in one place: it spreads from the second step that is taken.
+pub(crate) fn with_infinite_weight<O>(mut sample: Sample<O>, weight: usize) -> Sample<O> {
+    sample.inputs[weight].values[1] = f64::INFINITY;
+    sample.rough()
 }
 
 impl Op for RnnGrad {
@@ -271,11 +303,12 @@ impl Op for RnnGrad {
         Lowering::Kernel(|op, cx| {
             let [hs, w, dhs] = [0, 1, 2].map(|i| cx.input(i));
             let (da, dh) = (cx.output(0), cx.output(1));
-            let launch = |shader: &Shader, last| {
-                let launch = LoweredDispatch::new(shader, "backward").constant("RELU", op.relu as u32);
-                launch.read(hs).read(dhs).read(last).write(da)
-            };
             let steps = Steps::of(&cx.meta(0).shape, op.reverse);
+            let launch = |shader: &Shader| LoweredDispatch::new(shader, "backward").constant("RELU", op.relu as u32);
+            if let Some(sequence) = steps.sequence(cx.caps(), w, 1, Way::Backward) {
+                return sequence.launch(cx, &launch(&SEQUENCE).read(w).read(hs).read(dhs).write(da).write(dh));
+            }
+            let launch = |shader, last| launch(shader).read(hs).read(dhs).read(last).write(da);
             match steps.tile(cx.caps(), w, 1, Way::Backward) {
                 Some(tile) => {
                     let launch = launch(&BACKWARD, w).constant("GATES", 1u32);
@@ -305,7 +338,10 @@ impl Op for RnnGrad {
             sample([2, 37, 19], false, true, 17).rough(),
             sample([2, 0, 3], false, false, 21).rough(),
         ];
-        all.extend(AT_ONCE.map(|size| sample(size, size[1] % 2 == 1, size[1] % 4 == 1, 25).rough()));
+        // With those of more units than other layers have in one launch.
+        let on_gpus = IN_ONE.into_iter().chain(AT_ONCE).chain([[2, 3, 80], [3, 2, 128]]);
+        all.extend(on_gpus.map(|size| sample(size, size[0] % 2 == 1, size[1] % 4 == 1, 25).rough()));
+        all.push(with_infinite_weight(sample([2, 3, 4], false, false, 31), 1));
         all
     }
 }

@@ -65,7 +65,7 @@ pub struct Caps {
 
 /// What a large GPU does with a launch that waits for the one before, some 5 us, in turns of a loop of one workgroup, each
 /// of which loads and computes a little: 25 ns. A launch that takes no more of them is merged with its neighbours.
-const TURNS_OF_A_LAUNCH: usize = 200;
+pub(crate) const TURNS_OF_A_LAUNCH: usize = 200;
 /// The same for what an invocation takes besides its loop: the time until its first loads are there.
 const TURNS_AROUND: usize = 8;
 
@@ -114,7 +114,12 @@ impl Caps {
     /// loop. A lowering that has the choice gives it a kernel then whose invocations are
     /// [independent](LoweredDispatch::independent).
     pub fn merges(&self, invocations: usize, turns: usize) -> bool {
-        self.merge > 0 && invocations.div_ceil(self.merge as usize) * (TURNS_AROUND + turns) <= TURNS_OF_A_LAUNCH
+        self.merge > 0 && self.turns(invocations, turns) <= TURNS_OF_A_LAUNCH
+    }
+
+    /// How many turns one workgroup takes for a launch that is merged.
+    pub(crate) fn turns(&self, invocations: usize, turns: usize) -> usize {
+        invocations.div_ceil(self.merge as usize) * (TURNS_AROUND + turns)
     }
 }
 

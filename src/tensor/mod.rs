@@ -14,6 +14,7 @@ mod shape;
 mod storage;
 
 pub use dtype::{DType, Element};
+pub(crate) use lower::TURNS_OF_A_LAUNCH;
 pub use lower::{Bind, Caps, Lower, LoweredDispatch, LoweredWork, Params, Slot, Store, VARIANTS, Virtual};
 pub(crate) use node::RecordedAt;
 pub use node::{History, Node, NodeState, Tensor};

@@ -3,7 +3,7 @@
 //! A step is a product with the state and a cell. On a GPU, where most are so small that a launch takes longer than what it
 //! does, one launch does both: `shaders/shared/recurrent.wgsl`. Where they are large, and on software rasterisers, a step is a
 //! product as everywhere and a kernel for the cell behind it; and where a whole sequence is small, such launches are left to the
-//! planner to merge.
+//! planner to merge. Where the weight is small enough, all steps are one launch: that is the business of `sequence`.
 
 use crate::ops::matmul::{Gemm, Matrix, PROCESSORS};
 use crate::tensor::{Caps, Lower, LoweredDispatch, Shape, Slot};
@@ -19,10 +19,10 @@ const CELL_TURNS: usize = 6;
 /// A sequence `[t, b, ..]` with `h` hidden units.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Steps {
-    t: usize,
-    b: usize,
-    h: usize,
-    reverse: bool,
+    pub(super) t: usize,
+    pub(super) b: usize,
+    pub(super) h: usize,
+    pub(super) reverse: bool,
 }
 
 /// The direction in which a sequence is gone through.
@@ -103,15 +103,28 @@ impl Steps {
         }
     }
 
+    /// Sums for each row that the product of a step makes, and over how many depths.
+    pub(super) fn product_of(&self, gates: usize, way: Way) -> (usize, usize) {
+        match way {
+            Way::Forward => (gates * self.h, self.h),
+            Way::Backward => (self.h, gates * self.h),
+        }
+    }
+
+    /// How many turns a step takes whose product and cell are merged with those of all other steps, if they are.
+    pub(super) fn turns_merged(&self, caps: Caps, weight: Slot, gates: usize, way: Way) -> Option<usize> {
+        let (sums, depths) = self.product_of(gates, way);
+        let (product, cell) = ((self.b * sums, depths), (self.b * self.h, CELL_TURNS));
+        let merged = !weight.half && caps.merges(product.0, product.1) && caps.merges(cell.0, cell.1);
+        merged.then(|| caps.turns(product.0, product.1) + caps.turns(cell.0, cell.1))
+    }
+
     /// How a step of so many gates is cut if it is to be one launch. `None` where its product and its cell are faster apart (on
     /// software rasterisers, where both are merged with all other steps, and where they are large), where a variant of the
     /// product is asked for, and where rows of the weight are not whole vec4s.
     pub fn tile(&self, caps: Caps, weight: Slot, gates: usize, way: Way) -> Option<Tile> {
-        let (sums, depths) = match way {
-            Way::Forward => (gates * self.h, self.h),
-            Way::Backward => (self.h, gates * self.h),
-        };
-        let merged = !weight.half && caps.merges(self.b * sums, depths) && caps.merges(self.b * self.h, CELL_TURNS);
+        let (_, depths) = self.product_of(gates, way);
+        let merged = self.turns_merged(caps, weight, gates, way).is_some();
         if caps.software || caps.variant.is_some() || merged || !self.h.is_multiple_of(4) || self.b * self.h == 0 {
             return None;
         }
@@ -179,11 +192,17 @@ impl Steps {
         cx: &mut Lower,
         tile: Tile,
         step: &LoweredDispatch,
-        [to, weight, carried]: [Slot; 3],
+        slots: [Slot; 3],
         gates: usize,
         accumulate: bool,
     ) {
         self.at_once(cx, tile, Way::Backward, step);
+        self.product_of_first(cx, slots, gates, accumulate);
+    }
+
+    /// Launches the product of the first step's cotangent, what the initial state gets, into `carried`, on top of what is there
+    /// if `accumulate`.
+    pub fn product_of_first(&self, cx: &mut Lower, [to, weight, carried]: [Slot; 3], gates: usize, accumulate: bool) {
         self.product(cx, (to, self.step(0).at as usize * gates), (weight, false), carried, gates, accumulate);
     }
 

@@ -1,0 +1,152 @@
+// A recurrent layer's whole sequence in one launch, in each direction: a workgroup takes a few rows of the batch through all
+// steps.
+//
+// Rows do not need each other, so all that a step has to wait for is its own workgroup: two barriers in place of a launch. What
+// it then waits for is memory, so the weight is read once: each invocation keeps one to four blocks of it in registers,
+// of 4 x 4, which 256 of them can do up to 128 x 128 weights. A sum is a quad of COLUMNS, its products a quad of DEPTHS;
+// an invocation makes a quad of sums at BLOCKS consecutive quads of depths, and `sum_of` adds up what the SLICES made, in order.
+// Larger weights stay with a launch per step (shared/recurrent.wgsl): from the cache they would come to a workgroup no faster
+// than launches follow each other (1 MB takes about 10 us on an H200).
+//
+//   forward:  h W^T, sums are gates of the step, depths are units; h is that of the step before
+//   backward: da W, sums are units, depths are gates; da is that of the step after
+//
+// What goes into the product of the next step, h or da, lies in workgroup memory row by row, and is followed by zeros up to
+// where the blocks end. An invocation makes the cell of one unit of one row, if any, and keeps what only that needs. It fetches what
+// the next step takes from outside as soon as this step is done, a product and two barriers before it is needed. Backward the
+// first step has nothing carried, and leaves out the sum: an infinite weight would make NaN of no cotangent.
+
+override BACKWARD: bool = false;
+override COLUMNS: u32 = 16u;
+override DEPTHS: u32 = 16u;
+override BLOCKS: u32 = 2u; // 1 to 4
+override SLICES: u32 = 8u;
+override ROWS: u32 = 1u;
+override THREADS: u32 = 128u; // no fewer than COLUMNS SLICES, nor than units in ROWS
+override PITCH: u32 = 4u * SLICES * BLOCKS; // from row to row
+override LEFT: u32 = ROWS * PITCH;
+override SUMS: u32 = ROWS * SLICES * COLUMNS;
+
+// Places are counted in states: gates lie as many times as far.
+struct Params {
+    n: u32,       // rows of the batch x h
+    h: u32,
+    steps: u32,
+    at: u32,      // where the first step that is taken starts
+    ahead: u32,   // how far from there the next is, modulo 2^32
+    begins: u32,  // 1: no step of the sequence is taken before these
+    ends: u32,    // 1: none is taken after these
+}
+
+var<immediate> p: Params;
+
+@group(0) @binding(0) var<storage, read> w: array<vec4<f32>>;
+
+var<workgroup> left: array<f32, LEFT>;
+var<workgroup> sums: array<vec4<f32>, SUMS>; // of a row slice by slice
+
+// The blocks of one invocation, a vec4 of sums for each depth.
+var<private> block0: mat4x4<f32>;
+var<private> block1: mat4x4<f32>;
+var<private> block2: mat4x4<f32>;
+var<private> block3: mat4x4<f32>;
+
+// Which unit of which row an invocation makes, if any.
+struct Place {
+    line: u32, // the row among those of the workgroup
+    unit: u32,
+    index: u32, // among the states of a step
+    is_mine: bool,
+}
+
+fn find(group: vec3<u32>, local: u32) -> Place {
+    let line = local / p.h;
+    let unit = local % p.h;
+    let index = (group.x * ROWS + line) * p.h + unit;
+    return Place(line, unit, index, line < ROWS && index < p.n);
+}
+
+// Where the gates of a unit begin, `gates` of them h apart, in the step at `step`.
+fn gates_at(here: Place, step: u32, gates: u32) -> u32 {
+    return gates * (step + here.index - here.unit) + here.unit;
+}
+
+// The quads at one place of four rows of the weight.
+fn rows_of(row: u32, quad: u32) -> mat4x4<f32> {
+    let next = p.h / 4u;
+    let at = row * next + quad;
+    return mat4x4<f32>(w[at], w[at + next], w[at + 2u * next], w[at + 3u * next]);
+}
+
+fn block(column: u32, depth: u32) -> mat4x4<f32> {
+    if depth >= DEPTHS {
+        return mat4x4<f32>();
+    }
+    if BACKWARD {
+        return rows_of(4u * depth, column);
+    }
+    return transpose(rows_of(4u * column, depth));
+}
+
+// Reads the weight, and clears what is to be multiplied with it.
+fn hold(local: u32) {
+    let column = local % COLUMNS;
+    let first = local / COLUMNS * BLOCKS;
+    if local < COLUMNS * SLICES {
+        block0 = block(column, first);
+        if BLOCKS > 1u {
+            block1 = block(column, first + 1u);
+        }
+        if BLOCKS > 2u {
+            block2 = block(column, first + 2u);
+        }
+        if BLOCKS > 3u {
+            block3 = block(column, first + 3u);
+        }
+    }
+    for (var i = local; i < LEFT; i += THREADS) {
+        left[i] = 0.0;
+    }
+    workgroupBarrier();
+}
+
+fn keep(here: Place, depth: u32, value: f32) {
+    left[here.line * PITCH + depth] = value;
+}
+
+fn left_quad(at: u32) -> vec4<f32> {
+    return vec4<f32>(left[at], left[at + 1u], left[at + 2u], left[at + 3u]);
+}
+
+// Makes the products with what was kept.
+fn multiply(local: u32) {
+    workgroupBarrier(); // all have kept theirs
+    if local < COLUMNS * SLICES {
+        for (var line = 0u; line < ROWS; line += 1u) {
+            let at = line * PITCH + local / COLUMNS * (4u * BLOCKS);
+            var sum = block0 * left_quad(at);
+            if BLOCKS > 1u {
+                sum += block1 * left_quad(at + 4u);
+            }
+            if BLOCKS > 2u {
+                sum += block2 * left_quad(at + 8u);
+            }
+            if BLOCKS > 3u {
+                sum += block3 * left_quad(at + 12u);
+            }
+            sums[line * (SLICES * COLUMNS) + local] = sum;
+        }
+    }
+    workgroupBarrier();
+}
+
+// One sum of a row.
+fn sum_of(here: Place, column: u32) -> f32 {
+    let at = here.line * (SLICES * COLUMNS) + column / 4u;
+    let part = column % 4u;
+    var sum = 0.0;
+    for (var slice = 0u; slice < SLICES; slice += 1u) {
+        sum += sums[at + slice * COLUMNS][part];
+    }
+    return sum;
+}

@@ -1,0 +1,105 @@
+//! The launch of a whole sequence, where the weight of a layer fits the registers of one workgroup.
+//!
+//! See `shaders/shared/sequence.wgsl`. What a step costs then is some hundred instructions and two barriers, about half a
+//! microsecond, where a launch that waits for the one before takes five; and rows of the batch are as many workgroups as the
+//! GPU has processors, or a few each.
+
+use super::{Steps, Way};
+use crate::ops::matmul::PROCESSORS;
+use crate::tensor::{Caps, Lower, LoweredDispatch, Slot, TURNS_OF_A_LAUNCH};
+
+crate::params! {
+    /// Some steps of a sequence of states of `n = b h` elements, in the order in which a pass takes them.
+    struct SequenceParams { n: u32, h: u32, steps: u32, at: u32, ahead: u32, begins: u32, ends: u32 }
+}
+
+/// Invocations that WebGPU grants a workgroup.
+const MOST_THREADS: usize = 256;
+/// Blocks of 4 x 4 weights that an invocation keeps in registers.
+const MOST_BLOCKS: usize = 4;
+/// Rows of one workgroup: they share its barriers, and are multiplied one after another.
+const MOST_ROWS: usize = 4;
+/// Slices beyond which fewer blocks per invocation are no gain: what they made is added up one after another.
+const ENOUGH_SLICES: usize = 8;
+/// Steps of all workgroups together in one launch: a driver resets a GPU that takes a second or two for one, and so many are done
+/// in some 20 ms by the smallest.
+const MOST_STEPS: usize = 1 << 16;
+
+/// How a sequence is cut among workgroups and launches.
+#[derive(Debug, Clone)]
+pub(crate) struct Sequence {
+    way: Way,
+    /// Quads of sums, and of depths.
+    columns: usize,
+    depths: usize,
+    blocks: usize,
+    slices: usize,
+    rows: usize,
+    threads: usize,
+    groups: usize,
+    launches: Vec<SequenceParams>,
+}
+
+impl Steps {
+    /// How the steps, of so many gates, are cut if they are to be one launch. `None` where the weight does not fit, where its
+    /// rows are not whole vec4s, on software rasterisers, where a variant of the product is asked for, and where merging them
+    /// is as fast.
+    pub fn sequence(&self, caps: Caps, weight: Slot, gates: usize, way: Way) -> Option<Sequence> {
+        let (sums, depths) = self.product_of(gates, way);
+        // The launch parts what comes before it from what comes after, which might have been merged.
+        let as_fast = |turns: usize| self.t * turns <= 2 * TURNS_OF_A_LAUNCH;
+        let merged = self.turns_merged(caps, weight, gates, way).is_some_and(as_fast);
+        if caps.software || caps.variant.is_some() || merged || !self.h.is_multiple_of(4) || self.b * self.h == 0 {
+            return None;
+        }
+        let (columns, depths) = (sums / 4, depths / 4);
+        let slices = |blocks: usize| depths.div_ceil(blocks);
+        let fits = |most: usize| (1..=MOST_BLOCKS).find(|&n| slices(n) <= most && columns * slices(n) <= MOST_THREADS);
+        let blocks = fits(ENOUGH_SLICES).or_else(|| fits(MOST_THREADS))?;
+        let slices = slices(blocks);
+        let fits = |rows: &usize| {
+            let memory = 16 * rows * slices * (columns + blocks);
+            rows * self.h <= MOST_THREADS && memory <= caps.workgroup_memory as usize
+        };
+        let most = (1..=MOST_ROWS).take_while(fits).last()?;
+        let rows = self.b.div_ceil(PROCESSORS).min(most);
+        let threads = (columns * slices).max(rows * self.h).next_multiple_of(32);
+        let groups = self.b.div_ceil(rows);
+        let launches = self.parts((MOST_STEPS / groups).max(1), way);
+        let found = Sequence { way, columns, depths, blocks, slices, rows, threads, groups, launches };
+        (groups <= 65_535).then_some(found)
+    }
+
+    /// The parameters of launches of at most so many steps.
+    fn parts(&self, most: usize, way: Way) -> Vec<SequenceParams> {
+        let (n, last) = (self.b * self.h, self.t - 1);
+        let upwards = (way == Way::Forward) != self.reverse;
+        let at = |taken: usize| n * if upwards { taken } else { last - taken };
+        let part = |first: usize| {
+            let steps = most.min(self.t - first);
+            SequenceParams {
+                n: n as u32,
+                h: self.h as u32,
+                steps: steps as u32,
+                at: at(first) as u32,
+                ahead: if upwards { n as u32 } else { (n as u32).wrapping_neg() },
+                begins: (first == 0) as u32,
+                ends: (first + steps == self.t) as u32,
+            }
+        };
+        (0..self.t).step_by(most).map(part).collect()
+    }
+}
+
+impl Sequence {
+    /// Launches the steps.
+    pub fn launch(&self, cx: &mut Lower, sequence: &LoweredDispatch) {
+        let &Sequence { columns, depths, blocks, slices, rows, threads, .. } = self;
+        let sizes = [("COLUMNS", columns), ("DEPTHS", depths), ("BLOCKS", blocks), ("SLICES", slices)];
+        let sizes = sizes.into_iter().chain([("ROWS", rows), ("THREADS", threads)]);
+        let backward = (self.way == Way::Backward) as u32;
+        let launch = sequence.clone().constant("BACKWARD", backward).groups(self.groups, 1, 1);
+        let launch = sizes.fold(launch, |launch, (name, size)| launch.constant(name, size as u32));
+        self.launches.iter().for_each(|params| cx.launch(launch.clone().params(params)));
+    }
+}
