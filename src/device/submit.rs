@@ -247,11 +247,7 @@ impl Gpu {
         }
     }
 
-    fn encode(
-        &self,
-        encoder: &mut wgpu::CommandEncoder,
-        launches: &[Encoded],
-    ) -> Result<()> {
+    fn encode(&self, encoder: &mut wgpu::CommandEncoder, launches: &[Encoded]) -> Result<()> {
         let ring = if self.has_immediates() { None } else { self.upload_params(launches)? };
         let mut cache = self.bind_groups.lock();
         if cache.mirrors.len() > MOST_GROUPS {

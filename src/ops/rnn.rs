@@ -216,7 +216,7 @@ pub(crate) const NEAR: Tolerance = Tolerance::OfLargest(1e-5);
 /// Sequences `[t, b, h]` that GPUs take in one launch, or in two: rows of one to four in a workgroup, and one to four blocks in an
 /// invocation, up to the most hidden units of an LSTM.
 pub(crate) const IN_ONE: [[usize; 3]; 6] =
-    [[1, 1, 4], [3, 5, 36], [2, 3, 48], [4, 131, 64], [2, 301, 12], [2, 515, 60]];
+    [[1, 1, 4], [3, 5, 36], [2, 3, 48], [2, 131, 64], [2, 301, 12], [2, 515, 60]];
 
 /// Sequences whose steps GPUs take in one launch each: for each way to cut them, with parts of a tile at every edge.
 pub(crate) const AT_ONCE: [[usize; 3]; 4] = [[3, 37, 132], [2, 9, 260], [2, 125, 132], [2, 237, 132]];
