@@ -367,11 +367,18 @@ fn launch_of(built: &Built, kernels: &[Option<Rc<Kernel>>], run: &[Item], inside
             for &(at, leaf) in &launch.patches {
                 params[at / 4] = Word::Given(given.iter().position(|&l| l == leaf)?);
             }
+            let all_turns = || (0..item.count).map(|turn| &built.launches[l + turn * item.pattern.len()].dispatch);
+            let span = |k: usize| {
+                let slots = || all_turns().map(|d| place(d.bindings[k].slot, moved));
+                let first = slots().map(|slot| slot.offset).min().unwrap_or(0);
+                let end = slots().map(|slot| slot.offset + slot.len).max().unwrap_or(0);
+                (first..end, d.bindings[k].write)
+            };
             let LoweredWork::Flat(invocations, _) = d.work else { return None };
             Some(Section {
                 dispatch: d,
                 kernel: kernels[l].as_ref()?,
-                writes: d.bindings.iter().map(|bind| bind.write).collect(),
+                spans: (0..d.bindings.len()).map(span).collect(),
                 places: places.collect::<Option<_>>()?,
                 params,
                 groups: invocations.div_ceil(size as usize),

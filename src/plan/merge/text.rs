@@ -6,6 +6,7 @@
 //! nothing of the kernel (`shaders/shared/math.wgsl`) are there once for all.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 
 use super::super::halves::uses;
 use crate::device::Shader;
@@ -245,11 +246,21 @@ pub(super) struct Section<'a> {
     pub kernel: &'a Kernel,
     /// Per binding: the array of the merged launch, and the first element in it.
     pub places: Vec<(usize, Steady)>,
-    /// Per binding: whether it is written.
-    pub writes: Vec<bool>,
+    /// Per binding: the elements of that array which it has in all turns together, and whether it is written.
+    pub spans: Vec<(Range<usize>, bool)>,
     pub params: Vec<Word>,
     /// Workgroups.
     pub groups: usize,
+}
+
+/// Elements of an array of a merged launch.
+type Span = (usize, Range<usize>);
+
+impl Section<'_> {
+    /// What it reads and writes, and which of the two.
+    fn touched(&self) -> impl Iterator<Item = (Span, bool)> {
+        self.places.iter().zip(&self.spans).map(|((array, _), (span, write))| ((*array, span.clone()), *write))
+    }
 }
 
 /// Sections that run in turn, so often.
@@ -278,8 +289,8 @@ pub(super) struct Text {
     sections: usize,
     /// Types of the elements of the arrays, and where these lie.
     arrays: Vec<(&'static str, Lies)>,
-    /// Bound arrays that were written since the last barrier for such.
-    fresh: BTreeSet<usize>,
+    /// What was written of bound arrays since the last barrier for such.
+    fresh: Vec<Span>,
     size: u32,
 }
 
@@ -290,20 +301,16 @@ impl Text {
     /// For arrays of these elements, `given` words of parameters, and workgroups of this size.
     pub fn new(arrays: Vec<(&'static str, Lies)>, given: usize, size: u32) -> Text {
         let given = vec!["u32".to_string(); given];
-        let (shared, own, body, fresh) = (BTreeMap::new(), String::new(), String::new(), BTreeSet::new());
+        let (shared, own, body, fresh) = (BTreeMap::new(), String::new(), String::new(), Vec::new());
         Text { shared, own, body, given, sections: 0, arrays, fresh, size }
-    }
-
-    /// Whether an array is in a buffer.
-    fn is_bound(&self, array: usize) -> bool {
-        matches!(self.arrays[array].1, Lies::Bound { .. })
     }
 
     /// The barriers before a section that comes after others: what they wrote it may read, and what they read it may overwrite.
     fn barriers(&mut self, section: &Section, inside: &str) -> String {
         let mut lines = String::new();
         // Only this one makes what others wrote to a buffer visible, and it is dear.
-        if section.places.iter().any(|(array, _)| self.fresh.contains(array)) {
+        let meets = |a: &Span, b: &Span| a.0 == b.0 && a.1.start < b.1.end && b.1.start < a.1.end;
+        if section.touched().any(|(span, _)| self.fresh.iter().any(|written| meets(&span, written))) {
             lines += &format!("{inside}storageBarrier();\n");
             self.fresh.clear();
         }
@@ -314,10 +321,10 @@ impl Text {
         lines
     }
 
-    /// The bound arrays that a section writes.
-    fn written(&self, section: &Section) -> Vec<usize> {
-        let written = section.places.iter().zip(&section.writes).filter(|(_, write)| **write);
-        written.map(|((array, _), _)| *array).filter(|array| self.is_bound(*array)).collect()
+    /// What a section writes of bound arrays.
+    fn written(&self, section: &Section) -> Vec<Span> {
+        let bound = |(array, _): &Span| matches!(self.arrays[*array].1, Lies::Bound { .. });
+        section.touched().filter(|(span, write)| *write && bound(span)).map(|(span, _)| span).collect()
     }
 
     /// Appends sections; `None` if one of them cannot be written.
@@ -326,7 +333,7 @@ impl Text {
         let mut calls = String::new();
         if turns.count > 1 {
             // What a turn wrote the next one may read.
-            let written: Vec<usize> = turns.sections.iter().flat_map(|section| self.written(section)).collect();
+            let written: Vec<Span> = turns.sections.iter().flat_map(|section| self.written(section)).collect();
             self.fresh.extend(written);
         }
         for section in &turns.sections {
