@@ -1,9 +1,10 @@
 //! Times ops and training steps, and prints one JSON line per workload.
 //!
 //! `cargo bench --bench train_step -- WORKLOADS [--device D] [--warmup N] [--steps N] [--sync-every K] [--min-seconds S]
-//! [--max-seconds S] [--gpu-variants] [--tune]`, where WORKLOADS is `all`, `list`, or names with commas. `--tune` measures the
-//! variants of its products and convolutions first, prints them on standard error, and goes on with the fastest. Inputs
-//! come from a hash of the index, so that other libraries can be given the same numbers; data are on the device before the clock starts; a training
+//! [--max-seconds S] [--gpu-variants] [--tune] [--replay]`, where WORKLOADS is `all`, `list`, or names with commas. `--tune`
+//! measures the variants of its products and convolutions first, prints them on standard error, and goes on with the fastest.
+//! `--replay` takes the K training steps between two synchronisations at once (`optim::Steps`), and a line notes whether they
+//! were replayed. Inputs come from a hash of the index, so that other libraries can be given the same numbers; data are on the device before the clock starts; a training
 //! step is timed over K steps between synchronisations, an op by itself. Besides the times a line has the counters of
 //! one steady step (launches, submissions, bytes bound, the most memory held) and `host_us`, what the thread that records and
 //! submits a step needs of a processor: on the CPU path its share of the work too.
@@ -27,6 +28,7 @@ struct Args {
     max_seconds: f64,
     gpu_variants: bool,
     tune: bool,
+    replay: bool,
 }
 
 fn parse() -> std::result::Result<Args, String> {
@@ -40,6 +42,7 @@ fn parse() -> std::result::Result<Args, String> {
         max_seconds: 10.0,
         gpu_variants: false,
         tune: false,
+        replay: false,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -54,6 +57,7 @@ fn parse() -> std::result::Result<Args, String> {
             "--max-seconds" => args.max_seconds = number(value()?)?,
             "--gpu-variants" => args.gpu_variants = true,
             "--tune" => args.tune = true,
+            "--replay" => args.replay = true,
             "--bench" => {} // cargo adds it
             other if other.starts_with('-') => return Err(format!("unknown option {other}")),
             other => args.names = other.into(),
@@ -132,10 +136,13 @@ fn measure(work: &mut Workload, device: &Device, args: &Args) -> Result<String> 
     let mut check = work.check()?;
     work.step()?;
     sync(device)?;
+    let together = if args.replay && work.parameters().is_some() { args.sync_every } else { 1 };
+    work.steps(together)?;
     let before = device.counters();
-    work.step()?;
+    work.steps(together)?;
     sync(device)?;
     let steady = device.counters().since(&before);
+    let per_step = |count: u64| count as f64 / together as f64;
     let begun = Instant::now();
     for _ in 2..args.warmup {
         work.step()?;
@@ -150,7 +157,7 @@ fn measure(work: &mut Workload, device: &Device, args: &Args) -> Result<String> 
             || (samples < 3 && t < 3.0 * args.max_seconds)
             || ((samples * k < args.steps || t < args.min_seconds) && t < args.max_seconds)
     };
-    let (cpu, thread) = (cpu_seconds(), thread_seconds());
+    let (cpu, mut thread) = (cpu_seconds(), thread_seconds());
     let (mut each, begun) = (Vec::new(), Instant::now());
     while more(each.len(), 1, begun) {
         let t = Instant::now();
@@ -164,18 +171,20 @@ fn measure(work: &mut Workload, device: &Device, args: &Args) -> Result<String> 
         k = ((args.max_seconds / (3.0 * median(&each) / 1e3)) as usize).clamp(1, args.sync_every);
         if k > 1 {
             samples.clear();
+            thread = thread_seconds();
             let begun = Instant::now();
             while more(samples.len(), k, begun) {
                 let t = Instant::now();
-                for _ in 0..k {
-                    work.step()?;
+                match args.replay {
+                    true => work.steps(k)?,
+                    false => (0..k).try_for_each(|_| work.step())?,
                 }
                 sync(device)?;
                 samples.push(ms(t) / k as f64);
             }
         }
     }
-    let steps = each.len() + if k > 1 { samples.len() * k } else { 0 };
+    let steps = samples.len() * k;
     let host = thread.zip(thread_seconds()).map(|(a, b)| (b - a) / steps as f64 * 1e6);
     if work.parameters().is_some() {
         check.extend(work.check()?);
@@ -188,14 +197,14 @@ fn measure(work: &mut Workload, device: &Device, args: &Args) -> Result<String> 
          \"submissions\": {}, \"bytes_bound\": {}, \"peak_bytes\": {}, \"host_us\": {}",
         median(&samples),
         samples.iter().copied().fold(f64::INFINITY, f64::min),
-        samples.len() * k,
+        steps,
         median(&each),
         others(cpu, cpu_seconds()),
         work.parameters().map_or("null".into(), |p| p.to_string()),
         check.join(", "),
-        steady.dispatches,
-        steady.submissions,
-        steady.bytes_bound,
+        per_step(steady.dispatches),
+        per_step(steady.submissions),
+        per_step(steady.bytes_bound),
         steady.peak_bytes,
         host.map_or("null".into(), |us| format!("{us:.2}")),
     ))
@@ -220,8 +229,9 @@ fn main() -> std::process::ExitCode {
         let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
         let load = load.split(' ').next().unwrap_or("0").to_string();
         let result = open(&args).and_then(|device| {
-            let body = measure(&mut workloads::make(name, &device)?, &device, &args)?;
-            Ok((body, device.to_string()))
+            let mut work = workloads::make_as(name, &device, args.replay)?;
+            let body = measure(&mut work, &device, &args)?;
+            Ok((body, format!("{device}{}", if work.is_replayed() { "; replayed" } else { "" })))
         });
         let (body, note) = result.unwrap_or_else(|fault| {
             failed = true;

@@ -7,21 +7,14 @@ use wgrad::train::gan::{Gan, GanOptions, GanTask};
 use wgrad::train::vae::Vae;
 use wgrad::{Device, Result};
 
-use super::{Workload, floats};
+use super::{Each, Workload, floats};
 
 /// 784-400-20, batch 100, fresh noise every step.
-pub fn vae(device: &Device) -> Result<Workload> {
+pub fn vae(device: &Device, replay: bool) -> Result<Workload> {
     let x = floats(device, [100, 784], 1, 0.5, 0.5)?;
-    let mut model = Vae::mlp(&mut Init::new(device, 0), 784, 400, 20)?;
-    let mut adam = Adam::new(1e-3);
-    let mut pass = Pass::train(0);
-    let parameters = Some(model.count_parameters());
-    let run = move || {
-        let loss = model.drawn_elbo(&x, &mut pass).loss();
-        adam.step(&mut model, &loss)?;
-        Ok(vec![loss])
-    };
-    Ok(Workload { run: Box::new(run), last: Vec::new(), parameters })
+    let model = Vae::mlp(&mut Init::new(device, 0), 784, 400, 20)?;
+    let record = move |model: &Vae, pass: &mut Pass| model.drawn_elbo(&x, pass).loss();
+    Ok(Workload::train(replay, model, Adam::new(1e-3), record))
 }
 
 /// A DCGAN, batch 64: one pass of the generator, a step of the discriminator, a step of the generator through it.
@@ -36,5 +29,5 @@ pub fn gan(device: &Device) -> Result<Workload> {
         let losses = figures.into_iter().filter(|(name, _)| ["discriminator", "generator"].contains(name));
         Ok(losses.map(|(_, loss)| loss).collect())
     };
-    Ok(Workload { run: Box::new(run), last: Vec::new(), parameters })
+    Ok(Workload { work: Box::new(Each(run)), last: Vec::new(), parameters })
 }

@@ -7,7 +7,7 @@ use wgrad::autodiff;
 use wgrad::functional::Reduction;
 use wgrad::nn::{Flatten, Init, Linear, Lstm, Module, Parameters, Pass, RecurrentOptions, Relu, Rnn, Sequential};
 use wgrad::ops::{Conv2dOptions, Padding};
-use wgrad::optim::{Adam, Optimizer, Sgd};
+use wgrad::optim::{Adam, Optimizer, Sgd, Steps};
 use wgrad::{DType, Device, Error, Result, Tensor, eval};
 
 pub const NAMES: &[&str] = &[
@@ -34,15 +34,55 @@ pub const NAMES: &[&str] = &[
 
 /// What a step runs, and the results of the last one.
 pub struct Workload {
-    run: Box<dyn FnMut() -> Result<Vec<Tensor>>>,
+    work: Box<dyn Work>,
     last: Vec<Tensor>,
     parameters: Option<usize>,
 }
 
+/// What is done in so many steps; gives the results of the last.
+trait Work {
+    fn run(&mut self, steps: usize) -> Result<Vec<Tensor>>;
+
+    /// Whether steps are replayed.
+    fn is_replayed(&self) -> bool;
+}
+
+/// Each step by itself.
+struct Each<F>(F);
+
+impl<F: FnMut() -> Result<Vec<Tensor>>> Work for Each<F> {
+    fn run(&mut self, steps: usize) -> Result<Vec<Tensor>> {
+        (1..steps).try_for_each(|_| (self.0)().map(drop))?;
+        (self.0)()
+    }
+
+    fn is_replayed(&self) -> bool {
+        false
+    }
+}
+
+impl<M: Parameters, O: Optimizer, F: Fn(&M, &mut Pass) -> Tensor> Work for Steps<M, O, F> {
+    fn run(&mut self, steps: usize) -> Result<Vec<Tensor>> {
+        Ok(vec![Steps::run(self, steps)?])
+    }
+
+    fn is_replayed(&self) -> bool {
+        self.replayed().is_ok()
+    }
+}
+
 impl Workload {
     pub fn step(&mut self) -> Result<()> {
-        self.last = (self.run)()?;
+        self.steps(1)
+    }
+
+    pub fn steps(&mut self, steps: usize) -> Result<()> {
+        self.last = self.work.run(steps)?;
         Ok(())
+    }
+
+    pub fn is_replayed(&self) -> bool {
+        self.work.is_replayed()
     }
 
     /// Of a training step the loss; of an op the first result if it is a number, then the mean square of each.
@@ -69,21 +109,35 @@ impl Workload {
             eval(&results.iter().collect::<Vec<_>>())?;
             Ok(results)
         };
-        Workload { run: Box::new(run), last: Vec::new(), parameters: None }
+        Workload { work: Box::new(Each(run)), last: Vec::new(), parameters: None }
     }
 
-    fn train(mut model: Sequential, mut optimizer: impl Optimizer + 'static, x: Tensor, labels: Tensor) -> Workload {
+    /// Training steps, replayed where they can be if `replay`.
+    fn train<M: Parameters + 'static>(
+        replay: bool,
+        model: M,
+        optimizer: impl Optimizer + 'static,
+        record: impl Fn(&M, &mut Pass) -> Tensor + 'static,
+    ) -> Workload {
         let parameters = Some(model.count_parameters());
-        let mut pass = Pass::train(0);
-        let run = move || {
-            let scores = model.forward(&x, &mut pass);
+        let steps = Steps::new(model, optimizer, Pass::train(0), record);
+        let steps = if replay { steps } else { steps.one_by_one() };
+        Workload { work: Box::new(steps), last: Vec::new(), parameters }
+    }
+
+    fn classify(
+        replay: bool,
+        model: Sequential,
+        optimizer: impl Optimizer + 'static,
+        x: Tensor,
+        labels: Tensor,
+    ) -> Workload {
+        Workload::train(replay, model, optimizer, move |model: &Sequential, pass| {
+            let scores = model.forward(&x, pass);
             // One row per label, also where a network scores every step of a sequence.
             let classes = scores.elements() / labels.elements();
-            let loss = scores.reshape([labels.elements(), classes]).cross_entropy(&labels);
-            optimizer.step(&mut model, &loss)?;
-            Ok(vec![loss])
-        };
-        Workload { run: Box::new(run), last: Vec::new(), parameters }
+            scores.reshape([labels.elements(), classes]).cross_entropy(&labels)
+        })
     }
 }
 
@@ -109,28 +163,27 @@ fn labels(device: &Device, n: usize, classes: u32, seed: u32) -> Result<Tensor> 
 }
 
 /// A step of deep Q-learning, 4-60-2: the goal is asked of the same network, without gradient.
-fn dqn(d: &Device) -> Result<Workload> {
+fn dqn(d: &Device, replay: bool) -> Result<Workload> {
     let mut init = Init::new(d, 0);
-    let mut model =
-        Sequential::new().then(Linear::new(&mut init, 4, 60)?).then(Relu).then(Linear::new(&mut init, 60, 2)?);
+    let model = Sequential::new().then(Linear::new(&mut init, 4, 60)?).then(Relu).then(Linear::new(&mut init, 60, 2)?);
     let (states, next) = (floats(d, [50, 4], 1, 1.0, 0.0)?, floats(d, [50, 4], 2, 1.0, 0.0)?);
     let (actions, rewards) = (labels(d, 50, 2, 3)?, floats(d, [50], 4, 0.5, 0.5)?);
     let live = labels(d, 50, 2, 5)?.cast(DType::F32).into_leaf(false)?;
-    let mut adam = Adam::new(1e-4);
-    let parameters = Some(model.count_parameters());
-    let mut pass = Pass::train(0);
-    let run = move || {
-        let best = model.forward(&next, &mut pass).max(&[1]);
+    Ok(Workload::train(replay, model, Adam::new(1e-4), move |model: &Sequential, pass| {
+        let best = model.forward(&next, pass).max(&[1]);
         let goal = (&rewards + &(&(&live * &best) * 0.99)).detach();
-        let taken = model.forward(&states, &mut pass).gather(1, &actions.unsqueeze(1)).squeeze(1);
-        let loss = taken.mse_loss(&goal, Reduction::Mean);
-        adam.step(&mut model, &loss)?;
-        Ok(vec![loss])
-    };
-    Ok(Workload { run: Box::new(run), last: Vec::new(), parameters })
+        let taken = model.forward(&states, pass).gather(1, &actions.unsqueeze(1)).squeeze(1);
+        taken.mse_loss(&goal, Reduction::Mean)
+    }))
 }
 
+/// A workload whose training steps are ordinary.
 pub fn make(name: &str, device: &Device) -> Result<Workload> {
+    make_as(name, device, false)
+}
+
+/// A workload whose training steps are replayed where they can be, if `replay`.
+pub fn make_as(name: &str, device: &Device, replay: bool) -> Result<Workload> {
     let d = device;
     Ok(match name {
         "matmul_256" | "matmul_1024" | "matmul_2048" => {
@@ -173,13 +226,14 @@ pub fn make(name: &str, device: &Device) -> Result<Workload> {
         }
         "lr_step" => {
             let net = Sequential::new().then(Flatten).then(Linear::new(&mut Init::new(d, 0), 784, 10)?);
-            Workload::train(net, Sgd::new(0.1), floats(d, [50, 1, 28, 28], 1, 0.5, 0.5)?, labels(d, 50, 10, 2)?)
+            let (x, y) = (floats(d, [50, 1, 28, 28], 1, 0.5, 0.5)?, labels(d, 50, 10, 2)?);
+            Workload::classify(replay, net, Sgd::new(0.1), x, y)
         }
-        "cnn_cpcpff_step" => pictures::cpcpff(d)?,
-        "cnn_svhn_step" => pictures::svhn(d)?,
-        "resnet18_cifar_step" => pictures::resnet18(d)?,
-        "dqn_step" => dqn(d)?,
-        "vae_step" => generative::vae(d)?,
+        "cnn_cpcpff_step" => pictures::cpcpff(d, replay)?,
+        "cnn_svhn_step" => pictures::svhn(d, replay)?,
+        "resnet18_cifar_step" => pictures::resnet18(d, replay)?,
+        "dqn_step" => dqn(d, replay)?,
+        "vae_step" => generative::vae(d, replay)?,
         "gan_step" => generative::gan(d)?,
         "rnn_step_b1" | "rnn_step_b50" | "lstm_step" | "lstm2_step" => {
             let (vocabulary, steps) = (67, 50);
@@ -201,7 +255,7 @@ pub fn make(name: &str, device: &Device) -> Result<Workload> {
                 (hash(place, 1) % vocabulary as u32 == character) as u32 as f32
             });
             let x = Tensor::from_slice(d, &each.collect::<Vec<_>>(), [batch, steps, vocabulary])?;
-            Workload::train(net, Adam::new(1e-3), x, labels(d, batch * steps, vocabulary as u32, 2)?)
+            Workload::classify(replay, net, Adam::new(1e-3), x, labels(d, batch * steps, vocabulary as u32, 2)?)
         }
         _ => return Err(Error::argument(format!("unknown workload {name:?}"), "see --bench train_step -- list")),
     })

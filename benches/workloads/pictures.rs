@@ -13,18 +13,18 @@ fn same() -> Conv2dOptions {
 }
 
 /// 50 pictures of 1x28x28, two convolutions of 5x5 with pooling, two linear layers.
-pub fn cpcpff(d: &Device) -> Result<Workload> {
+pub fn cpcpff(d: &Device, replay: bool) -> Result<Workload> {
     let init = &mut Init::new(d, 0);
     let pool = || MaxPool2d(Pool2dOptions::new([2, 2]));
     let net = Sequential::new().then(Conv2d::new(init, 1, 32, [5, 5], same())?).then(Relu).then(pool());
     let net = net.then(Conv2d::new(init, 32, 64, [5, 5], same())?).then(Relu).then(pool());
     let net = net.then(Flatten).then(Linear::new(init, 3136, 1024)?).then(Relu);
     let net = net.then(Linear::new(init, 1024, 10)?);
-    Ok(Workload::train(net, Adam::new(1e-4), floats(d, [50, 1, 28, 28], 1, 0.5, 0.5)?, labels(d, 50, 10, 2)?))
+    Ok(Workload::classify(replay, net, Adam::new(1e-4), floats(d, [50, 1, 28, 28], 1, 0.5, 0.5)?, labels(d, 50, 10, 2)?))
 }
 
 /// 50 pictures of 3x32x32, two convolutions of 5x5 with overlapping pooling and normalisation, three linear layers.
-pub fn svhn(d: &Device) -> Result<Workload> {
+pub fn svhn(d: &Device, replay: bool) -> Result<Workload> {
     let init = &mut Init::new(d, 0);
     let pool = || MaxPool2d(Pool2dOptions { stride: [2, 2], ..Pool2dOptions::new([3, 3]) });
     let net = Sequential::new().then(Conv2d::new(init, 3, 64, [5, 5], same())?).then(Relu).then(pool());
@@ -33,11 +33,11 @@ pub fn svhn(d: &Device) -> Result<Workload> {
     let net = net.then(BatchNorm2d::new(init, 64)?).then(Flatten);
     let net = net.then(Linear::new(init, 3136, 384)?).then(Relu).then(Dropout::new(0.5));
     let net = net.then(Linear::new(init, 384, 192)?).then(Relu).then(Linear::new(init, 192, 10)?);
-    Ok(Workload::train(net, Adam::new(1e-3), floats(d, [50, 3, 32, 32], 1, 0.5, 0.5)?, labels(d, 50, 10, 2)?))
+    Ok(Workload::classify(replay, net, Adam::new(1e-3), floats(d, [50, 3, 32, 32], 1, 0.5, 0.5)?, labels(d, 50, 10, 2)?))
 }
 
 /// 16 pictures of 3x32x32, ResNet-18 with a stem of 3x3.
-pub fn resnet18(d: &Device) -> Result<Workload> {
+pub fn resnet18(d: &Device, replay: bool) -> Result<Workload> {
     let init = &mut Init::new(d, 0);
     let options = Conv2dOptions { padding: Padding::Explicit([1; 4]), ..Default::default() };
     let stem = Conv2d::new(init, 3, 64, [3, 3], options)?.without_bias();
@@ -49,7 +49,8 @@ pub fn resnet18(d: &Device) -> Result<Workload> {
         channels = width;
     }
     let net = net.then(AdaptiveAvgPool2d([1, 1])).then(Flatten).then(Linear::new(init, 512, 10)?);
-    Ok(Workload::train(
+    Ok(Workload::classify(
+        replay,
         net,
         Sgd::new(0.01).momentum(0.9),
         floats(d, [16, 3, 32, 32], 1, 1.0, 0.0)?,

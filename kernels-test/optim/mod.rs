@@ -1,6 +1,7 @@
 //! Optimizers against PyTorch's trajectories, and what they do beside the step.
 
 mod schedule;
+mod steps;
 mod trajectory;
 
 use wgrad::nn::{Init, Linear, Module, Param, Parameters, Pass, Sequential, Tanh};

@@ -23,7 +23,7 @@ pub use counters::{Counters, Tally};
 pub use gpu::{Gpu, GpuOptions, Tune};
 pub use pipeline::{Kernel, Pipeline, Shader};
 pub use pool::{ALIGN, Buffer, size_class};
-pub use submit::{Binding, Encoded};
+pub use submit::{Binding, Encoded, Submitted};
 pub use transfer::Readback;
 
 use crate::error::{Error, Result};

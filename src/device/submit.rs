@@ -52,6 +52,10 @@ pub struct Encoded<'a> {
     pub groups: [u32; 3],
 }
 
+/// Work that was handed to the device.
+#[derive(Debug)]
+pub struct Submitted(wgpu::SubmissionIndex);
+
 /// Pipeline, and the range of each binding.
 type Key = (u64, Vec<(u64, u64, u64)>);
 
@@ -168,13 +172,25 @@ impl Gpu {
     ///
     /// # Errors
     /// A fault of the device.
-    pub fn submit(&self, launches: &[Encoded]) -> Result<()> {
+    pub fn submit(&self, launches: &[Encoded]) -> Result<Submitted> {
         self.check()?;
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
         self.encode(&mut encoder, launches)?;
         Tally::add(&self.tally().submissions, 1);
-        self.queue.submit([encoder.finish()]);
-        self.check()
+        let index = self.queue.submit([encoder.finish()]);
+        self.check()?;
+        Ok(Submitted(index))
+    }
+
+    /// Waits until a submission is done, and those before it.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    pub fn wait_for(&self, submitted: Submitted) -> Result<()> {
+        let wait = wgpu::PollType::Wait { submission_index: Some(submitted.0), timeout: None };
+        let polled = self.device.poll(wait);
+        self.check()?;
+        polled.map(|_| ()).map_err(|e| Error::Gpu(e.to_string()))
     }
 
     /// Runs the launches in order in one submission, waits for them, and says for each of `parts` of them, which follow each

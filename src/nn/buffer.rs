@@ -136,6 +136,43 @@ impl Recorded {
     }
 }
 
+/// The values of a model's buffers as they lie on the device; `None` if one is recorded and not computed.
+pub(crate) fn computed(model: &dyn Parameters) -> Option<Vec<Tensor>> {
+    let mut all = Some(Vec::new());
+    model.buffers(&mut |_, buffer| {
+        let held = buffer.held();
+        match &*held.value.node.state() {
+            NodeState::Pending(_) => all = None,
+            NodeState::Scalar(_) => {}
+            _ => all.iter_mut().for_each(|all| all.push(held.value.clone())),
+        }
+    });
+    all
+}
+
+/// The counters of a model, in the order of its buffers.
+pub(crate) fn counts(model: &dyn Parameters) -> Vec<u32> {
+    let mut all = Vec::new();
+    model.buffers(&mut |_, buffer| {
+        if let NodeState::Scalar(bits) = &*buffer.held().value.node.state() {
+            all.push(*bits);
+        }
+    });
+    all
+}
+
+/// Moves the counters of a model on by so many times these numbers.
+pub(crate) fn count_on(model: &dyn Parameters, by: &[u32], times: u32) {
+    let mut by = by.iter();
+    model.buffers(&mut |_, buffer| {
+        let count = match &*buffer.held().value.node.state() {
+            NodeState::Scalar(bits) => *bits,
+            _ => return,
+        };
+        buffer.set_count(count.wrapping_add(by.next().map_or(0, |by| by.wrapping_mul(times))));
+    });
+}
+
 impl Parameters for Buffer {
     fn params<'a>(&'a self, _: &mut dyn FnMut(&str, &'a Param)) {}
     fn params_mut<'a>(&'a mut self, _: &mut dyn FnMut(&str, &'a mut Param)) {}

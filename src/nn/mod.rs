@@ -65,7 +65,7 @@ pub use attention::MultiheadAttention;
 pub use augment::{RandomCrop, RandomHorizontalFlip};
 pub use batch_norm::{BatchNorm1d, BatchNorm2d, BatchNorm3d};
 pub use buffer::Buffer;
-pub(crate) use buffer::Recorded;
+pub(crate) use buffer::{Recorded, computed, count_on, counts};
 pub use conv_transpose::{ConvTranspose1d, ConvTranspose2d};
 pub use conv1d::Conv1d;
 pub use conv2d::Conv2d;

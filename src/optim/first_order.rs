@@ -2,6 +2,7 @@
 
 use super::loss_scale::{CHOICES, LossScaling, Scaler};
 use super::slab::{Clip, Plan, Slab, Step, gradients, trainable};
+use super::steps::Ahead;
 use super::{Optimizer, OptimizerState, Schedule};
 use crate::error::{Error, Result};
 use crate::nn::{Param, Parameters};
@@ -173,16 +174,7 @@ impl<R: Rule> FirstOrder<R> {
     }
 
     fn run(&mut self, model: &mut dyn Parameters, gradients: Vec<Tensor>, loss: Option<&Tensor>) -> Result<()> {
-        let hyper = match &self.scaler {
-            None => self.numbers(0),
-            // The numbers of early steps first: a rule may build on those of the step before.
-            Some(scaler) => {
-                let skipped = scaler.known()..scaler.known() + CHOICES;
-                let mut choices: Vec<Vec<f64>> = skipped.rev().map(|skipped| self.numbers(skipped)).collect();
-                choices.reverse();
-                choices.concat()
-            }
-        };
+        let hyper = self.hyper(self.steps);
         let sign = if self.maximize { -1.0 } else { 1.0 };
         let groups = self.groups.len() + 1;
         let slab = self.slab.as_mut().expect("it was prepared");
@@ -192,12 +184,23 @@ impl<R: Rule> FirstOrder<R> {
         Ok(())
     }
 
-    /// The numbers of the next step, a row for each group, if so many before it were skipped.
-    fn numbers(&self, skipped: u64) -> Vec<f64> {
-        let step = (self.steps + 1).saturating_sub(skipped).max(1);
+    /// The numbers of the step after `done` others: a row for each group; with a scaler so many times over, for each count
+    /// of skipped steps.
+    fn hyper(&self, done: u64) -> Vec<f64> {
+        let Some(scaler) = &self.scaler else { return self.numbers(done, 0) };
+        // The numbers of early steps first: a rule may build on those of the step before.
+        let skipped = scaler.known()..scaler.known() + CHOICES;
+        let mut choices: Vec<Vec<f64>> = skipped.rev().map(|skipped| self.numbers(done, skipped)).collect();
+        choices.reverse();
+        choices.concat()
+    }
+
+    /// The numbers of the step after `done` others, a row for each group, if so many of them were skipped.
+    fn numbers(&self, done: u64, skipped: u64) -> Vec<f64> {
+        let step = (done + 1).saturating_sub(skipped).max(1);
         let mut rows = Vec::new();
         for FirstOrder { rule, schedule, .. } in self.settings() {
-            let now = Now { step, rate: schedule.rate(self.steps), momentum: schedule.momentum(self.steps) };
+            let now = Now { step, rate: schedule.rate(done), momentum: schedule.momentum(done) };
             let mut row = rule.numbers(&now);
             row.resize(HYPER, 0.0);
             rows.append(&mut row);
@@ -322,6 +325,32 @@ impl<R: Rule> Optimizer for FirstOrder<R> {
         }
         self.norm = None;
         self.prepare(&named, Some(state))
+    }
+
+    fn ahead(&mut self) -> Option<&mut dyn Ahead> {
+        Some(self)
+    }
+}
+
+impl<R: Rule> Ahead for FirstOrder<R> {
+    fn given(&self, ahead: u64) -> Vec<Vec<f64>> {
+        let settings = self.scaler.as_ref().map(|scaler| scaler.settings(self.groups.len() + 1).to_vec());
+        settings.into_iter().chain([self.hyper(self.steps + ahead)]).collect()
+    }
+
+    fn overwritten(&self, model: &dyn Parameters) -> Option<Vec<Tensor>> {
+        let mut all = self.slab.as_ref()?.overwritten()?;
+        model.params(&mut |_, param| all.extend((!param.is_frozen()).then(|| param.get().clone())));
+        all.extend(self.scaler.as_ref().and_then(|scaler| scaler.held().cloned()));
+        Some(all)
+    }
+
+    fn taken(&mut self, steps: u64) {
+        self.steps += steps;
+    }
+
+    fn set_gradient_norm(&mut self, norm: Option<Tensor>) {
+        self.norm = norm;
     }
 }
 

@@ -66,6 +66,11 @@ impl Scaler {
         Ok(self.state.as_ref().expect("just made"))
     }
 
+    /// The state, if there was a step.
+    pub fn held(&self) -> Option<&Tensor> {
+        self.state.as_ref()
+    }
+
     /// Replaces it after a step.
     pub fn replace(&mut self, state: Tensor) {
         self.state = Some(state);
@@ -83,10 +88,9 @@ impl Scaler {
     }
 
     /// The last input of [`LossScale`](crate::ops::loss_scale::LossScale).
-    pub fn settings(&self, device: &Device, groups: usize) -> Result<Tensor> {
+    pub fn settings(&self, groups: usize) -> [f64; 6] {
         let LossScaling { growth, backoff, interval, .. } = self.settings;
-        let numbers = [growth, backoff, interval as f64, self.known() as f64, (CHOICES - 1) as f64, groups as f64];
-        Tensor::from_f64_slice(device, &numbers, 6)
+        [growth, backoff, interval as f64, self.known() as f64, (CHOICES - 1) as f64, groups as f64]
     }
 
     /// Skipped steps that the host knows of.

@@ -14,6 +14,7 @@ mod schedule;
 mod sgd;
 mod slab;
 mod state;
+mod steps;
 
 pub use adam::{Adam, AdamRule, AdamW, AdamWRule, Adamax, AdamaxRule, NAdam, NAdamRule, RAdam, RAdamRule};
 pub use adaptive::{Adadelta, AdadeltaRule, Adagrad, AdagradRule, RmsProp, RmsPropRule};
@@ -27,6 +28,7 @@ pub use schedule::{
 };
 pub use sgd::{Asgd, AsgdRule, Rprop, RpropRule, Sgd, SgdRule};
 pub use state::{OptimizerState, ParameterState};
+pub use steps::Steps;
 
 use crate::error::Result;
 use crate::nn::Parameters;
@@ -113,6 +115,12 @@ pub trait Optimizer {
     /// # Errors
     /// A fault of the device; [`crate::Error::Argument`] if the state does not fit. The optimizer is then as it was.
     fn load_state(&mut self, model: &mut dyn Parameters, state: &OptimizerState) -> Result<()>;
+
+    /// What lets [`Steps`] replay its steps; an optimizer without takes each by itself.
+    #[doc(hidden)]
+    fn ahead(&mut self) -> Option<&mut dyn steps::Ahead> {
+        None
+    }
 }
 
 impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
@@ -145,5 +153,8 @@ impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
     }
     fn load_state(&mut self, model: &mut dyn Parameters, state: &OptimizerState) -> Result<()> {
         (**self).load_state(model, state)
+    }
+    fn ahead(&mut self) -> Option<&mut dyn steps::Ahead> {
+        (**self).ahead()
     }
 }

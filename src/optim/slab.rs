@@ -8,6 +8,7 @@ use crate::nn::{Param, Parameters, Recorded};
 use crate::ops::loss_scale::LossScale;
 use crate::ops::pack::Pack;
 use crate::ops::update::{BLOCK, HYPER, Update};
+use crate::plan::replay::note_given;
 use crate::plan::{eval, eval_donating};
 use crate::tensor::{DType, Meta, NodeState, Shape, Storage, Tensor, Value};
 
@@ -214,13 +215,15 @@ impl Slab {
         drop(loss_scale);
         let mut next = None;
         if let (Some(scaler), Some(found)) = (&mut scaler, found) {
-            let settings = scaler.settings(&device, groups)?;
+            let settings = Tensor::from_f64_slice(&device, &scaler.settings(groups), 6)?;
+            note_given(&settings);
             let inputs = [scaler.state(&device)?, &found.reshape([1]), &scale.reshape([1]), &settings];
             let mut decided = Tensor::apply_all(LossScale, &inputs);
             scale = decided.swap_remove(1);
             next = decided.pop();
         }
         let hyper = Tensor::from_f64_slice(&device, hyper, [hyper.len() / HYPER, HYPER])?;
+        note_given(&hyper);
         let mut inputs = vec![&self.whole];
         inputs.extend(&self.states);
         inputs.extend([&whole, &scale, &hyper, &self.groups]);
@@ -283,6 +286,11 @@ impl Slab {
             }
         }
         Ok(all)
+    }
+
+    /// Handles on what a step overwrites besides the parameters; `None` if gradients wait for it.
+    pub fn overwritten(&self) -> Option<Vec<Tensor>> {
+        self.waiting.is_none().then(|| std::iter::once(&self.whole).chain(&self.states).cloned().collect())
     }
 
     /// Gradients, and those that wait, in one buffer. It takes them, so that only the graph holds them from here on.

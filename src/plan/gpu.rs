@@ -5,15 +5,16 @@
 //! the few buffers that vary and encodes a finished list.
 
 mod fused;
+mod run;
 mod store;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use fused::enlarge;
+pub(super) use run::{Buffers, Rows};
 use store::NodeStore;
 
-use super::check::Backend;
 use super::fuse::{Base, Fused, Limits, Program, Step, fuse};
 use super::join::{self, Join};
 use super::memory::{self, Memory};
@@ -22,10 +23,10 @@ use super::trace::{Graph, GraphNode, LeafKind};
 use super::tune::{self, Met, Tuning};
 use super::value::caps_of;
 use super::wgsl;
-use crate::device::{ALIGN, Binding, Buffer, Encoded, Gpu, Kernel, Pipeline, Shader};
+use crate::device::{ALIGN, Gpu, Kernel, Pipeline, Shader};
 use crate::error::{Error, Result};
 use crate::tensor::{
-    AnyLowering, Bind, Caps, DType, Layout, Lower, LoweredDispatch, Meta, QuickMap, Slot, Storage, Value, Virtual,
+    AnyLowering, Bind, Caps, DType, Layout, Lower, LoweredDispatch, Meta, QuickMap, Slot, Virtual,
 };
 
 /// Words between aligned offsets.
@@ -154,146 +155,6 @@ impl GpuPlan {
         }
         let Built { program, slots, .. } = built;
         Ok(GpuPlan { launches, memory, scalars: graph.leaves.len(), feed, kept, program, slots })
-    }
-
-    pub fn run(&self, gpu: &Gpu, storages: &[Storage], scalars: &[u32]) -> Result<Vec<(usize, Vec<Value>)>> {
-        let buffers = self.buffers(gpu, storages, scalars)?;
-        self.submit(&buffers, scalars, &self.launches, |encoded| gpu.submit(encoded))?;
-        Ok(self.results(&buffers))
-    }
-
-    /// The same, with every step in the hands of `walk`.
-    pub fn run_stepwise(
-        &self,
-        gpu: &Gpu,
-        storages: &[Storage],
-        scalars: &[u32],
-        walk: impl FnOnce(&Program, &mut dyn Backend) -> Result<()>,
-    ) -> Result<Vec<(usize, Vec<Value>)>> {
-        let buffers = self.buffers(gpu, storages, scalars)?;
-        walk(&self.program, &mut Stepwise { plan: self, gpu, buffers: &buffers, scalars })?;
-        Ok(self.results(&buffers))
-    }
-
-    /// The memory of each virtual buffer in this run.
-    fn buffers(&self, gpu: &Gpu, storages: &[Storage], scalars: &[u32]) -> Result<Vec<Option<Arc<Buffer>>>> {
-        self.memory
-            .iter()
-            .map(|memory| match memory {
-                Memory::Fixed(buffer) => Ok(Some(Arc::clone(buffer))),
-                Memory::Storage(s) => match &storages[*s] {
-                    Storage::Gpu(buffer) => Ok(Some(Arc::clone(buffer))),
-                    _ => unreachable!("a tensor's storage is of its device"),
-                },
-                Memory::Output(bytes) => gpu.allocate(*bytes, "a result").map(Some),
-                Memory::Feed if self.feed => {
-                    let mut bytes = vec![0u8; self.scalars * ALIGN as usize];
-                    for (slot, bits) in bytes.chunks_mut(ALIGN as usize).zip(scalars) {
-                        slot[..4].copy_from_slice(&bits.to_le_bytes());
-                    }
-                    gpu.upload(&bytes, "the numbers of a step").map(Some)
-                }
-                Memory::Feed | Memory::Unused => Ok(None),
-            })
-            .collect()
-    }
-
-    /// Hands the launches, complete with memory and numbers, to `run`.
-    fn submit<R: Default>(
-        &self,
-        buffers: &[Option<Arc<Buffer>>],
-        scalars: &[u32],
-        launches: &[Ready],
-        run: impl FnOnce(&[Encoded]) -> Result<R>,
-    ) -> Result<R> {
-        // Two allocations for all launches together: most of them have nothing else to be done.
-        let mut bindings = Vec::with_capacity(launches.iter().map(|l| l.bindings.len()).sum());
-        let mut params: Vec<u8> = Vec::with_capacity(launches.iter().map(|l| l.patched_bytes()).sum());
-        for launch in launches {
-            for &(virtual_, offset, size, write) in &launch.bindings {
-                bindings.push(Binding { buffer: memory_of(buffers, virtual_), offset, size, write });
-            }
-            let start = params.len();
-            params.extend_from_slice(&launch.params[..launch.patched_bytes()]);
-            for &(at, leaf) in &launch.patches {
-                params[start + at..][..4].copy_from_slice(&scalars[leaf].to_le_bytes());
-            }
-        }
-        let (mut bound, mut patched) = (&bindings[..], &params[..]);
-        let encoded: Vec<Encoded> = launches
-            .iter()
-            .map(|launch| {
-                let (mine, rest) = bound.split_at(launch.bindings.len());
-                bound = rest;
-                let (own, rest) = patched.split_at(launch.patched_bytes());
-                patched = rest;
-                let params = if launch.patches.is_empty() { &launch.params } else { own };
-                Encoded { pipeline: &launch.pipeline, bindings: mine, params, groups: launch.groups }
-            })
-            .collect();
-        if encoded.is_empty() { Ok(R::default()) } else { run(&encoded) }
-    }
-
-    fn results(&self, buffers: &[Option<Arc<Buffer>>]) -> Vec<(usize, Vec<Value>)> {
-        let value = |&(virtual_, offset): &(usize, usize)| Value {
-            storage: Storage::Gpu(Arc::clone(memory_of(buffers, virtual_))),
-            offset,
-        };
-        self.kept.iter().map(|(node, values)| (*node, values.iter().map(value).collect())).collect()
-    }
-}
-
-fn memory_of(buffers: &[Option<Arc<Buffer>>], virtual_: usize) -> &Arc<Buffer> {
-    buffers[virtual_].as_ref().expect("what is bound or kept has memory")
-}
-
-/// A run that stops after each step, so that its memory can be looked at.
-struct Stepwise<'a> {
-    plan: &'a GpuPlan,
-    gpu: &'a Gpu,
-    buffers: &'a [Option<Arc<Buffer>>],
-    scalars: &'a [u32],
-}
-
-impl Stepwise<'_> {
-    fn launches(&self, step: usize) -> &[Ready] {
-        let all = &self.plan.launches;
-        &all[all.partition_point(|l| l.step < step)..all.partition_point(|l| l.step <= step)]
-    }
-}
-
-impl Backend for Stepwise<'_> {
-    fn words(&mut self, base: Base) -> Result<Vec<u32>> {
-        let Some(slot) = self.plan.slots.get(&base) else { return Ok(Vec::new()) };
-        let Some(buffer) = &self.buffers[slot.buffer.0 as usize] else { return Ok(Vec::new()) };
-        let whole = matches!(base, Base::Storage(_));
-        let (first, mut bytes) = slot.bytes();
-        if whole {
-            bytes = buffer.size();
-        }
-        if bytes == 0 {
-            return Ok(Vec::new());
-        }
-        let bytes = self.gpu.read(buffer, first, bytes)?.wait()?;
-        if !slot.half {
-            return Ok(bytemuck::pod_collect_to_vec(&bytes));
-        }
-        let halves: Vec<half::f16> = bytemuck::pod_collect_to_vec(&bytes);
-        Ok(halves.iter().map(|h| h.to_f32().to_bits()).collect())
-    }
-
-    fn run(&mut self, step: usize) -> Result<()> {
-        self.plan.submit(self.buffers, self.scalars, self.launches(step), |encoded| self.gpu.submit(encoded))
-    }
-
-    fn times(&mut self, steps: &[usize]) -> Result<Vec<f64>> {
-        let parts: Vec<usize> = steps.iter().map(|&step| self.launches(step).len()).collect();
-        let all = &self.plan.launches;
-        self.plan.submit(self.buffers, self.scalars, all, |encoded| self.gpu.submit_timed(encoded, &parts))
-    }
-
-    fn shaders(&self, step: usize) -> Vec<Shader> {
-        self.launches(step).iter().map(|launch| launch.shader.clone()).collect()
     }
 }
 

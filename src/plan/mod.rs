@@ -2,9 +2,9 @@
 //!
 //! `trace` turns the tensors into a graph that can be compared; `fuse` decides which values exist in memory and which
 //! only inside a kernel; `join` puts the stores and loads of one kernel to the use of another; `gpu` lowers the result to
-//! launches with buffers, of which `merge` makes one where they are small, and replays them; `cpu` runs the same steps on the
-//! reference code; `tune` measures which kernels are the fastest here. A plan is kept by the structure of its graph, so the
-//! second step of a training loop finds the first one's plan and thinks nothing.
+//! launches with buffers, of which `merge` makes one where they are small, and runs them; `replay` runs them many times in one
+//! submission; `cpu` runs the same steps on the reference code; `tune` measures which kernels are the fastest here. A plan is
+//! kept by the structure of its graph, so the second step of a training loop finds the first one's plan and thinks nothing.
 
 mod check;
 mod cpu;
@@ -16,6 +16,7 @@ mod memory;
 mod merge;
 mod oracle;
 pub mod profile;
+pub(crate) mod replay;
 mod trace;
 mod tune;
 mod value;
@@ -83,6 +84,7 @@ pub(crate) fn eval_donating(tensors: &[&Tensor], donors: &[&Tensor]) -> Result<(
     let inspect = check::Inspect { device: &device, graph: &plan.graph, sites: &nodes, check };
     let profiler = &device.attached(Plans::default).profiler;
     let stepwise = check != Check::Off || profiler.is_on();
+    replay::note(&device, &plan, (&nodes, &storages, &scalars), stepwise);
     let walk = |program: &fuse::Program, backend: &mut dyn check::Backend| match check {
         Check::Off => profiler.run(program, &plan.graph, &nodes, backend),
         _ => inspect.run(program, &scalars, backend),

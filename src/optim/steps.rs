@@ -1,0 +1,304 @@
+//! Many steps of one kind: recorded once, replayed from then on.
+//!
+//! An ordinary step records its graph, differentiates it and finds its plan before anything is encoded. That takes the host some
+//! 100 us, which a small network does not take on a GPU. Here the first two steps are ordinary, and are compared; if they ran
+//! the same launches on the same memory, those are encoded again for the steps after them, many in one submission. CUDA graphs,
+//! `jax.lax.scan` and `capturable=True` of PyTorch's optimizers are the same idea.
+
+use std::ops::Range;
+
+use super::Optimizer;
+use crate::error::Result;
+use crate::nn::{Parameters, Pass, computed, count_on, counts};
+use crate::ops::random::Random;
+use crate::plan::replay::{Counting, Notes, Refused, Replay, noted};
+use crate::tensor::{Op, Tensor};
+
+/// What an optimizer says of the steps ahead, and is told when they were made.
+pub trait Ahead {
+    /// The content of the tensors that it makes anew for a step, in the order in which it makes them: of the step that comes
+    /// after `ahead` others.
+    fn given(&self, ahead: u64) -> Vec<Vec<f64>>;
+
+    /// A clone of each handle on what a step overwrites, the buffers of the model apart; `None` if the next step is not like the
+    /// last.
+    fn overwritten(&self, model: &dyn Parameters) -> Option<Vec<Tensor>>;
+
+    /// Counts steps that were made.
+    fn taken(&mut self, steps: u64);
+
+    /// Takes over the norm of the gradients of the last one.
+    fn set_gradient_norm(&mut self, norm: Option<Tensor>);
+}
+
+/// A model, its optimizer, and how its loss is recorded: takes steps that are all alike, on a GPU without recording each.
+///
+/// [`run(n)`](Steps::run) gives, to the bit, what `n` times
+///
+/// ```text
+/// let loss = record(&model, &mut pass);
+/// optimizer.step(&mut model, &loss)?;
+/// ```
+///
+/// would give on the same device: parameters, running statistics, state and step count of the optimizer, the rate of each step
+/// of a schedule, every random number that is drawn on the device, the counter of the pass, and the last loss.
+///
+/// ```
+/// use wgrad::nn::{Init, Linear, Module, Pass, Sequential, Tanh};
+/// use wgrad::optim::{Adam, Optimizer, Steps};
+/// use wgrad::{Device, Tensor};
+///
+/// let device = Device::auto()?;
+/// let mut init = Init::new(&device, 0);
+/// let model = Sequential::new().then(Linear::new(&mut init, 2, 8)?).then(Tanh).then(Linear::new(&mut init, 8, 1)?);
+/// let data = Tensor::from_slice(&device, &[0f32, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0], [4, 2])?;
+/// let goals = Tensor::from_slice(&device, &[0f32, 1.0, 1.0, 0.0], [4, 1])?;
+///
+/// // Each step draws three of the four lines on the device.
+/// let record = move |model: &Sequential, pass: &mut Pass| {
+///     let picked = (&Tensor::uniform(&device, [3], &mut pass.rng) * 4.0).cast(wgrad::DType::U32);
+///     let (x, y) = (data.index_select(0, &picked), goals.index_select(0, &picked));
+///     (&model.forward(&x, pass) - &y).square().mean_all()
+/// };
+/// let mut steps = Steps::new(model, Adam::new(0.05), Pass::train(0), record);
+/// let loss = steps.run(300)?.item()?;
+/// assert!(loss < 0.05, "{loss}");
+/// assert_eq!(steps.optimizer().steps(), 300);
+/// # Ok::<(), wgrad::Error>(())
+/// ```
+///
+/// # What is frozen
+///
+/// As under `jax.jit`, what `record` does on the host happens while steps are ordinary, and counts for all that are replayed:
+///
+/// - Tensors that it captures are read where they lie. They cannot be exchanged, and another optimizer must not train them.
+/// - A number of the host keeps its value, and an `if` its branch.
+/// - What must differ from step to step is drawn from `pass.rng` on the device, as noise, or as indices of a batch in data that
+///   lie there.
+/// - Whatever else it does (it prints, it keeps a tensor for later) happens in ordinary steps only.
+///
+/// # When steps are replayed
+///
+/// On GPUs, after two successive steps that were one program, ran the same plan, read and overwrote the same memory, and had
+/// the same numbers of the host, but for the counter of the pass. A batch that is uploaded in each step, a number that the host counts, random
+/// numbers that are drawn on the host, a loss that is read on the way, gradients of micro-batches: all of these go on as ordinary
+/// steps, whose numbers are right; [`Steps::replayed`] says why. So it is on the CPU path, and where steps are checked
+/// (`WGRAD_CHECK`) or timed. Whoever holds a handle on a parameter keeps the old value: the next steps are ordinary.
+///
+/// A replayed step costs the host its launches and nothing else: no plan is looked up, no memory allocated, no bind group made; up to
+/// 64 steps are one submission.
+pub struct Steps<M, O, F> {
+    model: M,
+    optimizer: O,
+    pass: Pass,
+    record: F,
+    progress: Progress,
+}
+
+enum Progress {
+    /// Steps are ordinary and compared with the one before.
+    Watched { last: Option<Box<Seen>>, steps: u32, why: &'static str },
+    Replayed(Box<Replayed>),
+    /// They are ordinary from now on.
+    Refused(&'static str),
+}
+
+/// An ordinary step.
+struct Seen {
+    notes: Notes,
+    loss: Option<(usize, usize)>,
+    norm: Option<(usize, usize)>,
+    seed: u64,
+    taken: Range<u32>,
+    /// By how much the counters of the model moved.
+    counts: Vec<u32>,
+}
+
+struct Replayed {
+    replay: Replay,
+    /// The node and the output that are the loss.
+    loss: (usize, usize),
+    norm: Option<(usize, usize)>,
+    counts: Vec<u32>,
+}
+
+/// Ordinary steps that are compared before they are given up.
+const MOST_WATCHED: u32 = 4;
+
+impl Progress {
+    fn begun() -> Progress {
+        Progress::Watched { last: None, steps: 0, why: "no two steps have been taken yet" }
+    }
+}
+
+impl<M: Parameters, O: Optimizer, F: Fn(&M, &mut Pass) -> Tensor> Steps<M, O, F> {
+    /// Steps of this model; `record` gives the loss, which is recorded and not evaluated.
+    pub fn new(model: M, optimizer: O, pass: Pass, record: F) -> Self {
+        Steps { model, optimizer, pass, record, progress: Progress::begun() }
+    }
+
+    /// The same, with every step recorded anew, as on the CPU path: to find out what a replay changes, or for a `record` that does more
+    /// than record.
+    pub fn one_by_one(self) -> Self {
+        Steps { progress: Progress::Refused("each step is recorded anew, as was asked for"), ..self }
+    }
+
+    /// Takes so many steps and gives the loss of the last, which is computed.
+    ///
+    /// # Errors
+    /// As [`Optimizer::step`]. The steps before the fault are done.
+    ///
+    /// # Panics
+    /// If `steps` is 0, or if the loss is not one number.
+    #[track_caller]
+    pub fn run(&mut self, steps: usize) -> Result<Tensor> {
+        assert!(steps > 0, "run: 0 steps have no loss");
+        let mut left = steps;
+        loop {
+            if let Some(loss) = self.replay(left)? {
+                return Ok(loss);
+            }
+            let loss = self.step()?;
+            left -= 1;
+            if left == 0 {
+                return Ok(loss);
+            }
+        }
+    }
+
+    /// Whether the next steps are replayed; if not, why.
+    ///
+    /// # Errors
+    /// The reason, in words.
+    pub fn replayed(&self) -> std::result::Result<(), &'static str> {
+        match &self.progress {
+            Progress::Replayed(_) => Ok(()),
+            Progress::Watched { why, .. } | Progress::Refused(why) => Err(why),
+        }
+    }
+
+    /// The model.
+    pub fn model(&self) -> &M {
+        &self.model
+    }
+
+    /// The optimizer.
+    pub fn optimizer(&self) -> &O {
+        &self.optimizer
+    }
+
+    /// The pass, whose counter moves on with the steps.
+    pub fn pass(&self) -> &Pass {
+        &self.pass
+    }
+
+    /// All three, to change them. What was noted of the steps is forgotten: the next two are ordinary.
+    pub fn parts_mut(&mut self) -> (&mut M, &mut O, &mut Pass) {
+        if let Progress::Replayed(_) | Progress::Watched { .. } = self.progress {
+            self.progress = Progress::begun();
+        }
+        (&mut self.model, &mut self.optimizer, &mut self.pass)
+    }
+
+    /// Model, optimizer and pass, to go on otherwise.
+    pub fn into_parts(self) -> (M, O, Pass) {
+        (self.model, self.optimizer, self.pass)
+    }
+
+    /// An ordinary step; compared with the one before, unless that is settled.
+    #[track_caller]
+    fn step(&mut self) -> Result<Tensor> {
+        if let Progress::Refused(_) = self.progress {
+            return self.recorded();
+        }
+        let (begun, counted) = (self.pass.rng, counts(&self.model));
+        let (loss, notes) = noted(|| self.recorded());
+        let loss = loss?;
+        let moved = counts(&self.model);
+        let now = Seen {
+            loss: notes.place(&loss),
+            norm: self.optimizer.gradient_norm().and_then(|norm| notes.place(norm)),
+            notes,
+            seed: begun.seed(),
+            taken: begun.counter()..self.pass.rng.counter(),
+            counts: moved.iter().zip(&counted).map(|(now, before)| now.wrapping_sub(*before)).collect(),
+        };
+        let Progress::Watched { last, steps, .. } = &mut self.progress else { return Ok(loss) };
+        let (last, steps) = (last.take(), *steps + 1);
+        let compared = last.map(|last| compared(&last, &now, self.optimizer.ahead().is_some()));
+        self.progress = match compared {
+            Some(Ok(replayed)) => Progress::Replayed(Box::new(replayed)),
+            Some(Err(Refused { why, again })) if !again || steps >= MOST_WATCHED => Progress::Refused(why),
+            Some(Err(Refused { why, .. })) => Progress::Watched { last: Some(Box::new(now)), steps, why },
+            None => Progress::Watched { last: Some(Box::new(now)), steps, why: "one step has been taken" },
+        };
+        Ok(loss)
+    }
+
+    #[track_caller]
+    fn recorded(&mut self) -> Result<Tensor> {
+        let loss = (self.record)(&self.model, &mut self.pass);
+        self.optimizer.step(&mut self.model, &loss)?;
+        Ok(loss)
+    }
+
+    /// Replays so many steps, and gives the loss of the last; `None`, and nothing done, if they cannot be.
+    fn replay(&mut self, steps: usize) -> Result<Option<Tensor>> {
+        let Progress::Replayed(replayed) = &mut self.progress else { return Ok(None) };
+        let Replayed { replay, loss, norm, counts } = &mut **replayed;
+        let draws = replay.draws();
+        let run = match self.optimizer.ahead() {
+            // After so many draws the seed is another.
+            Some(ahead) if (draws as u64) * (steps as u64) <= (u32::MAX - self.pass.rng.counter()) as u64 => {
+                let owned = ahead.overwritten(&self.model).zip(computed(&self.model));
+                match owned {
+                    Some((mut owned, buffers)) => {
+                        owned.extend(buffers);
+                        replay.begin(owned)?.map(|run| (run, ahead))
+                    }
+                    None => None,
+                }
+            }
+            _ => None,
+        };
+        let Some((mut run, ahead)) = run else {
+            self.progress = Progress::begun();
+            return Ok(None);
+        };
+        let mut left = steps;
+        while left > 0 {
+            let now = left.min(run.most());
+            let counter = self.pass.rng.counter();
+            run.submit(now, counter, |step| ahead.given(step as u64))?;
+            ahead.taken(now as u64);
+            self.pass.rng.set_counter(counter + now as u32 * draws);
+            count_on(&self.model, counts, now as u32);
+            left -= now;
+        }
+        ahead.set_gradient_norm(norm.and_then(|place| run.value(place)));
+        Ok(run.value(*loss))
+    }
+}
+
+/// What replays the second of two successive steps.
+fn compared(last: &Seen, now: &Seen, ahead: bool) -> std::result::Result<Replayed, Refused> {
+    let refused = |why| Err(Refused { why, again: false });
+    if !ahead {
+        return refused("the optimizer does not say what its next steps are");
+    }
+    if now.seed != last.seed || now.taken.start != last.taken.end || now.taken.end < now.taken.start {
+        // After 2^32 draws it sets itself.
+        return Err(Refused { why: "the generator of the pass was set on the way", again: true });
+    }
+    if now.counts != last.counts {
+        return refused("the counters of the model do not move evenly");
+    }
+    let counting = Counting {
+        op: <Random as Op>::NAME,
+        seed: [now.seed as u32, (now.seed >> 32) as u32],
+        taken: now.taken.clone(),
+    };
+    let replay = Replay::of(&last.notes, &now.notes, &counting)?;
+    let Some(loss) = now.loss else { return refused("the loss is not computed by the step") };
+    Ok(Replayed { replay, loss, norm: now.norm, counts: now.counts.clone() })
+}
