@@ -229,7 +229,7 @@ fn main() -> std::process::ExitCode {
         let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
         let load = load.split(' ').next().unwrap_or("0").to_string();
         let result = open(&args).and_then(|device| {
-            let mut work = workloads::make_as(name, &device, args.replay)?;
+            let mut work = workloads::make(name, &device, args.replay)?;
             let body = measure(&mut work, &device, &args)?;
             Ok((body, format!("{device}{}", if work.is_replayed() { "; replayed" } else { "" })))
         });

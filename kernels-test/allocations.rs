@@ -57,6 +57,9 @@ fn allocations(device: &Device, mut run: impl FnMut()) -> u64 {
 const STEPS: &[(&str, u64, u64)] =
     &[("lr_step", 800, 630), ("dqn_step", 1820, 1480), ("vae_step", 3950, 3200), ("rnn_step_b1", 7080, 1480)];
 
+/// The most allocations of a replayed step, as on a real GPU.
+const REPLAYED: &[(&str, f64)] = &[("lr_step", 15.0), ("dqn_step", 20.0)];
+
 /// Allocations of one launch of a known plan: those of wgpu, where it records and submits it.
 const PER_LAUNCH: f64 = 1.1;
 
@@ -92,7 +95,7 @@ fn a_steady_step_takes_no_more_memory_than_before() {
     for &(name, on_gpu, on_cpu) in STEPS {
         for (device, most) in [(software(false), on_gpu), (Device::cpu(), on_cpu)] {
             assert!(NAMES.contains(&name));
-            let mut work = make(name, &device).unwrap();
+            let mut work = make(name, &device, false).unwrap();
             let counted = allocations(&device, || work.step().unwrap());
             if counted > most {
                 failures.push(format!("{name} on {device}: {counted} allocations in a steady step, {most} before"));
@@ -102,6 +105,16 @@ fn a_steady_step_takes_no_more_memory_than_before() {
     }
     // As on a real GPU: one pass, no textures.
     let device = software(true);
+    for &(name, most) in REPLAYED {
+        let mut work = make(name, &device, true).unwrap();
+        work.steps(10).unwrap();
+        let (few, many) = [10, 40].map(|steps| allocations(&device, || work.steps(steps).unwrap())).into();
+        let each = many.saturating_sub(few) as f64 / 30.0;
+        println!("{name}: {few} allocations for 10 replayed steps, {many} for 40: {each} each");
+        if !work.is_replayed() || each > most {
+            failures.push(format!("{name}: {each:.2} allocations for each replayed step, {most} before"));
+        }
+    }
     let (short, long) = (evaluation(&device, 20), evaluation(&device, 120));
     let per_launch = long.0.saturating_sub(short.0) as f64 / (long.1 - short.1) as f64;
     println!("{} allocations for {} launches, {} for {}: {per_launch} each", short.0, short.1, long.0, long.1);

@@ -37,7 +37,7 @@ fn a_step_of_a_workload_does_not_become_dearer() {
     let mut failures = Vec::new();
     for most in STEPS {
         let (name, device) = (most.workload, software());
-        let mut work = make(name, &device).unwrap();
+        let mut work = make(name, &device, false).unwrap();
         // What one program of a step keeps for the next lies in turn in one buffer and another: a bind group each, for a while.
         let (steps, bind_groups) = if most.submissions == 1 { (2, 0) } else { (5, 3) };
         (0..steps).for_each(|_| work.step().unwrap());
@@ -64,6 +64,27 @@ fn a_step_of_a_workload_does_not_become_dearer() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// Of steps that are replayed, only launches are left of a step, and a submission for many of them.
+#[test]
+fn a_replayed_step_of_a_workload_makes_nothing_anew() {
+    for most in STEPS.iter().filter(|most| most.kilobytes < 400_000) {
+        let (name, device) = (most.workload, software());
+        let mut work = make(name, &device, true).unwrap();
+        // Two are compared, ten make the bind groups of ten rows of numbers, and what is read of a loss comes from the pool.
+        [1, 1, 10, 10].into_iter().for_each(|steps| work.steps(steps).unwrap());
+        assert!(work.is_replayed(), "{name}");
+        let before = device.counters();
+        work.steps(10).unwrap();
+        let made = device.counters().since(&before);
+        assert_eq!((made.plans, made.pipelines, made.bind_groups, made.buffers), (0, 0, 0, 0), "{name}");
+        assert_eq!(made.submissions, 1, "{name}");
+        if device.as_gpu().unwrap().wants_software_variants() {
+            assert!(made.dispatches <= 10 * most.dispatches, "{name}: {} launches", made.dispatches);
+        }
+        assert!(work.check().unwrap()[0].is_finite(), "{name}");
+    }
+}
+
 /// On a GPU a launch that waits for the one before is what a step of a recurrent network costs. A layer takes one in each
 /// direction where its weight is small and one per step of the sequence where it is not, and the rest is merged where it is small.
 #[test]
@@ -71,7 +92,7 @@ fn a_sequence_on_a_gpu_is_few_launches() {
     for (name, apart, merged) in [("lstm_step", 133, 128), ("rnn_step_b50", 29, 26)] {
         for (merge, most) in [(false, apart), (true, merged)] {
             let device = crate::merge::device(merge, false);
-            let mut work = make(name, &device).unwrap();
+            let mut work = make(name, &device, false).unwrap();
             work.step().unwrap();
             let before = device.counters();
             work.step().unwrap();
@@ -87,7 +108,7 @@ fn the_cpu_path_plans_a_step_once() {
     for most in STEPS.iter().filter(|most| most.kilobytes < 1_000_000) {
         assert!(NAMES.contains(&most.workload));
         let device = Device::cpu();
-        let mut work = make(most.workload, &device).unwrap();
+        let mut work = make(most.workload, &device, false).unwrap();
         (0..2).for_each(|_| work.step().unwrap());
         let before = device.counters();
         (0..3).for_each(|_| work.step().unwrap());

@@ -109,7 +109,7 @@ fn a_sequence_is_a_loop_in_few_launches() {
 fn steps_of_small_networks_are_few_launches() {
     for (name, most) in [("dqn_step", 1), ("lr_step", 4), ("rnn_step_b1", 17)] {
         let losses = |device: &Device| -> (Vec<f64>, u64) {
-            let mut work = make(name, device).unwrap();
+            let mut work = make(name, device, false).unwrap();
             let mut before = device.counters();
             let losses = (0..4).map(|_| {
                 before = device.counters();

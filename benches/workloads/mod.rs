@@ -177,13 +177,8 @@ fn dqn(d: &Device, replay: bool) -> Result<Workload> {
     }))
 }
 
-/// A workload whose training steps are ordinary.
-pub fn make(name: &str, device: &Device) -> Result<Workload> {
-    make_as(name, device, false)
-}
-
-/// A workload whose training steps are replayed where they can be, if `replay`.
-pub fn make_as(name: &str, device: &Device, replay: bool) -> Result<Workload> {
+/// The workload of this name; its training steps are replayed where they can be, if `replay`.
+pub fn make(name: &str, device: &Device, replay: bool) -> Result<Workload> {
     let d = device;
     Ok(match name {
         "matmul_256" | "matmul_1024" | "matmul_2048" => {

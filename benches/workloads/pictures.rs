@@ -20,7 +20,13 @@ pub fn cpcpff(d: &Device, replay: bool) -> Result<Workload> {
     let net = net.then(Conv2d::new(init, 32, 64, [5, 5], same())?).then(Relu).then(pool());
     let net = net.then(Flatten).then(Linear::new(init, 3136, 1024)?).then(Relu);
     let net = net.then(Linear::new(init, 1024, 10)?);
-    Ok(Workload::classify(replay, net, Adam::new(1e-4), floats(d, [50, 1, 28, 28], 1, 0.5, 0.5)?, labels(d, 50, 10, 2)?))
+    Ok(Workload::classify(
+        replay,
+        net,
+        Adam::new(1e-4),
+        floats(d, [50, 1, 28, 28], 1, 0.5, 0.5)?,
+        labels(d, 50, 10, 2)?,
+    ))
 }
 
 /// 50 pictures of 3x32x32, two convolutions of 5x5 with overlapping pooling and normalisation, three linear layers.
@@ -33,7 +39,13 @@ pub fn svhn(d: &Device, replay: bool) -> Result<Workload> {
     let net = net.then(BatchNorm2d::new(init, 64)?).then(Flatten);
     let net = net.then(Linear::new(init, 3136, 384)?).then(Relu).then(Dropout::new(0.5));
     let net = net.then(Linear::new(init, 384, 192)?).then(Relu).then(Linear::new(init, 192, 10)?);
-    Ok(Workload::classify(replay, net, Adam::new(1e-3), floats(d, [50, 3, 32, 32], 1, 0.5, 0.5)?, labels(d, 50, 10, 2)?))
+    Ok(Workload::classify(
+        replay,
+        net,
+        Adam::new(1e-3),
+        floats(d, [50, 3, 32, 32], 1, 0.5, 0.5)?,
+        labels(d, 50, 10, 2)?,
+    ))
 }
 
 /// 16 pictures of 3x32x32, ResNet-18 with a stem of 3x3.

@@ -3,11 +3,11 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+use wgrad::device::Check;
 use wgrad::nn::{
     BatchNorm2d, Conv2d, Dropout, Flatten, Init, Linear, MaxPool2d, Module, Parameters, Pass, Relu, Sequential,
     SpectralNorm, Tanh,
 };
-use wgrad::device::Check;
 use wgrad::ops::{Conv2dOptions, Pool2dOptions, Rng};
 use wgrad::optim::{Adam, CosineAnnealing, LossScaling, NAdam, Optimizer, RmsProp, Sgd, Steps};
 use wgrad::{Device, Tensor};
@@ -17,10 +17,13 @@ use crate::registry::software;
 
 type Record = Box<dyn Fn(&Sequential, &mut Pass) -> Tensor>;
 
-/// A model, how its loss is recorded, and its optimizer.
+/// Makes a model, and how its loss is recorded.
+type Make = fn(&Device) -> (Sequential, Record);
+
+/// The same, and its optimizer.
 struct Case {
     name: &'static str,
-    make: fn(&Device) -> (Sequential, Record),
+    make: Make,
     optimizer: fn() -> Box<dyn Optimizer>,
     mixed: bool,
 }
@@ -71,13 +74,17 @@ const CASES: &[Case] = &[
     Case {
         name: "momentum under a schedule",
         make: plain,
-        optimizer: || Box::new(Sgd::scheduled(CosineAnnealing { initial: 0.1, lowest: 0.001, steps: 12 }).momentum(0.9)),
+        optimizer: || {
+            Box::new(Sgd::scheduled(CosineAnnealing { initial: 0.1, lowest: 0.001, steps: 12 }).momentum(0.9))
+        },
         mixed: false,
     },
     Case {
         name: "groups, clipped",
         make: plain,
-        optimizer: || Box::new(RmsProp::new(0.01).momentum(0.5).group("0.", RmsProp::new(0.02).centered()).clip_norm(0.1)),
+        optimizer: || {
+            Box::new(RmsProp::new(0.01).momentum(0.5).group("0.", RmsProp::new(0.02).centered()).clip_norm(0.1))
+        },
         mixed: false,
     },
     Case { name: "a product of momenta", make: plain, optimizer: || Box::new(NAdam::new(0.01)), mixed: false },
@@ -165,7 +172,7 @@ fn changing(device: &Device, part: impl Fn(&Tensor, u32, &mut Pass) -> Tensor + 
 }
 
 /// Steps that differ, and a word of the reason why they are not replayed.
-const REFUSED: &[(&str, fn(&Device) -> (Sequential, Record))] = &[
+const REFUSED: &[(&str, Make)] = &[
     ("uploaded", |device| {
         changing(device, |loss, step, _| loss * &Tensor::from_slice(loss.device(), &[step as f32], []).unwrap())
     }),
@@ -177,10 +184,10 @@ const REFUSED: &[(&str, fn(&Device) -> (Sequential, Record))] = &[
         let rng = Mutex::new(Rng::new(9));
         changing(device, move |loss, _, _| loss * &Tensor::uniform(loss.device(), [], &mut rng.lock().unwrap()))
     }),
-    ("more than one program", |device| changing(device, |loss, _, _| loss * (1.0 / (1.0 + (loss * 1.0).item().unwrap())))),
-    ("same program", |device| {
-        changing(device, |loss, step, _| if step % 2 == 0 { loss.square() } else { loss.exp() })
+    ("more than one program", |device| {
+        changing(device, |loss, _, _| loss * (1.0 / (1.0 + (loss * 1.0).item().unwrap())))
     }),
+    ("same program", |device| changing(device, |loss, step, _| if step % 2 == 0 { loss.square() } else { loss.exp() })),
     ("not kept in place", |device| {
         let init = &mut Init::new(device, 5);
         let layer = Linear::new(init, 6, 3).unwrap();
@@ -308,7 +315,11 @@ fn a_replayed_step_is_its_launches_and_its_numbers() {
             let before = device.counters();
             steps.run(count).unwrap();
             let made = device.counters().since(&before);
-            assert_eq!((made.plans, made.pipelines, made.bind_groups, made.buffers), (0, 0, 0, 0), "{count} on {device}");
+            assert_eq!(
+                (made.plans, made.pipelines, made.bind_groups, made.buffers),
+                (0, 0, 0, 0),
+                "{count} on {device}"
+            );
             assert_eq!(made.submissions, submissions, "{count} on {device}");
             assert_eq!(made.dispatches, count as u64 * one.dispatches, "{count} on {device}");
             assert_eq!(made.bytes_bound, count as u64 * one.bytes_bound, "{count} on {device}");

@@ -97,7 +97,11 @@ pub struct Steps<M, O, F> {
 
 enum Progress {
     /// Steps are ordinary and compared with the one before.
-    Watched { last: Option<Box<Seen>>, steps: u32, why: &'static str },
+    Watched {
+        last: Option<Box<Seen>>,
+        steps: u32,
+        why: &'static str,
+    },
     Replayed(Box<Replayed>),
     /// They are ordinary from now on.
     Refused(&'static str),

@@ -25,9 +25,7 @@ use super::value::caps_of;
 use super::wgsl;
 use crate::device::{ALIGN, Gpu, Kernel, Pipeline, Shader};
 use crate::error::{Error, Result};
-use crate::tensor::{
-    AnyLowering, Bind, Caps, DType, Layout, Lower, LoweredDispatch, Meta, QuickMap, Slot, Virtual,
-};
+use crate::tensor::{AnyLowering, Bind, Caps, DType, Layout, Lower, LoweredDispatch, Meta, QuickMap, Slot, Virtual};
 
 /// Words between aligned offsets.
 pub(super) const ALIGN_WORDS: usize = (ALIGN / 4) as usize;

@@ -213,7 +213,9 @@ impl Replay {
         let is_given = |s: usize| given.iter().any(|&(g, _)| g == s);
         let stays = |s: usize| is_given(s) || ran.storages[s].ptr_eq(&first.storages[s]);
         if given != given_before || !(0..ran.storages.len()).all(stays) {
-            return refused("it reads other memory in each step, such as a batch that is uploaded, or state that is not kept in place");
+            return refused(
+                "it reads other memory in each step, such as a batch that is uploaded, or state that is not kept in place",
+            );
         }
         let draws = counting.taken.len() as u32;
         let goes_on = |(leaf, (now, before)): (usize, (&u32, &u32))| match counters.iter().any(|&(l, _)| l == leaf) {
@@ -329,7 +331,12 @@ impl Run<'_> {
 
     /// Submits some steps, the first of which takes counts from `counter` on. `numbers` gives the content of what is given anew to
     /// a step, in the order in which it was noted.
-    pub fn submit(&mut self, steps: usize, counter: u32, mut numbers: impl FnMut(usize) -> Vec<Vec<f64>>) -> Result<()> {
+    pub fn submit(
+        &mut self,
+        steps: usize,
+        counter: u32,
+        mut numbers: impl FnMut(usize) -> Vec<Vec<f64>>,
+    ) -> Result<()> {
         let Replay { rows, bytes, scalars, counters, draws, most, .. } = &mut *self.replay;
         let leaves = scalars.len() / *most;
         for step in 0..steps {

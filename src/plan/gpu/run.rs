@@ -49,7 +49,7 @@ impl Turns<'_> {
 /// now and then, and a long submission needs no company to hide what it costs the host.
 const MOST_TURNS: usize = 64;
 /// Launches of a submission of several turns.
-const MOST_LAUNCHES: usize = 2048;
+const MOST_LAUNCHES: usize = 4096;
 /// Bytes that its launches bind.
 const MOST_BYTES: u64 = 4 << 30;
 
@@ -103,7 +103,13 @@ impl GpuPlan {
     }
 
     /// The memory of turns whose numbers lie in the rows of a table.
-    pub fn buffers_of_turns(&self, gpu: &Gpu, storages: &[Storage], rows: &Rows, table: &Arc<Buffer>) -> Result<Buffers> {
+    pub fn buffers_of_turns(
+        &self,
+        gpu: &Gpu,
+        storages: &[Storage],
+        rows: &Rows,
+        table: &Arc<Buffer>,
+    ) -> Result<Buffers> {
         let mut buffers = self.buffers(gpu, storages, Some(table))?;
         for (buffer, place) in buffers.iter_mut().zip(&rows.places) {
             if place.is_some() {
