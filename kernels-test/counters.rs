@@ -67,7 +67,7 @@ fn a_step_of_a_workload_does_not_become_dearer() {
 /// Of steps that are replayed, only launches are left of a step, and a submission for many of them.
 #[test]
 fn a_replayed_step_of_a_workload_makes_nothing_anew() {
-    for most in STEPS.iter().filter(|most| most.kilobytes < 400_000) {
+    for most in STEPS.iter().filter(|most| most.kilobytes < 50_000) {
         let (name, device) = (most.workload, software());
         let mut work = make(name, &device, true).unwrap();
         // Two are compared, ten make the bind groups of ten rows of numbers, and what is read of a loss comes from the pool.
