@@ -1,8 +1,9 @@
 // Convolution and its two gradients, for GPUs: tiles of shared/tile.wgsl that read the patches of shared/patches.wgsl.
 //
 // The digits of n are found once per invocation, those of k by adding the digits of a step, so no round divides. The four
-// rows (or columns) of a quad are QUADS apart, as in matmul.wgsl. The four quads of A that an invocation fetches are at one
-// depth, those of P at one place of the tile and a quarter of the depth apart.
+// rows (or columns) of a quad are QUADS apart, as in matmul.wgsl. How A is fetched and kept is in conv2d_rows.wgsl and
+// conv2d_rows_vec4.wgsl; the four quads of P that an invocation fetches are at one place of the tile and a quarter of the
+// depth apart. Only a last round that is cut short asks where each of its loads is.
 
 var<private> row_first: u32;
 var<private> column_first: u32;
@@ -12,52 +13,35 @@ var<private> k_end: u32;
 var<private> round_digits: vec3<u32>;   // the digits of the depth of a round
 var<private> quarter_digits: vec3<u32>; // and of a quarter of it
 
-var<private> a_quad: u32;
-var<private> a_depth: u32;
-var<private> a_digits: vec3<u32>;
-var<private> a_start: i32;
 var<private> b_quad: u32;
 var<private> b_depth: u32;
 var<private> b_digits: vec3<u32>;
 var<private> columns: Columns;
 
-var<private> a_next: array<vec4<f32>, 4>;
 var<private> b_next: array<vec4<f32>, 4>;
 
 // The next quad of P, a quarter of the depth on.
-fn next_of_b(i: u32) -> vec4<f32> {
+fn next_of_b(i: u32, whole: bool) -> vec4<f32> {
     let digits = b_digits;
     b_digits = sum_of_digits(digits, quarter_digits);
-    if k_now + b_depth + i * (DEPTH / 4u) >= k_end {
+    if !whole && k_now + b_depth + i * (DEPTH / 4u) >= k_end {
         return vec4<f32>();
     }
     return pixels_at(columns, digits);
 }
 
 fn fetch() {
-    a_next = array<vec4<f32>, 4>();
-    if k_now + a_depth < k_end {
-        let row = row_first + a_quad;
-        let at = a_start + a_shift(a_digits) + i32(row) * p.a_row;
-        let step = i32(QUADS / 4u) * p.a_row;
-        a_next[0] = quad_of_a(at, row);
-        a_next[1] = quad_of_a(at + step, row + QUADS / 4u);
-        a_next[2] = quad_of_a(at + 2 * step, row + QUADS / 2u);
-        a_next[3] = quad_of_a(at + 3 * step, row + 3u * QUADS / 4u);
-    }
-    a_digits = sum_of_digits(a_digits, round_digits);
-    b_next[0] = next_of_b(0u);
-    b_next[1] = next_of_b(1u);
-    b_next[2] = next_of_b(2u);
-    b_next[3] = next_of_b(3u);
+    let whole = k_now + DEPTH <= k_end;
+    fetch_rows(whole);
+    b_next[0] = next_of_b(0u, whole);
+    b_next[1] = next_of_b(1u, whole);
+    b_next[2] = next_of_b(2u, whole);
+    b_next[3] = next_of_b(3u, whole);
     k_now += DEPTH;
 }
 
 fn keep() {
-    tiles[place(a_depth, a_quad)] = a_next[0];
-    tiles[place(a_depth, a_quad + QUADS / 4u)] = a_next[1];
-    tiles[place(a_depth, a_quad + QUADS / 2u)] = a_next[2];
-    tiles[place(a_depth, a_quad + 3u * QUADS / 4u)] = a_next[3];
+    keep_rows();
     tiles[TILE_QUADS + place(b_depth, b_quad)] = b_next[0];
     tiles[TILE_QUADS + place(b_depth + DEPTH / 4u, b_quad)] = b_next[1];
     tiles[TILE_QUADS + place(b_depth + DEPTH / 2u, b_quad)] = b_next[2];
@@ -104,13 +88,10 @@ fn implicit(
     k_end = end;
 
     // Of A neighbours stand along the reduction; of P along the columns.
-    a_quad = local / DEPTH;
-    a_depth = local % DEPTH;
-    a_start = p.a_base + i32(group) * p.a_group;
+    begin_rows(local, first, p.a_base + i32(group) * p.a_group);
     b_quad = local % QUADS;
     b_depth = local / QUADS;
     columns = columns_of(column_first + b_quad, QUADS, group);
-    a_digits = digits_of_k(first + a_depth);
     b_digits = digits_of_k(first + b_depth);
     round_digits = digits_of_k(DEPTH);
     quarter_digits = digits_of_k(DEPTH / 4u);

@@ -5,6 +5,8 @@
 // the same for all of a group. `direct_sum`, for the gradient of the weight, where C is small and the sums are long: one
 // workgroup makes one row of four columns, its invocations side by side along the reduction; their sums are added as a tree.
 
+@group(0) @binding(0) var<storage, read> a: array<f32>;
+
 const WIDTH = 64u; // invocations of a workgroup
 
 var<workgroup> sums: array<vec4<f32>, 64>;

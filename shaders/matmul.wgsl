@@ -8,7 +8,6 @@
 // The four rows (or columns) of a quad are QUADS apart, so that neighbouring invocations read and write neighbouring
 // elements, one at a time. Along which axis they stand next to each other follows from the strides.
 
-@group(0) @binding(0) var<storage, read> a: array<f32>;
 @group(0) @binding(1) var<storage, read> b: array<f32>;
 @group(0) @binding(2) var<storage, read_write> c: array<f32>;
 

@@ -9,7 +9,8 @@
 //   input grad   A weight, P patches of dy:           n a pixel, k a tap, taken backwards: y_k is negative. With a stride,
 //                one launch per residue of the pixel by it, over the taps that meet that residue
 //   weight grad  A dy,     P patches of the input:    n a tap, k a window (SUM_OVER_IMAGES)
-// Slices of the reduction write to copies of C that another kernel adds up.
+// Slices of the reduction write to copies of C that another kernel adds up. A is binding 0; how it is read is the business of the
+// file that includes this one.
 
 override SUM_OVER_IMAGES: bool = false;
 
@@ -50,7 +51,6 @@ struct Params {
 
 var<immediate> p: Params;
 
-@group(0) @binding(0) var<storage, read> a: array<f32>;
 @group(0) @binding(1) var<storage, read> pixels: array<f32>;
 @group(0) @binding(2) var<storage, read_write> c: array<f32>;
 

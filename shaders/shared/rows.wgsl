@@ -1,5 +1,7 @@
 // Four rows of A at one depth, QUADS apart, for tiles over operands that are read one element at a time.
 
+@group(0) @binding(0) var<storage, read> a: array<f32>;
+
 // Rows `row`, `row + QUADS`, ... of A from `at` on; 0 beyond the edge.
 fn quad_of_a(at: i32, row: u32) -> vec4<f32> {
     let step = i32(QUADS) * p.a_row;

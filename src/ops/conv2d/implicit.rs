@@ -14,6 +14,18 @@ const TILED: Shader = Shader::new(
         include_str!("../../../shaders/shared/patches.wgsl"),
         include_str!("../../../shaders/shared/tile.wgsl"),
         include_str!("../../../shaders/shared/rows.wgsl"),
+        include_str!("../../../shaders/conv2d_rows.wgsl"),
+        include_str!("../../../shaders/conv2d.wgsl")
+    ),
+);
+/// The same where A is read in whole vec4s.
+const TILED_VEC4: Shader = Shader::new(
+    "conv2d",
+    concat!(
+        include_str!("../../../shaders/shared/epilogue.wgsl"),
+        include_str!("../../../shaders/shared/patches.wgsl"),
+        include_str!("../../../shaders/shared/tile.wgsl"),
+        include_str!("../../../shaders/conv2d_rows_vec4.wgsl"),
         include_str!("../../../shaders/conv2d.wgsl")
     ),
 );
@@ -118,6 +130,21 @@ impl Product {
         self.n.iter().product()
     }
 
+    /// Whether four depths in a row of A, from a multiple of four on, are one vec4 of it.
+    fn rows_in_vec4s(&self) -> bool {
+        let [k0, k1, k2] = self.k;
+        let [s0, s1, s2] = self.a.digits;
+        // What of the digits lies side by side, from the last one on, and the strides of the others.
+        let (run, others) = match () {
+            () if s2 != 1 => return false,
+            () if s1 != k2 => (k2, [s0, s1]),
+            () if s0 != k1 * k2 => (k1 * k2, [s0, 0]),
+            () => (k0 * k1 * k2, [0, 0]),
+        };
+        let all = [run, self.a.base, self.a.group, self.a.row, others[0], others[1]];
+        all.iter().all(|n| n.is_multiple_of(4))
+    }
+
     /// Workgroups for one slice.
     fn workgroups(&self, groups: usize, kernel: Kernel, caps: Caps) -> usize {
         let tiles = |extent: usize| self.m.div_ceil(extent) * self.columns().div_ceil(extent);
@@ -170,7 +197,8 @@ impl Product {
         let (caps, invocations) = (cx.caps(), kernel.invocations(cx.caps()));
         let launch = match kernel {
             Kernel::Tiled(tile) => {
-                let launch = LoweredDispatch::new(&TILED, "implicit").constant("SIDE", tile.side as u32);
+                let text = if self.rows_in_vec4s() && !a.half { &TILED_VEC4 } else { &TILED };
+                let launch = LoweredDispatch::new(text, "implicit").constant("SIDE", tile.side as u32);
                 launch.constant("EACH", tile.each as u32)
             }
             Kernel::Direct if self.sum_over_images => LoweredDispatch::new(&DIRECT, "direct_sum"),

@@ -281,7 +281,10 @@ impl Gemm {
             Variant::Broadcast => LoweredDispatch::new(&BROADCAST, "broadcast"),
             Variant::AlongK => LoweredDispatch::new(&ALONG_K, "along_k").constant("FEW_ROWS", few_rows as u8),
             Variant::Tiled(tile) => tiled(&TILED, tile),
-            Variant::Vec4(tile) => tiled(&VEC4, tile),
+            Variant::Vec4(tile) => {
+                let launch = tiled(&VEC4, tile).constant("A_ALONG_K", (g.a.col == 1) as u8);
+                launch.constant("B_ALONG_K", (g.b.row == 1) as u8)
+            }
             Variant::Cooperative(matrices) => {
                 let text = if caps.matrices == 8 { COOPERATIVE_8 } else { COOPERATIVE_16 };
                 let along_k = [g.a.col == 1, g.b.row == 1];
