@@ -4,7 +4,7 @@
 //! probability is ever rounded to 0 before its logarithm is taken. A label that names no class makes its row NaN.
 
 use super::simd::vectorized;
-use super::softmax::{Axis, exp_minus, gather, max, scale, sum_of};
+use super::softmax::{Axis, exp_minus, gather, max, scale, sums_over};
 use super::{Array, Data, Real, View};
 
 /// The axis of the classes.
@@ -28,8 +28,8 @@ pub fn dense<T: Real>(x: &View<T>, targets: &View<T>) -> Array<T> {
         let largest = max(row);
         let log_sum = exp_minus(row, largest, e).ln();
         // A class that is masked (-inf) and not wanted costs nothing.
-        let term = |j: usize| if t[j] == T::ZERO { T::ZERO } else { t[j] * (largest - row[j]) };
-        log_sum * sum_of(t.len(), |j| t[j]) + sum_of(t.len(), term)
+        let [all, cost] = sums_over([t, row], |[t, x]| [t, if t == T::ZERO { T::ZERO } else { t * (largest - x) }]);
+        log_sum * all + cost
     })
 }
 
@@ -52,7 +52,8 @@ pub fn dense_grad<T: Real>(x: &View<T>, targets: &View<T>, dloss: &View<T>) -> A
     let dloss = dloss.floats();
     slopes(x, Some(targets), |row, t, index, dx| {
         let d = dloss[index];
-        let scale = sum_of(t.len(), |j| t[j]) / exp_minus(row, max(row), dx);
+        let [all] = sums_over([t], |[t]| [t]);
+        let scale = all / exp_minus(row, max(row), dx);
         vectorized(
             #[inline(always)]
             || {

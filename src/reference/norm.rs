@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use super::simd::vectorized;
-use super::softmax::sum_of;
+use super::softmax::{sums_of, sums_over};
 use super::{Array, Data, Real, View};
 
 /// How rows lie in an array.
@@ -42,13 +42,18 @@ impl Rows {
         self.outer * self.inner
     }
 
-    /// The sum of `term(position)` over a row.
-    fn sum<T: Real>(&self, row: usize, term: impl Fn(usize) -> T) -> T {
+    /// Sums over a row of the parts of `term`, of the numbers of `arrays` at the same place.
+    fn sums<T: Real, const N: usize, const M: usize>(
+        &self,
+        row: usize,
+        arrays: [&[T]; N],
+        term: impl Fn([T; N]) -> [T; M],
+    ) -> [T; M] {
+        let at = |o: usize| (o * self.rows + row) * self.inner;
         if self.inner == 1 {
-            return sum_of(self.outer, |o| term(o * self.rows + row));
+            return sums_of(self.outer, |o| term(arrays.map(|x| x[at(o)])));
         }
-        let run = |o: usize| (o * self.rows + row) * self.inner;
-        sum_of(self.outer, |o| sum_of(self.inner, |i| term(run(o) + i)))
+        sums_of(self.outer, |o| sums_over(arrays.map(|x| &x[at(o)..at(o) + self.inner]), &term))
     }
 
     /// Calls `f` for each row, on all threads if that pays.
@@ -95,9 +100,20 @@ pub fn forward<T: Real>(
     let x = x.floats();
     let n = T::of(rows.n().max(1) as f64);
     let stats = rows.map(|r| {
-        let rough = if center { rows.sum(r, |at| x[at]) / n } else { T::ZERO };
-        let squares = rows.sum(r, |at| (x[at] - rough) * (x[at] - rough));
-        let off = if center { rows.sum(r, |at| x[at] - rough) / n } else { T::ZERO };
+        let [sum] = rows.sums(
+            r,
+            [&x],
+            #[inline(always)]
+            |[x]| [x],
+        );
+        let rough = if center { sum / n } else { T::ZERO };
+        let [squares, off] = rows.sums(
+            r,
+            [&x],
+            #[inline(always)]
+            |[x]| [(x - rough) * (x - rough), x - rough],
+        );
+        let off = if center { off / n } else { T::ZERO };
         let variance = squares / n - off * off;
         let variance = if variance < T::ZERO { T::ZERO } else { variance };
         (rough + off, variance)
@@ -165,33 +181,48 @@ pub fn grad<T: Real>(
         _ => None,
     };
     let sums = rows.map(|r| {
-        let g = |at: usize| place_weight.map_or(dy[at], |w| dy[at] * w[at % rows.inner]);
-        (rows.sum(r, g), rows.sum(r, |at| g(at) * ((x[at] - means[r]) * scales[r])))
+        let (mean, scale) = (means[r], scales[r]);
+        let Some(w) = place_weight else {
+            return rows.sums(
+                r,
+                [&x, &dy],
+                #[inline(always)]
+                |[x, dy]| [dy, dy * ((x - mean) * scale)],
+            );
+        };
+        let run = r * rows.inner..(r + 1) * rows.inner;
+        sums_over(
+            [&x[run.clone()], &dy[run], w],
+            #[inline(always)]
+            |[x, dy, w]| [dy * w, dy * w * ((x - mean) * scale)],
+        )
     });
     let dx = rows.fill(
         #[inline(always)]
         |r, at, dx: &mut [T]| {
             let (mean, scale) = (means[r], scales[r]);
-            let first = if center { sums[r].0 / n } else { T::ZERO };
-            let second = sums[r].1 / n;
+            let first = if center { sums[r][0] / n } else { T::ZERO };
+            let second = sums[r][1] / n;
             let factor = match (&weight, affine) {
                 (Some(w), Affine::PerRow) => scale * w[r],
                 _ => scale,
             };
-            for (i, ((dx, &x), &dy)) in dx.iter_mut().zip(&x[at..]).zip(&dy[at..]).enumerate() {
-                let g = place_weight.map_or(dy, |w| dy * w[i]);
-                *dx = (g - first - (x - mean) * scale * second) * factor;
+            let slope = |g: T, x: T| (g - first - (x - mean) * scale * second) * factor;
+            let places = dx.iter_mut().zip(&x[at..]).zip(&dy[at..]);
+            match place_weight {
+                None => places.for_each(|((dx, &x), &dy)| *dx = slope(dy, x)),
+                Some(w) => places.zip(&w[..]).for_each(|(((dx, &x), &dy), &w)| *dx = slope(dy * w, x)),
             }
         },
     );
     let (dw, db) = match affine {
         Affine::None => (Vec::new(), Vec::new()),
-        Affine::PerRow => sums.iter().map(|s| (s.1, s.0)).unzip(),
+        Affine::PerRow => sums.iter().map(|&[b, w]| (w, b)).unzip(),
         Affine::PerPlace => {
             let columns = Rows { outer: rows.rows, rows: rows.inner, inner: 1 };
-            let h = |at: usize| (x[at] - means[at / rows.inner]) * scales[at / rows.inner];
-            let sums = columns.map(|i| (columns.sum(i, |at| dy[at] * h(at)), columns.sum(i, |at| dy[at])));
-            sums.into_iter().unzip()
+            let parts = |r: usize, at: usize| [dy[at] * ((x[at] - means[r]) * scales[r]), dy[at]];
+            let sums = columns.map(|i| sums_of(rows.rows, |r| parts(r, r * rows.inner + i)));
+            sums.into_iter().map(|[w, b]| (w, b)).unzip()
         }
     };
     let shape = |v: &Vec<T>| vec![v.len()];

@@ -15,6 +15,9 @@ use super::Data;
 
 /// Shorter arrays are left to the allocator.
 const LEAST: usize = 1 << 9;
+/// Longer arrays lie in large pages where the system has them on request: with small ones every array would come
+/// from a thousand faults, and every pass over it would look up as many addresses.
+const LARGE: usize = 1 << 18;
 /// An array that no run has wanted for so many runs is let go.
 const PATIENCE: u64 = 32;
 
@@ -55,7 +58,27 @@ pub fn stale(n: usize) -> Vec<f32> {
             return array;
         }
     }
-    vec![0.0; n]
+    let array = vec![0.0; n];
+    if n >= LARGE {
+        ask_for_large_pages(&array);
+    }
+    array
+}
+
+/// Asks for large pages under an array, best before anything in it is touched. It may be refused, and nothing is lost.
+fn ask_for_large_pages(array: &[f32]) {
+    #[cfg(target_os = "linux")]
+    {
+        let bytes = array.as_ptr_range();
+        // SAFETY: a question about the system.
+        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) }.max(1) as usize;
+        // The neighbours on the first page may be advised too: a gap between two arrays would keep a large page from both.
+        let start = bytes.start as usize / page * page;
+        // SAFETY: advice changes no contents, of whatever memory.
+        unsafe { libc::madvise(start as *mut _, bytes.end as usize - start, libc::MADV_HUGEPAGE) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = array;
 }
 
 /// The same for whole numbers.

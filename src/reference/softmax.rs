@@ -77,7 +77,11 @@ pub fn log_softmax<T: Real>(x: &View<T>, axis: usize) -> Array<T> {
 /// `y (dy - sum(y dy))`: the gradient of a softmax `y`.
 pub fn softmax_grad<T: Real>(y: &View<T>, dy: &View<T>, axis: usize) -> Array<T> {
     map_rows(&[y, dy], axis, |row, out| {
-        let sum = sum_of(row[0].len(), |i| row[0][i] * row[1][i]);
+        let [sum] = sums_over(
+            [row[0], row[1]],
+            #[inline(always)]
+            |[y, dy]| [y * dy],
+        );
         vectorized(
             #[inline(always)]
             || {
@@ -93,7 +97,11 @@ pub fn softmax_grad<T: Real>(y: &View<T>, dy: &View<T>, axis: usize) -> Array<T>
 /// `dy - e^y sum(dy)`: the gradient of a log-softmax `y`.
 pub fn log_softmax_grad<T: Real>(y: &View<T>, dy: &View<T>, axis: usize) -> Array<T> {
     map_rows(&[y, dy], axis, |row, out| {
-        let sum = sum_of(row[1].len(), |i| row[1][i]);
+        let [sum] = sums_over(
+            [row[1]],
+            #[inline(always)]
+            |[dy]| [dy],
+        );
         vectorized(
             #[inline(always)]
             || {
@@ -169,7 +177,7 @@ pub(super) fn max<T: Real>(row: &[T]) -> T {
     )
 }
 
-/// Fills `out` with `e^(x - largest)` and adds it up, in the order of [`sum_of`].
+/// Fills `out` with `e^(x - largest)` and adds it up, in the order of [`sums_over`].
 pub(super) fn exp_minus<T: Real>(row: &[T], largest: T, out: &mut [T]) -> T {
     vectorized(
         #[inline(always)]
@@ -194,24 +202,66 @@ pub(super) fn exp_minus<T: Real>(row: &[T], largest: T, out: &mut [T]) -> T {
     )
 }
 
-/// Adds up `n` terms in interleaved parts: the error grows that many times slower than one by one.
-pub(super) fn sum_of<T: Real>(n: usize, term: impl Fn(usize) -> T) -> T {
+/// Adds up terms in interleaved parts: the error grows that many times slower than one by one. `term` is given the numbers
+/// at one place of each run, and there are as many sums as it has parts.
+pub(super) fn sums_over<T: Real, const N: usize, const M: usize>(
+    runs: [&[T]; N],
+    term: impl Fn([T; N]) -> [T; M],
+) -> [T; M] {
+    // Wide enough that the compiler makes vectors of the loop over them before it unrolls it.
+    const LANES: usize = 64;
     vectorized(
         #[inline(always)]
         || {
-            let mut lanes = [T::ZERO; LANES];
-            let whole = n / LANES * LANES;
-            for i in (0..whole).step_by(LANES) {
-                lanes.iter_mut().enumerate().for_each(|(j, l)| *l += term(i + j));
+            let n = runs[0].len();
+            let runs = runs.map(|run| run[..n].as_chunks::<LANES>());
+            let mut lanes = [[T::ZERO; LANES]; M];
+            for c in 0..n / LANES {
+                let chunks = runs.map(
+                    #[inline(always)]
+                    |(chunks, _)| &chunks[c],
+                );
+                for j in 0..LANES {
+                    let part = term(chunks.map(
+                        #[inline(always)]
+                        |chunk| chunk[j],
+                    ));
+                    for m in 0..M {
+                        lanes[m][j] += part[m];
+                    }
+                }
             }
-            total(lanes) + (whole..n).fold(T::ZERO, |left, i| left + term(i))
+            let rest = runs.map(
+                #[inline(always)]
+                |(_, rest)| rest,
+            );
+            for i in 0..n % LANES {
+                let part = term(rest.map(
+                    #[inline(always)]
+                    |rest| rest[i],
+                ));
+                for m in 0..M {
+                    lanes[m][i] += part[m];
+                }
+            }
+            lanes.map(total)
         },
     )
 }
 
+/// The same for numbers that lie apart, `n` of them.
+pub(super) fn sums_of<T: Real, const M: usize>(n: usize, term: impl Fn(usize) -> [T; M]) -> [T; M] {
+    let mut lanes = [[T::ZERO; LANES]; M];
+    for i in 0..n {
+        let terms = term(i);
+        (0..M).for_each(|m| lanes[m][i % LANES] += terms[m]);
+    }
+    lanes.map(total)
+}
+
 /// The parts added up in pairs.
 #[inline(always)]
-fn total<T: Real>(mut lanes: [T; LANES]) -> T {
+fn total<T: Real, const LANES: usize>(mut lanes: [T; LANES]) -> T {
     let mut width = LANES;
     while width > 1 {
         width /= 2;

@@ -345,12 +345,11 @@ unsafe fn tile<V: Lanes, const M: usize, const N: usize>(
     count
 }
 
-/// Copies the transpose of `rows` by `columns` elements: element `(r, c)` of `from`, at `r * ld + c`, to
-/// `to[at(c) + r]`.
+/// Copies the transpose of `rows` by `columns` elements: element `(r, c)` of `from`, at `row(r) + c`, to `to[at(c) + r]`.
 #[inline(always)]
 pub(crate) fn transpose(
     from: &[f32],
-    ld: usize,
+    row: impl Fn(usize) -> usize,
     [rows, columns]: [usize; 2],
     to: &mut [f32],
     at: impl Fn(usize) -> usize,
@@ -359,9 +358,8 @@ pub(crate) fn transpose(
     for r in (0..rows).step_by(SIDE) {
         for c in (0..columns).step_by(SIDE) {
             if r + SIDE <= rows && c + SIDE <= columns {
-                let block: [[f32; SIDE]; SIDE] = std::array::from_fn(|i| {
-                    from[(r + i) * ld + c..][..SIDE].try_into().expect("a slice of this length")
-                });
+                let block: [[f32; SIDE]; SIDE] =
+                    std::array::from_fn(|i| from[row(r + i) + c..][..SIDE].try_into().expect("a slice of this length"));
                 for j in 0..SIDE {
                     let line: [f32; SIDE] = std::array::from_fn(|i| block[i][j]);
                     to[at(c + j) + r..][..SIDE].copy_from_slice(&line);
@@ -370,7 +368,7 @@ pub(crate) fn transpose(
                 for j in c..columns.min(c + SIDE) {
                     let to = &mut to[at(j) + r..];
                     for i in r..rows.min(r + SIDE) {
-                        to[i - r] = from[i * ld + j];
+                        to[i - r] = from[row(i) + j];
                     }
                 }
             }
@@ -446,7 +444,7 @@ mod tests {
             let ld = columns + 3;
             let from = numbers(rows * ld, 7);
             let mut to = vec![f32::NAN; columns * (rows + 1)];
-            transpose(&from, ld, [rows, columns], &mut to, |c| c * (rows + 1));
+            transpose(&from, |r| r * ld, [rows, columns], &mut to, |c| c * (rows + 1));
             for (r, c) in (0..rows).flat_map(|r| (0..columns).map(move |c| (r, c))) {
                 assert_eq!(to[c * (rows + 1) + r], from[r * ld + c]);
             }

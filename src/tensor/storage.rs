@@ -74,12 +74,15 @@ impl Storage {
 
 fn host<E: Element, T: Real>(values: &[E]) -> Data<T> {
     match E::DTYPE {
-        DType::F32 => Data::Float(bytemuck::cast_slice::<E, f32>(values).iter().map(|&v| T::of(v as f64)).collect()),
-        DType::F16 => {
-            let halves = bytemuck::cast_slice::<E, half::f16>(values);
-            Data::Float(halves.iter().map(|v| T::of(v.to_f64())).collect())
-        }
+        DType::F32 => floats(bytemuck::cast_slice(values), |v: f32| T::of(v as f64)),
+        DType::F16 => floats(bytemuck::cast_slice(values), |v: half::f16| T::of(v.to_f64())),
         DType::I32 => Data::Int(bytemuck::cast_slice(values).to_vec()),
         DType::U32 | DType::Bool => Data::Uint(bytemuck::cast_slice(values).to_vec()),
     }
+}
+
+fn floats<E: Copy, T: Real>(values: &[E], of: impl Fn(E) -> T) -> Data<T> {
+    let mut array = T::stale(values.len());
+    array.iter_mut().zip(values).for_each(|(to, &v)| *to = of(v));
+    Data::Float(array)
 }

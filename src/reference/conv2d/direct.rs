@@ -1,11 +1,15 @@
 //! Convolution in single precision without columns: products whose left operand is the image itself.
 //!
-//! The image is copied once with its channels last and zeros around it. Then the patch under a window is a few runs of
-//! memory, the same for every window up to where it starts, which is what [`product`] multiplies. Seen so, the three
-//! are one: results are products over taps and channels with windows as rows; the gradient of the images is the same over
-//! the gradient of the results, one product for each of the `stride * stride` kinds of pixels, which differ in the taps
-//! that reach them; the gradient of the weight has taps as rows and is summed over windows. The sum of each element
-//! has one order, whatever the number of threads.
+//! The image is copied once with zeros around it. Then the patch under a window is a few runs of memory, the same for
+//! every window up to where it starts, which is what [`product`] multiplies. Seen so, the three are one: results are
+//! products over channels and taps with windows as rows; the gradient of the images is the same over the gradient of the
+//! results, one product for each of the `stride * stride` kinds of pixels, which differ in the taps that reach them; the
+//! gradient of the weight has channels and taps as rows and is summed over windows. A channel's taps and windows next to
+//! each other meet in the same few lines of the cache. The sum of each element has one order, whatever the number of
+//! threads.
+
+use std::borrow::Cow;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
@@ -16,13 +20,15 @@ use super::Conv;
 
 /// Windows that are multiplied together: enough that the last rows, which do not fill a tile, do not count.
 const WINDOWS: usize = 384;
+/// Elements of images that are copied at a time.
+const CHUNK: usize = 1 << 14;
 /// Output channels of a weight gradient that are turned at a time.
 const LINES: usize = 16;
-/// A weight gradient of at most so many elements is summed in [`PARTS`](super::PARTS) parts of the images; of a larger
-/// one the elements are dealt out instead.
+/// Weights of more elements than this leave no room in a cache: of those the columns are dealt out to threads, each for many
+/// images; of smaller ones the images.
 const SMALL: usize = 1 << 17;
 
-/// Images with their channels last and zeros around them.
+/// Images, planes of one channel each, with zeros around them.
 struct Bordered {
     channels: usize,
     source: [usize; 2],
@@ -31,31 +37,42 @@ struct Bordered {
 }
 
 impl Bordered {
+    fn plane(&self) -> usize {
+        self.size[0] * self.size[1]
+    }
+
     fn elements(&self) -> usize {
-        self.channels * self.size[0] * self.size[1]
+        self.channels * self.plane()
     }
 
-    /// Where the channels of a pixel begin.
+    /// Where a pixel lies in its plane.
     fn pixel(&self, y: usize, x: usize) -> usize {
-        (y * self.size[1] + x) * self.channels
+        y * self.size[1] + x
     }
 
-    /// Copies images, channels first, one after another.
-    fn fill(&self, from: &[f32], to: &mut [f32]) {
-        let plane = self.source[0] * self.source[1];
-        let width = self.source[1];
-        let places: Vec<usize> =
-            (0..plane).map(|i| self.pixel(i / width + self.before[0], i % width + self.before[1])).collect();
-        let bare = self.size == self.source;
-        for (from, to) in from.chunks(self.channels * plane).zip(to.chunks_mut(self.elements())) {
-            if !bare {
-                to.fill(0.0);
-            }
-            vectorized(
-                #[inline(always)]
-                || transpose(from, plane, [self.channels, plane], to, |i| places[i]),
-            );
+    /// Images with their zeros; borrowed where there are none to add.
+    fn of<'a>(&self, images: &'a [f32]) -> Cow<'a, [f32]> {
+        if self.size == self.source {
+            return Cow::Borrowed(images);
         }
+        let plane = self.source[0] * self.source[1];
+        let mut all = stale(images.len() / plane * self.plane());
+        let few = (CHUNK / self.plane()).max(1);
+        all.par_chunks_mut(few * self.plane()).zip(images.par_chunks(few * plane)).for_each(|(to, from)| {
+            to.fill(0.0);
+            for (to, from) in to.chunks_mut(self.plane()).zip(from.chunks(plane)) {
+                let to = to[self.pixel(self.before[0], self.before[1])..].chunks_mut(self.size[1]);
+                to.zip(from.chunks(self.source[1])).for_each(|(to, from)| to[..from.len()].copy_from_slice(from));
+            }
+        });
+        Cow::Owned(all)
+    }
+}
+
+/// Gives back what [`Bordered::of`] made.
+fn done(images: Cow<[f32]>) {
+    if let Cow::Owned(images) = images {
+        give_back(images);
     }
 }
 
@@ -80,16 +97,23 @@ impl Pass {
         down.iter().flat_map(move |(y, _)| across.iter().map(move |(x, _)| y * kernel[1] + x))
     }
 
-    /// Runs of the left operand, of `inner` channels from each pixel, and their length.
-    fn runs(&self, source: &Bordered, inner: usize) -> (Vec<usize>, usize) {
+    /// Runs of the left operand over channels and taps, their length, and the step within them.
+    fn runs(&self, source: &Bordered, channels: usize) -> (Vec<usize>, usize, usize) {
         let [down, across] = &self.taps;
-        let neighbours = across.windows(2).all(|pair| pair[1].1 == pair[0].1 + 1);
-        if inner == source.channels && neighbours && !across.is_empty() {
-            let runs = down.iter().map(|&(_, y)| source.pixel(y, across[0].1)).collect();
-            return (runs, across.len() * inner);
+        let pixels = |x: &'_ [(usize, usize)]| -> Vec<usize> {
+            let place = |&(_, y): &(usize, usize)| x.iter().map(move |&(_, x)| source.pixel(y, x));
+            down.iter().flat_map(place).collect()
+        };
+        let each = |pixels: Vec<usize>| -> Vec<usize> {
+            (0..channels).flat_map(|c| pixels.iter().map(move |at| c * source.plane() + at)).collect()
+        };
+        match across[..] {
+            [(_, x)] if down.len() == 1 => (vec![source.pixel(down[0].1, x)], channels, source.plane()),
+            [first, second, ..] if across.windows(2).all(|pair| pair[1].1 - pair[0].1 == second.1 - first.1) => {
+                (each(pixels(&[first])), across.len(), second.1 - first.1)
+            }
+            _ => (each(pixels(across)), 1, 1),
         }
-        let runs = down.iter().flat_map(|&(_, y)| across.iter().map(move |&(_, x)| source.pixel(y, x))).collect();
-        (runs, inner)
     }
 
     /// Positions of the rows of the left operand for `images`.
@@ -99,6 +123,9 @@ impl Pass {
         (0..images).flat_map(|i| (0..height).flat_map(move |y| (0..width).map(move |x| (y, x))).map(of(i))).collect()
     }
 }
+
+/// Positions of the rows of a left operand, and of its runs, their length and step.
+type Table = (Vec<usize>, (Vec<usize>, usize, usize));
 
 /// Sums over taps and channels: the results of a convolution, or the gradient of its images.
 struct Correlation {
@@ -185,20 +212,19 @@ impl Correlation {
         self.kernel[0] * self.kernel[1] * self.inner
     }
 
-    /// The right operand of every group: rows are the taps in the order of the passes, and channels of the source within
-    /// a tap. `strides` are those of the weight from channel to channel of the target and of the source; its taps lie side by
-    /// side.
+    /// The right operand of every group: for each pass, rows are channels of the source, and taps within a channel. `strides`
+    /// are those of the weight from channel to channel of the target and of the source; its taps lie side by side.
     fn pack(&self, weight: &[f32], strides: [usize; 2]) -> Vec<f32> {
         let (depth, taps, inner) = (self.depth(), self.kernel[0] * self.kernel[1], self.inner);
-        let mut order: Vec<usize> = self.passes.iter().flat_map(|pass| pass.order(self.kernel)).collect();
+        let mut orders: Vec<Vec<usize>> = self.passes.iter().map(|pass| pass.order(self.kernel).collect()).collect();
         // Those that reach no pixel stand last.
-        let unused: Vec<usize> = (0..taps).filter(|tap| !order.contains(tap)).collect();
-        order.extend(unused);
-        let mut places = vec![0; taps];
-        order.iter().enumerate().for_each(|(place, &tap)| places[tap] = place);
+        orders.push((0..taps).filter(|tap| !orders.iter().any(|order| order.contains(tap))).collect());
+        let mut rows = vec![0; inner * taps];
+        let all =
+            orders.iter().flat_map(|order| (0..inner).flat_map(move |i| order.iter().map(move |tap| i * taps + tap)));
+        all.enumerate().for_each(|(row, k)| rows[k] = row);
         // Channels whose taps follow one another are copied in one go.
         let run = if strides[1] == taps { inner } else { 1 };
-        let rows: Vec<usize> = (0..run).flat_map(|i| places.iter().map(move |place| place * inner + i)).collect();
 
         let mut packed = stale(self.groups * depth * padded(self.outer));
         for (g, packed) in packed.chunks_mut(depth * padded(self.outer)).enumerate() {
@@ -209,7 +235,15 @@ impl Correlation {
                     let from = &weight[g * self.outer * inner * taps + p * PANEL * strides[0] + i * strides[1]..];
                     vectorized(
                         #[inline(always)]
-                        || transpose(from, strides[0], [columns, run * taps], packed, |k| (rows[k] + i) * width),
+                        || {
+                            transpose(
+                                from,
+                                |o| o * strides[0],
+                                [columns, run * taps],
+                                packed,
+                                |k| rows[i * taps + k] * width,
+                            )
+                        },
                     );
                 }
             });
@@ -223,53 +257,83 @@ impl Correlation {
         let (source, target) = (self.groups * self.inner, self.groups * self.outer * plane);
         let source = source * self.source.source[0] * self.source.source[1];
         let images = from.len() / source;
-        let run = WINDOWS.div_ceil(plane).min(images.div_ceil(super::PARTS)).max(1);
+        let (depth, ld) = (self.depth(), padded(self.outer));
+        let small = depth * ld <= SMALL;
+        let run = WINDOWS.div_ceil(plane).min(if small { images.div_ceil(super::PARTS) } else { images }).max(1);
         let tables: Vec<_> = self
             .passes
             .iter()
             .map(|pass| (pass.rows(&self.source, run), pass.runs(&self.source, self.inner)))
             .collect();
-        let ld = padded(self.outer);
-        to.par_chunks_mut(run * target).zip(from.par_chunks(run * source)).for_each(|(to, from)| {
-            let images = to.len() / target;
-            let mut bordered = stale(run * self.source.elements());
-            self.source.fill(from, &mut bordered);
-            for g in 0..self.groups {
-                let mut first = 0;
-                for (pass, (rows, (runs, len))) in self.passes.iter().zip(&tables) {
-                    let pixels = pass.grid[0] * pass.grid[1];
-                    let rows = &rows[..images * pixels];
-                    let mut sums = stale(run * pixels * ld);
-                    let left = Left { buffer: &bordered[g * self.inner..], rows, runs, len: *len, step: 1 };
-                    let group = &packed[g * self.depth() * ld..][..self.depth() * ld];
-                    let right = Right { buffer: group, depth: self.depth(), first };
-                    product(&left, &right, self.outer, &mut sums, false);
-                    first += runs.len() * len;
-                    for (sums, to) in sums.chunks(pixels * ld).zip(to.chunks_mut(target)) {
-                        self.spread(pass, sums, &mut to[g * self.outer * plane..][..self.outer * plane]);
-                    }
-                    give_back(sums);
+        if small {
+            to.par_chunks_mut(run * target).zip(from.par_chunks(run * source)).for_each(|(to, from)| {
+                let bordered = self.source.of(from);
+                for g in 0..self.groups {
+                    let group = g * self.outer * plane..(g + 1) * self.outer * plane;
+                    let mut to: Vec<_> = to.chunks_mut(target).map(|image| &mut image[group.clone()]).collect();
+                    let from = &bordered[g * self.inner * self.source.plane()..];
+                    self.columns(&tables, from, &packed[g * depth * ld..], self.outer, &mut to);
                 }
+                done(bordered);
+            });
+            return;
+        }
+        let bordered = self.source.of(from);
+        // Of every run of images, group and panel: where its results belong in each image.
+        let panels = self.outer.div_ceil(PANEL);
+        let mut parts: Vec<Vec<&mut [f32]>> = Vec::new();
+        for to in to.chunks_mut(run * target) {
+            let first = parts.len();
+            parts.resize_with(first + self.groups * panels, Vec::new);
+            for image in to.chunks_mut(target) {
+                let groups = image.chunks_mut(self.outer * plane);
+                let pieces = groups.flat_map(|group| group.chunks_mut(PANEL * plane));
+                parts[first..].iter_mut().zip(pieces).for_each(|(part, piece)| part.push(piece));
             }
-            give_back(bordered);
+        }
+        parts.par_iter_mut().enumerate().for_each(|(part, to)| {
+            let (block, g, p) = (part / panels / self.groups, part / panels % self.groups, part % panels);
+            let from = &bordered[block * run * self.source.elements() + g * self.inner * self.source.plane()..];
+            let packed = &packed[g * depth * ld + p * PANEL * depth..];
+            self.columns(&tables, from, packed, (self.outer - p * PANEL).min(PANEL), to);
         });
+        done(bordered);
     }
 
-    /// Writes the sums of one image where they belong.
-    fn spread(&self, pass: &Pass, sums: &[f32], to: &mut [f32]) {
-        let (ld, plane) = (padded(self.outer), self.target[0] * self.target[1]);
+    /// The sums of `n` channels of some images; `to` is where they belong in each.
+    fn columns(&self, tables: &[Table], from: &[f32], packed: &[f32], n: usize, to: &mut [&mut [f32]]) {
+        let (depth, ld) = (self.depth(), padded(n));
+        let mut first = 0;
+        for (pass, (rows, (runs, len, step))) in self.passes.iter().zip(tables) {
+            let pixels = pass.grid[0] * pass.grid[1];
+            let rows = &rows[..to.len() * pixels];
+            let mut sums = stale(rows.len() * ld);
+            let left = Left { buffer: from, rows, runs, len: *len, step: *step };
+            let right = Right { buffer: &packed[..depth * ld], depth, first };
+            product(&left, &right, n, &mut sums, false);
+            first += runs.len() * len;
+            for (sums, to) in sums.chunks(pixels * ld).zip(to.iter_mut()) {
+                self.spread(pass, sums, n, to);
+            }
+            give_back(sums);
+        }
+    }
+
+    /// Writes the sums of `n` channels of one image where they belong.
+    fn spread(&self, pass: &Pass, sums: &[f32], n: usize, to: &mut [f32]) {
+        let (ld, plane) = (padded(n), self.target[0] * self.target[1]);
         let [height, width] = pass.grid;
         let pixels = height * width;
         if pass.apart == [1, 1] {
             return vectorized(
                 #[inline(always)]
-                || transpose(sums, ld, [pixels, self.outer], to, |o| o * plane),
+                || transpose(sums, |pixel| pixel * ld, [pixels, n], to, |o| o * plane),
             );
         }
-        let mut planes = stale(self.outer * pixels);
+        let mut planes = stale(n * pixels);
         vectorized(
             #[inline(always)]
-            || transpose(sums, ld, [pixels, self.outer], &mut planes, |o| o * pixels),
+            || transpose(sums, |pixel| pixel * ld, [pixels, n], &mut planes, |o| o * pixels),
         );
         for (from, to) in planes.chunks(pixels).zip(to.chunks_mut(plane)) {
             for (y, line) in from.chunks(width).enumerate() {
@@ -301,18 +365,17 @@ pub(super) fn input_grad(conv: &Conv, dy: &[f32], weight: &[f32], dx: &mut [f32]
 
 /// The gradient of the weight.
 pub(super) fn weight_grad(conv: &Conv, x: &[f32], dy: &[f32], dw: &mut [f32]) {
-    let Correlation { source, passes, inner: per, .. } = Correlation::forward(conv);
-    let (pass, p, outs, depth) = (&passes[0], conv.windows(), conv.group(), conv.depth());
-    let run = WINDOWS.div_ceil(p).min(conv.images.div_ceil(super::PARTS)).max(1);
-    let blocks = conv.images.div_ceil(run);
+    let (p, per, outs, depth) = (conv.windows(), conv.channels / conv.groups, conv.group(), conv.depth());
+    let (window, [oh, ow]) = (conv.window, conv.out);
     let ld = padded(outs);
+    let small = depth * ld <= SMALL;
+    let most = if small { conv.images.div_ceil(super::PARTS) } else { conv.images };
+    let run = WINDOWS.div_ceil(p).min(most).max(1);
+    let blocks = conv.images.div_ceil(run);
 
-    // Images with channels last, and the gradients of a block of images as panels with windows as rows.
-    let mut bordered = stale(conv.images * source.elements());
-    bordered
-        .par_chunks_mut(run * source.elements())
-        .zip(x.par_chunks(run * conv.image()))
-        .for_each(|(to, x)| source.fill(x, to));
+    // Images with zeros around them, and the gradients of a block of images as panels with windows as rows.
+    let source = Correlation::forward(conv).source;
+    let bordered = source.of(x);
     let mut packed = stale(blocks * run * p * conv.groups * ld);
     packed.par_chunks_mut(run * p * conv.groups * ld).zip(dy.par_chunks(run * conv.result())).for_each(|(to, dy)| {
         for (to, g) in to.chunks_mut(run * p * ld).zip(0..) {
@@ -322,76 +385,81 @@ pub(super) fn weight_grad(conv: &Conv, x: &[f32], dy: &[f32], dw: &mut [f32]) {
                     let (dy, rows) = (&dy[(g * outs + first) * p..], (outs - first).min(width));
                     vectorized(
                         #[inline(always)]
-                        || transpose(dy, p, [rows, p], &mut to[at..], |window| window * width),
+                        || transpose(dy, |o| o * p, [rows, p], &mut to[at..], |window| window * width),
                     );
                 }
             }
         }
     });
 
-    // Row (channel, tap) of the product starts at that channel under that tap of the first window; the columns are windows.
-    let (kernel, dilation, stride) = (conv.window.kernel, conv.window.dilation, conv.window.stride);
+    // Row (channel, tap) of the product starts at that tap of the first window in that channel; the columns are windows.
     let under = |row: usize| {
-        let tap = row % conv.window.taps();
-        source.pixel(tap / kernel[1] * dilation[0], tap % kernel[1] * dilation[1]) + row / conv.window.taps()
+        let (channel, tap) = (row / window.taps(), row % window.taps());
+        let [y, x] = [tap / window.kernel[1], tap % window.kernel[1]];
+        channel * source.plane() + source.pixel(y * window.dilation[0], x * window.dilation[1])
     };
     let rows: Vec<usize> = (0..depth).map(under).collect();
-    let line = |y: usize| source.pixel(y * stride[0], 0);
-    let lines: Vec<usize> = (0..run)
-        .flat_map(|i| (0..pass.grid[0]).map(move |y| (i, y)))
-        .map(|(i, y)| i * source.elements() + line(y))
-        .collect();
-    let sum = |g: usize, blocks: std::ops::Range<usize>, rows: &[usize], sums: &mut [f32]| {
+    let line = |i: usize| i / oh * source.elements() + source.pixel(i % oh * window.stride[0], 0);
+    let lines: Vec<usize> = (0..run * oh).map(line).collect();
+    // Sums over blocks of images, for `n` channels of the result from panel `p` on.
+    let sum = |g: usize, [p0, n]: [usize; 2], blocks: Range<usize>, rows: &[usize], sums: &mut [f32]| {
         for (number, block) in blocks.enumerate() {
             let images = run.min(conv.images - block * run);
             let left = Left {
-                buffer: &bordered[block * run * source.elements() + g * per..],
+                buffer: &bordered[block * run * source.elements() + g * per * source.plane()..],
                 rows,
-                runs: &lines[..images * conv.out[0]],
-                len: conv.out[1],
-                step: stride[1] * source.channels,
+                runs: &lines[..images * oh],
+                len: ow,
+                step: window.stride[1],
             };
-            let packed = &packed[(block * conv.groups + g) * run * p * ld..][..run * p * ld];
-            product(&left, &Right { buffer: packed, depth: run * p, first: 0 }, outs, sums, number > 0);
+            let packed = &packed[(block * conv.groups + g) * run * p * ld + p0 * PANEL * run * p..];
+            product(&left, &Right { buffer: packed, depth: run * p, first: 0 }, n, sums, number > 0);
         }
     };
     // A few channels at a time: their lines stay in the cache while they are filled.
-    let place = |from: &[f32], dw: &mut [f32]| {
+    let place = |from: &[f32], n: usize, dw: &mut [f32]| {
         dw.par_chunks_mut(LINES * depth).enumerate().for_each(|(k, dw)| {
+            let (from, ld) = (&from[k * LINES..], padded(n));
             vectorized(
                 #[inline(always)]
-                || transpose(&from[k * LINES..], ld, [depth, dw.len() / depth], dw, |o| o * depth),
+                || transpose(from, |row| row * ld, [depth, dw.len() / depth], dw, |o| o * depth),
             );
         });
     };
     for (g, dw) in dw.chunks_mut(outs * depth).enumerate() {
-        let mut sums = stale(depth * ld);
-        if depth * ld <= SMALL {
+        if small {
             let parts = blocks.min(super::PARTS);
             let partial: Vec<Vec<f32>> = (0..parts)
                 .into_par_iter()
                 .map(|part| {
                     let mut sums = stale(depth * ld);
-                    sum(g, blocks * part / parts..blocks * (part + 1) / parts, &rows, &mut sums);
+                    sum(g, [0, outs], blocks * part / parts..blocks * (part + 1) / parts, &rows, &mut sums);
                     sums
                 })
                 .collect();
+            let mut sums = stale(depth * ld);
             sums.fill(0.0);
             for part in partial {
                 sums.iter_mut().zip(&part).for_each(|(sum, &v)| *sum += v);
                 give_back(part);
             }
-        } else {
-            let each = depth.div_ceil(4 * super::PARTS).next_multiple_of(12);
-            sums.par_chunks_mut(each * ld).zip(rows.par_chunks(each)).for_each(|(sums, rows)| {
-                sum(g, 0..blocks, rows, sums);
-            });
+            place(&sums, outs, dw);
+            give_back(sums);
+            continue;
         }
-        place(&sums, dw);
-        give_back(sums);
+        dw.par_chunks_mut(PANEL * depth).enumerate().for_each(|(p, dw)| {
+            let n = dw.len() / depth;
+            let mut sums = stale(depth * padded(n));
+            let each = depth.div_ceil(4).next_multiple_of(12);
+            sums.par_chunks_mut(each * padded(n)).zip(rows.par_chunks(each)).for_each(|(sums, rows)| {
+                sum(g, [p, n], 0..blocks, rows, sums);
+            });
+            place(&sums, n, dw);
+            give_back(sums);
+        });
     }
     give_back(packed);
-    give_back(bordered);
+    done(bordered);
 }
 
 #[cfg(test)]
