@@ -1,10 +1,10 @@
 // Matrix products with few rows or few columns, whose large operand lies along the reduction: one workgroup makes a line
 // of up to eight elements of C, its invocations side by side along the reduction.
 //
-// The large operand is then read once, by neighbours side by side; the small one comes from the cache. If the columns are
-// few (FEW_ROWS off) the workgroup has one row of A and all columns of B, else one column of B and all rows of A. The sums of
-// the invocations are added as a tree, in a fixed order. What the parameters mean stands in matmul.wgsl; here a tile is one
-// line.
+// The large operand is then read once (once for every eight), by neighbours side by side; the small one comes from the cache. If
+// the columns are few (FEW_ROWS off) the workgroup has one row of A and up to eight columns of B, else one column of B and up to
+// eight rows of A. The sums of the invocations are added as a tree, in a fixed order. What the parameters mean stands in
+// gemm.wgsl; here a tile is one such line.
 
 override FEW_ROWS: bool = false;
 override WG: u32 = 64u;
@@ -44,13 +44,16 @@ fn along_k(
         return;
     }
     let part = part_of(index);
-    let line = i32(part.tile);
-    let count = select(p.n, p.m, FEW_ROWS);
+    let all = select(p.n, p.m, FEW_ROWS);
+    let parts = (all + 7u) / 8u;
+    let line = i32(part.tile / parts);
+    let eight = 8u * (part.tile % parts);
+    let count = min(8u, all - eight);
     let long_start = select(part.a_start + line * p.a_row, part.b_start + line * p.b_col, FEW_ROWS);
     let long_k = select(p.a_col, p.b_row, FEW_ROWS);
     let long_outer = select(p.a_k_outer, p.b_k_outer, FEW_ROWS);
-    let short_start = select(part.b_start, part.a_start, FEW_ROWS);
     let short_step = select(p.b_col, p.a_row, FEW_ROWS);
+    let short_start = select(part.b_start, part.a_start, FEW_ROWS) + i32(eight) * short_step;
     let short_k = select(p.b_row, p.a_col, FEW_ROWS);
     let short_outer = select(p.b_k_outer, p.a_k_outer, FEW_ROWS);
 
@@ -85,7 +88,7 @@ fn along_k(
     if local < count {
         let along = select(p.c_row, p.c_col, FEW_ROWS);
         let across = select(p.c_col, p.c_row, FEW_ROWS);
-        let at = u32(part.c_start + line * along + i32(local) * across);
+        let at = u32(part.c_start + line * along + i32(eight + local) * across);
         var sum = low[0][local % 4u];
         if local >= 4u { sum = high[0][local % 4u]; }
         if p.accumulate != 0u { sum += c[at]; }

@@ -53,6 +53,8 @@ fn every_variant_makes_every_product() -> Result<()> {
         [3, 36, 44, 20],   // a batch
         [1, 8, 12, 1100],  // slices, in whole vec4s
         [2, 5, 3, 1201],   // slices of prime length, few rows and columns
+        [1, 70, 13, 1030], // lines of more than eight columns, and of rows
+        [1, 11, 70, 520],
         [1, 1, 64, 129],
         [1, 1, 1, 1],
     ];

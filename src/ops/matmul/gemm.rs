@@ -1,6 +1,6 @@
 //! The launches of one product, of whatever kernel makes it: slices of the reduction, parameters, the sum of the slices.
 
-use super::variant::{Tile, Variant, is_merged, slice_length};
+use super::variant::{LONGEST, PROCESSORS, Tile, Variant, is_merged, slice_length};
 use crate::device::Shader;
 use crate::tensor::{Caps, Lower, LoweredDispatch, Slot};
 
@@ -81,6 +81,8 @@ const SPLIT: Shader = Shader::new(
     ),
 );
 
+/// Terms of a sum from which on more than 64 invocations share it.
+const LONG_LINE: usize = 1024;
 /// Rows and columns of `c` that one subgroup makes by broadcasts.
 const BROADCAST_TILE: usize = 32;
 
@@ -211,11 +213,17 @@ impl Gemm {
             Variant::Cooperative(matrices) => tiles((matrices * caps.matrices) as usize),
             Variant::Broadcast => tiles(BROADCAST_TILE),
             Variant::Plain => (g.m, g.n),
-            Variant::AlongK => (1, if few_rows { g.n } else { g.m }),
+            Variant::AlongK => (g.m.min(g.n).div_ceil(8), g.m.max(g.n)),
         };
         let per_group = if variant == Variant::Plain { 64 } else { 1 };
-        let invocations = variant.invocations(caps);
-        let steps = g.slice_steps([(tiles_m * tiles_n * batches).div_ceil(per_group), invocations as usize], caps);
+        let long = variant == Variant::AlongK && g.k * g.k_outer >= LONG_LINE;
+        let invocations = if long { 256 } else { variant.invocations(caps) };
+        let workgroups = (tiles_m * tiles_n * batches).div_ceil(per_group);
+        let steps = match variant {
+            // The sums of its invocations are short, and added as a tree.
+            Variant::AlongK if workgroups >= PROCESSORS / 2 && g.k * g.k_outer <= LONGEST => (g.k_outer, g.k),
+            _ => g.slice_steps([workgroups, invocations as usize], caps),
+        };
         let (k_outer_step, k_step) = (steps.0.max(1), steps.1.max(1));
         let (slices_outer, slices) = (g.k_outer.div_ceil(k_outer_step).max(1), g.k.div_ceil(k_step).max(1));
         let all_slices = slices_outer * slices;
@@ -279,7 +287,10 @@ impl Gemm {
         let launch = match variant {
             Variant::Plain => LoweredDispatch::new(&PLAIN, "plain").independent(k_step * k_outer_step),
             Variant::Broadcast => LoweredDispatch::new(&BROADCAST, "broadcast"),
-            Variant::AlongK => LoweredDispatch::new(&ALONG_K, "along_k").constant("FEW_ROWS", few_rows as u8),
+            Variant::AlongK => {
+                let launch = LoweredDispatch::new(&ALONG_K, "along_k").constant("FEW_ROWS", few_rows as u8);
+                launch.constant("WG", invocations)
+            }
             Variant::Tiled(tile) => tiled(&TILED, tile),
             Variant::Vec4(tile) => {
                 let launch = tiled(&VEC4, tile).constant("A_ALONG_K", (g.a.col == 1) as u8);
