@@ -12,6 +12,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use wgrad::ops::lstm::{Lstm, LstmGrad};
+use wgrad::ops::rnn::{Rnn, RnnGrad};
 use wgrad::ops::{Conv2dOptions, Pool2dOptions, REGISTRY};
 use wgrad::plan::profile::profile;
 use wgrad::tensor::DType;
@@ -107,6 +109,26 @@ fn cases(device: &Device, largest: usize, long: usize) -> Result<Vec<Case>> {
         case(&format!("{name}_input_grad"), flops, gradient(0));
         case(&format!("{name}_weight_grad"), flops, gradient(1));
         case(name, flops, Box::new(move || vec![x.conv2d(&w, None, &options)]));
+    }
+
+    // Fifty steps of fifty rows, both ways: a weight that a workgroup holds, one of which it reads a part again in every step, and
+    // one that takes a launch per step.
+    for h in [64, 128, 256] {
+        let (wide, states, state) = (x(&[50, 50, 4 * h])?, x(&[50, 50, h])?, x(&[50, h])?);
+        let (w, bias, reverse, flops) = (x(&[4 * h, h])?, x(&[4 * h])?, false, 8 * 50 * 50 * h * h);
+        let given = [&wide, &w, &bias, &bias, &state, &state].map(Tensor::clone);
+        let known = [&wide, &states, &state, &w, &states, &states].map(Tensor::clone);
+        let forward = move || Tensor::apply_all(Lstm { reverse }, &given.each_ref());
+        let backward = move || Tensor::apply_all(LstmGrad { reverse }, &known.each_ref());
+        case(&format!("lstm_{h}"), flops, Box::new(forward));
+        case(&format!("lstm_{h}_grad"), flops, Box::new(backward));
+        let (w, bias, relu) = (x(&[h, h])?, x(&[h])?, false);
+        let given = [&states, &w, &bias, &bias, &state].map(Tensor::clone);
+        let known = [&states, &w, &states].map(Tensor::clone);
+        let forward = move || Tensor::apply_all(Rnn { reverse, relu }, &given.each_ref());
+        let backward = move || Tensor::apply_all(RnnGrad { reverse, relu }, &known.each_ref());
+        case(&format!("rnn_{h}"), flops / 4, Box::new(forward));
+        case(&format!("rnn_{h}_grad"), flops / 4, Box::new(backward));
     }
 
     let a = x(&[4096, 1000])?;

@@ -101,21 +101,22 @@ fn a_step_is_one_launch_on_gpus() {
     }
 }
 
-/// All steps of a layer whose weight fits the registers of a workgroup are one launch; besides them there is the sum of an LSTM's
-/// biases, and the product that its initial state gets.
+/// All steps of a layer whose weight is small are one launch; besides them there is the sum of an LSTM's biases, the product that
+/// its initial state gets, and a weight that is turned.
 #[test]
 fn a_sequence_is_one_launch_where_its_weight_is_small() {
-    for (gates, h) in [(1, 64), (1, 128), (3, 64), (4, 64), (4, 32)] {
+    for (gates, h) in [(1, 64), (1, 128), (3, 64), (4, 64), (4, 32), (3, 128), (4, 100), (4, 128)] {
         for (adapter, b) in ADAPTERS[..3].iter().flat_map(|a| [(a, 1), (a, 50), (a, 5000)]) {
             let found = launches_of(gates, [50, b, h], adapter.caps);
             // What workgroups of thousands of rows do is cut into launches of some milliseconds, and a long product into slices.
-            let [lstm, long] = [(gates == 4) as usize, (b == 5000) as usize];
-            let most = [1 + lstm + long, 1 + 2 * lstm + long];
+            let [lstm, streamed] = [gates == 4, gates > 1 && h > 64].map(usize::from);
+            let long = if b < 5000 { 0 } else { 1 + 2 * streamed };
+            let most = [1 + lstm + streamed + long, 1 + 2 * lstm + long];
             assert!(found[0] <= most[0] && found[1] <= most[1], "{gates} gates, {b} rows of {h}: {found:?} launches");
         }
     }
     // Beyond that they are a launch each.
-    for (gates, h) in [(1, 132), (3, 76), (4, 68)] {
+    for (gates, h) in [(1, 132), (3, 132), (4, 132)] {
         let found = launches_of(gates, [50, 50, h], ADAPTERS[2].caps);
         assert!(found.iter().all(|&n| n >= 50), "{gates} gates of {h} units: {found:?} launches");
     }
@@ -153,20 +154,23 @@ fn a_long_sequence_in_several_launches_is_one_sequence() -> Result<()> {
     Ok(())
 }
 
-/// The samples of the registry meet every number of rows of a workgroup and of blocks of an invocation.
+/// The samples of the registry meet every number of rows of a workgroup and of blocks that an invocation
+/// holds, and weights that are not all held.
 #[test]
 fn every_cut_of_a_sequence_is_in_the_samples() {
     let mut found: BTreeSet<(&str, &str, &str, u64)> = BTreeSet::new();
     for Launch { dispatch, .. } in &launches::all().launches {
-        let constants = dispatch.constants.iter().filter(|c| ["ROWS", "BLOCKS"].contains(&c.0));
+        let constants = dispatch.constants.iter().filter(|c| ["ROWS", "HELD", "BLOCKS"].contains(&c.0));
         found.extend(constants.map(|c| (&*dispatch.shader.name, dispatch.entry, c.0, c.1 as u64)));
     }
     for (kernel, entry) in
         ["rnn_sequence", "lstm_sequence", "gru_sequence"].iter().flat_map(|k| [(k, "forward"), (k, "backward")])
     {
-        for (what, n) in (1..=4).flat_map(|n| [("ROWS", n), ("BLOCKS", n)]) {
+        for (what, n) in (1..=4).flat_map(|n| [("ROWS", n), ("HELD", n)]) {
             assert!(found.contains(&(*kernel, entry, what, n)), "{kernel} {entry} with {n} {what}: {found:?}");
         }
+        let streamed = |n: u64| found.contains(&(*kernel, entry, "BLOCKS", n));
+        assert_eq!((5..=16).any(streamed), *kernel != "rnn_sequence", "{kernel} {entry}: {found:?}");
     }
 }
 

@@ -2,11 +2,12 @@
 // steps.
 //
 // Rows do not need each other, so all that a step has to wait for is its own workgroup: two barriers in place of a launch. What
-// it then waits for is memory, so the weight is read once: each invocation keeps one to four blocks of it in registers,
-// of 4 x 4, which 256 of them can do up to 128 x 128 weights. A sum is a quad of COLUMNS, its products a quad of DEPTHS;
-// an invocation makes a quad of sums at BLOCKS consecutive quads of depths, and `sum_of` adds up what the SLICES made, in order.
-// Larger weights stay with a launch per step (shared/recurrent.wgsl): from the cache they would come to a workgroup no faster
-// than launches follow each other (1 MB takes about 10 us on an H200).
+// it then waits for is memory, so the weight is held: each invocation keeps one to four blocks of it in registers, of 4 x 4,
+// which 256 of them can do up to 128 x 128 weights. A sum is a quad of COLUMNS, its products a quad of DEPTHS; an invocation makes
+// a quad of sums at BLOCKS consecutive quads of depths, and `sum_of` adds up what the SLICES made, in order. Of up to 256 x 256
+// weights the blocks that are not HELD are read again in each step, once for all rows: from the cache of an H200 that takes
+// some 2 us by its bandwidth, which is what a launch costs that does nothing. Four times as many, an LSTM of 256 units, take 8 us
+// and more, which is what a launch per step takes as well (shared/recurrent.wgsl), so they stay with that.
 //
 //   forward:  h W^T, sums are gates of the step, depths are units; h is that of the step before
 //   backward: da W, sums are units, depths are gates; da is that of the step after
@@ -16,12 +17,13 @@
 // the next step takes from outside as soon as this step is done, a product and two barriers before it is needed. Backward the
 // first step has nothing carried, and leaves out the sum: an infinite weight would make NaN of no cotangent.
 
-override BACKWARD: bool = false;
+override TURNED: bool = false; // whether rows of `w` are depths: backward, and where rnn_weight.wgsl turned it
 override COLUMNS: u32 = 16u;
 override DEPTHS: u32 = 16u;
-override BLOCKS: u32 = 2u; // 1 to 4
+override BLOCKS: u32 = 2u;
+override HELD: u32 = 2u; // the first 1 to 4 of them
 override SLICES: u32 = 8u;
-override ROWS: u32 = 1u;
+override ROWS: u32 = 1u; // 1 to 4
 override THREADS: u32 = 128u; // no fewer than COLUMNS SLICES, nor than units in ROWS
 override PITCH: u32 = 4u * SLICES * BLOCKS; // from row to row
 override LEFT: u32 = ROWS * PITCH;
@@ -45,11 +47,17 @@ var<immediate> p: Params;
 var<workgroup> left: array<f32, LEFT>;
 var<workgroup> sums: array<vec4<f32>, SUMS>; // of a row slice by slice
 
-// The blocks of one invocation, a vec4 of sums for each depth.
+// The blocks that one invocation holds, a vec4 of sums for each depth.
 var<private> block0: mat4x4<f32>;
 var<private> block1: mat4x4<f32>;
 var<private> block2: mat4x4<f32>;
 var<private> block3: mat4x4<f32>;
+
+// What it makes of each row.
+var<private> sum0: vec4<f32>;
+var<private> sum1: vec4<f32>;
+var<private> sum2: vec4<f32>;
+var<private> sum3: vec4<f32>;
 
 // Which unit of which row an invocation makes, if any.
 struct Place {
@@ -71,21 +79,20 @@ fn gates_at(here: Place, step: u32, gates: u32) -> u32 {
     return gates * (step + here.index - here.unit) + here.unit;
 }
 
-// The quads at one place of four rows of the weight.
-fn rows_of(row: u32, quad: u32) -> mat4x4<f32> {
-    let next = p.h / 4u;
-    let at = row * next + quad;
-    return mat4x4<f32>(w[at], w[at + next], w[at + 2u * next], w[at + 3u * next]);
+// The quads at one place of four rows of the weight, which are so many quads long.
+fn rows_of(row: u32, quad: u32, long: u32) -> mat4x4<f32> {
+    let at = row * long + quad;
+    return mat4x4<f32>(w[at], w[at + long], w[at + 2u * long], w[at + 3u * long]);
 }
 
 fn block(column: u32, depth: u32) -> mat4x4<f32> {
     if depth >= DEPTHS {
         return mat4x4<f32>();
     }
-    if BACKWARD {
-        return rows_of(4u * depth, column);
+    if TURNED {
+        return rows_of(4u * depth, column, COLUMNS);
     }
-    return transpose(rows_of(4u * column, depth));
+    return transpose(rows_of(4u * column, depth, DEPTHS));
 }
 
 // Reads the weight, and clears what is to be multiplied with it.
@@ -94,13 +101,13 @@ fn hold(local: u32) {
     let first = local / COLUMNS * BLOCKS;
     if local < COLUMNS * SLICES {
         block0 = block(column, first);
-        if BLOCKS > 1u {
+        if HELD > 1u {
             block1 = block(column, first + 1u);
         }
-        if BLOCKS > 2u {
+        if HELD > 2u {
             block2 = block(column, first + 2u);
         }
-        if BLOCKS > 3u {
+        if HELD > 3u {
             block3 = block(column, first + 3u);
         }
     }
@@ -118,23 +125,52 @@ fn left_quad(at: u32) -> vec4<f32> {
     return vec4<f32>(left[at], left[at + 1u], left[at + 2u], left[at + 3u]);
 }
 
+// Adds what one block makes of all rows.
+fn add(weights: mat4x4<f32>, depth: u32) {
+    let at = 4u * depth;
+    sum0 += weights * left_quad(at);
+    if ROWS > 1u {
+        sum1 += weights * left_quad(at + PITCH);
+    }
+    if ROWS > 2u {
+        sum2 += weights * left_quad(at + 2u * PITCH);
+    }
+    if ROWS > 3u {
+        sum3 += weights * left_quad(at + 3u * PITCH);
+    }
+}
+
 // Makes the products with what was kept.
 fn multiply(local: u32) {
     workgroupBarrier(); // all have kept theirs
     if local < COLUMNS * SLICES {
-        for (var line = 0u; line < ROWS; line += 1u) {
-            let at = line * PITCH + local / COLUMNS * (4u * BLOCKS);
-            var sum = block0 * left_quad(at);
-            if BLOCKS > 1u {
-                sum += block1 * left_quad(at + 4u);
-            }
-            if BLOCKS > 2u {
-                sum += block2 * left_quad(at + 8u);
-            }
-            if BLOCKS > 3u {
-                sum += block3 * left_quad(at + 12u);
-            }
-            sums[line * (SLICES * COLUMNS) + local] = sum;
+        let first = local / COLUMNS * BLOCKS;
+        sum0 = vec4<f32>();
+        sum1 = vec4<f32>();
+        sum2 = vec4<f32>();
+        sum3 = vec4<f32>();
+        add(block0, first);
+        if HELD > 1u {
+            add(block1, first + 1u);
+        }
+        if HELD > 2u {
+            add(block2, first + 2u);
+        }
+        if HELD > 3u {
+            add(block3, first + 3u);
+        }
+        for (var i = HELD; i < BLOCKS; i += 1u) {
+            add(block(local % COLUMNS, first + i), first + i);
+        }
+        sums[local] = sum0;
+        if ROWS > 1u {
+            sums[local + SLICES * COLUMNS] = sum1;
+        }
+        if ROWS > 2u {
+            sums[local + 2u * SLICES * COLUMNS] = sum2;
+        }
+        if ROWS > 3u {
+            sums[local + 3u * SLICES * COLUMNS] = sum3;
         }
     }
     workgroupBarrier();

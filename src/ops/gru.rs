@@ -3,7 +3,7 @@
 //! sequence is cut into launches, and [`super::lstm`] for what happens to gates.
 
 use super::rnn::{
-    AT_ONCE, IN_ONE, NEAR, Steps, Way, at, check_sequence, in_time, sequence_samples, weight_gradient,
+    AT_ONCE, IN_ONE, NEAR, STREAMED, Steps, Way, at, check_sequence, in_time, sequence_samples, weight_gradient,
     with_infinite_weight,
 };
 use crate::autodiff;
@@ -124,6 +124,7 @@ impl Op for Gru {
             let (hs, gates) = (cx.output(0), cx.output(1));
             let steps = Steps::of(&cx.output_meta(0).shape, op.reverse);
             if let Some(sequence) = steps.sequence(cx.caps(), w, 3, Way::Forward) {
+                let w = sequence.weight(cx, w);
                 let launch = LoweredDispatch::new(&SEQUENCE, "forward").read(w).read(x).read(b_ih).read(b_hh).read(h0);
                 return sequence.launch(cx, &launch.write(gates).write(hs));
             }
@@ -240,7 +241,7 @@ impl Op for GruGrad {
             sample([2, 37, 19], false, 41).rough(),
             sample([2, 0, 3], false, 51).rough(),
         ];
-        let on_gpus = IN_ONE.into_iter().chain(AT_ONCE);
+        let on_gpus = IN_ONE.into_iter().chain(STREAMED).chain(AT_ONCE);
         all.extend(on_gpus.map(|size| sample(size, size[0] % 2 == 1, 61).rough()));
         all.push(with_infinite_weight(sample([2, 3, 4], false, 71), 3));
         all

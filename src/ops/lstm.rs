@@ -5,7 +5,7 @@
 //! only in second derivatives; the rule then goes through the primitive ops, step by step.
 
 use super::rnn::{
-    AT_ONCE, IN_ONE, NEAR, Steps, Way, at, check_sequence, in_time, sequence_samples, weight_gradient,
+    AT_ONCE, IN_ONE, NEAR, STREAMED, Steps, Way, at, check_sequence, in_time, sequence_samples, weight_gradient,
     with_infinite_weight,
 };
 use crate::autodiff;
@@ -142,6 +142,7 @@ impl Op for Lstm {
                 bias
             };
             if let Some(sequence) = steps.sequence(cx.caps(), w, 4, Way::Forward) {
+                let w = sequence.weight(cx, w);
                 let bias = biases(cx);
                 let launch = LoweredDispatch::new(&SEQUENCE, "forward").read(w).read(x).read(bias).read(h0).read(c0);
                 return sequence.launch(cx, &launch.write(gates).write(cs).write(hs));
@@ -264,7 +265,7 @@ impl Op for LstmGrad {
             sample([2, 37, 19], false, 41).rough(),
             sample([2, 0, 3], false, 51).rough(),
         ];
-        let on_gpus = IN_ONE.into_iter().chain(AT_ONCE);
+        let on_gpus = IN_ONE.into_iter().chain(STREAMED).chain(AT_ONCE);
         all.extend(on_gpus.map(|size| sample(size, size[0] % 2 == 1, 61).rough()));
         all.push(with_infinite_weight(sample([2, 3, 4], false, 71), 3));
         all

@@ -168,6 +168,7 @@ impl Op for Rnn {
             let steps = Steps::of(&cx.output_meta(0).shape, op.reverse);
             let launch = |shader: &Shader| LoweredDispatch::new(shader, "forward").constant("RELU", op.relu as u32);
             if let Some(sequence) = steps.sequence(cx.caps(), w, 1, Way::Forward) {
+                let w = sequence.weight(cx, w);
                 let launch = launch(&SEQUENCE).read(w).read(x).read(b_ih).read(b_hh).read(h0).write(hs);
                 return sequence.launch(cx, &launch);
             }
@@ -218,6 +219,9 @@ pub(crate) const NEAR: Tolerance = Tolerance::OfLargest(1e-5);
 pub(crate) const IN_ONE: [[usize; 3]; 6] =
     [[1, 1, 4], [3, 5, 36], [2, 3, 48], [2, 131, 64], [2, 301, 12], [2, 515, 60]];
 
+/// The same of layers with several gates, whose weight does not all stay in registers.
+pub(crate) const STREAMED: [[usize; 3]; 3] = [[4, 1, 72], [4, 5, 100], [5, 3, 128]];
+
 /// Sequences whose steps GPUs take in one launch each: for each way to cut them, with parts of a tile at every edge.
 pub(crate) const AT_ONCE: [[usize; 3]; 4] = [[3, 37, 132], [2, 9, 260], [2, 125, 132], [2, 237, 132]];
 
@@ -245,7 +249,7 @@ pub(crate) fn sequence_samples<O>(gates: usize, states: usize, op: impl Fn(bool)
         odd.inputs[0].values[row + 1] = f64::NEG_INFINITY;
         odd
     });
-    let on_gpus = IN_ONE.into_iter().chain(AT_ONCE);
+    let on_gpus = IN_ONE.into_iter().chain(AT_ONCE).chain(STREAMED.into_iter().filter(|_| gates > 1));
     let on_gpus = on_gpus.map(|size| sample(size, size[0] % 2 == 1, 1.0, 81).rough());
     let mut all = vec![
         sample([2, 3, 2], false, 1.0, 1),

@@ -1,10 +1,11 @@
-//! The launch of a whole sequence, where the weight of a layer fits the registers of one workgroup.
+//! The launch of a whole sequence, where the weight of a layer fits the registers of one workgroup, or comes from the cache in
+//! the time of a launch.
 //!
-//! See `shaders/shared/sequence.wgsl`. What a step costs then is some hundred instructions and two barriers, about half a
-//! microsecond, where a launch that waits for the one before takes five; and rows of the batch are as many workgroups as the
-//! GPU has processors, or a few each.
+//! See `shaders/shared/sequence.wgsl`. What a step costs then is some hundred instructions and two barriers, and rows of the
+//! batch are as many workgroups as the GPU has processors, or a few each.
 
 use super::{Steps, Way};
+use crate::device::Shader;
 use crate::ops::matmul::PROCESSORS;
 use crate::tensor::{Caps, Lower, LoweredDispatch, Slot, TURNS_OF_A_LAUNCH};
 
@@ -13,10 +14,24 @@ crate::params! {
     struct SequenceParams { n: u32, h: u32, steps: u32, at: u32, ahead: u32, begins: u32, ends: u32 }
 }
 
+crate::params! {
+    /// A weight of so many quads of rows and columns that is turned.
+    struct TurnParams { n: u32, rows: u32, columns: u32 }
+}
+
+const WEIGHT: Shader = Shader::new(
+    "rnn_weight",
+    concat!(include_str!("../../../shaders/shared/flat.wgsl"), include_str!("../../../shaders/rnn_weight.wgsl")),
+);
+
 /// Invocations that WebGPU grants a workgroup.
 const MOST_THREADS: usize = 256;
 /// Blocks of 4 x 4 weights that an invocation keeps in registers.
-const MOST_BLOCKS: usize = 4;
+const MOST_HELD: usize = 4;
+/// Blocks of an invocation where those that are not held are read again in each step: 256 KiB for a workgroup.
+const MOST_BLOCKS: usize = 16;
+/// Steps from which on it pays to turn the weight for that.
+const FEWEST_STEPS: usize = 4;
 /// Rows of one workgroup: they share its barriers, and are multiplied one after another.
 const MOST_ROWS: usize = 4;
 /// Slices beyond which fewer blocks per invocation are no gain: what they made is added up one after another.
@@ -54,15 +69,24 @@ impl Steps {
         }
         let (columns, depths) = (sums / 4, depths / 4);
         let slices = |blocks: usize| depths.div_ceil(blocks);
-        let fits = |most: usize| (1..=MOST_BLOCKS).find(|&n| slices(n) <= most && columns * slices(n) <= MOST_THREADS);
-        let blocks = fits(ENOUGH_SLICES).or_else(|| fits(MOST_THREADS))?;
+        let fits = |blocks: usize, most: usize| slices(blocks) <= most && columns * slices(blocks) <= MOST_THREADS;
+        let held = (1..=MOST_HELD)
+            .find(|&n| fits(n, ENOUGH_SLICES))
+            .or_else(|| (1..=MOST_HELD).find(|&n| fits(n, MOST_THREADS)));
+        let streamed = || (MOST_HELD + 1..=MOST_BLOCKS).find(|&n| fits(n, MOST_THREADS) && self.t >= FEWEST_STEPS);
+        let blocks = held.or_else(streamed)?;
         let slices = slices(blocks);
         let fits = |rows: &usize| {
             let memory = 16 * rows * slices * (columns + blocks);
             rows * self.h <= MOST_THREADS && memory <= caps.workgroup_memory as usize
         };
         let most = (1..=MOST_ROWS).take_while(fits).last()?;
-        let rows = self.b.div_ceil(PROCESSORS).min(most);
+        let rows = match held {
+            Some(_) => self.b.div_ceil(PROCESSORS).min(most),
+            // What is read is read for all rows, so they are as many as there may be, and one alone does not pay.
+            None if most == 1 => return None,
+            None => self.b.min(most),
+        };
         let threads = (columns * slices).max(rows * self.h).next_multiple_of(32);
         let groups = self.b.div_ceil(rows);
         let launches = self.parts((MOST_STEPS / groups).max(1), way);
@@ -92,13 +116,29 @@ impl Steps {
 }
 
 impl Sequence {
+    /// Whether the kernel finds rows of the weight to be depths.
+    fn is_turned(&self) -> bool {
+        self.way == Way::Backward || self.blocks > MOST_HELD
+    }
+
+    /// The weight as the kernel reads it.
+    pub fn weight(&self, cx: &mut Lower, weight: Slot) -> Slot {
+        if self.way == Way::Backward || !self.is_turned() {
+            return weight;
+        }
+        let turned = cx.temp(weight.len);
+        let n = self.columns * self.depths;
+        let params = TurnParams { n: n as u32, rows: self.columns as u32, columns: self.depths as u32 };
+        cx.launch(LoweredDispatch::new(&WEIGHT, "turn").read(weight).write(turned).params(&params).flat(n, 64));
+        turned
+    }
+
     /// Launches the steps.
     pub fn launch(&self, cx: &mut Lower, sequence: &LoweredDispatch) {
         let &Sequence { columns, depths, blocks, slices, rows, threads, .. } = self;
-        let sizes = [("COLUMNS", columns), ("DEPTHS", depths), ("BLOCKS", blocks), ("SLICES", slices)];
-        let sizes = sizes.into_iter().chain([("ROWS", rows), ("THREADS", threads)]);
-        let backward = (self.way == Way::Backward) as u32;
-        let launch = sequence.clone().constant("BACKWARD", backward).groups(self.groups, 1, 1);
+        let sizes = [("COLUMNS", columns), ("DEPTHS", depths), ("BLOCKS", blocks), ("HELD", blocks.min(MOST_HELD))];
+        let sizes = sizes.into_iter().chain([("SLICES", slices), ("ROWS", rows), ("THREADS", threads)]);
+        let launch = sequence.clone().constant("TURNED", self.is_turned() as u32).groups(self.groups, 1, 1);
         let launch = sizes.fold(launch, |launch, (name, size)| launch.constant(name, size as u32));
         self.launches.iter().for_each(|params| cx.launch(launch.clone().params(params)));
     }
