@@ -9,7 +9,7 @@ use wgrad::nn::{
 use wgrad::optim::{Optimizer, Sgd};
 use wgrad::{Device, Tensor, autodiff};
 
-use crate::registry::software;
+use crate::registry::under_test;
 
 pub fn values(json: &Json) -> Vec<f64> {
     json["values"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
@@ -101,7 +101,7 @@ fn check(device: &Device, case: &Json) {
 fn attention_layers_are_pytorchs() {
     let cases: Vec<Json> = serde_json::from_str(include_str!("fixtures/attention.json")).unwrap();
     cases.iter().for_each(|case| check(&Device::cpu(), case));
-    [4, 5, 9].iter().for_each(|&k| check(&software(), &cases[k]));
+    [4, 5, 9].iter().for_each(|&k| check(&under_test(), &cases[k]));
 }
 
 /// `xavier_uniform_` of `[3 width, width]`, and biases of zero.
@@ -125,7 +125,7 @@ fn heads_must_divide_the_width() {
 
 #[test]
 fn an_embedding_learns_the_rows_it_reads() {
-    for device in [software(), Device::cpu()] {
+    for device in [under_test(), Device::cpu()] {
         let mut table = Embedding::new(&mut Init::new(&device, 3), 5, 3).unwrap().padding(2).unwrap();
         let before = table.weight.get().to_vec::<f32>().unwrap();
         assert_eq!(before[6..9], [0.0; 3]);

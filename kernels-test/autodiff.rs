@@ -3,7 +3,7 @@
 use wgrad::autodiff::{grad, jvp, vjp};
 use wgrad::{Device, Tensor};
 
-use crate::registry::software;
+use crate::registry::under_test;
 
 fn number(device: &Device, x: f64) -> Tensor {
     Tensor::from_f64_slice(device, &[x], []).unwrap()
@@ -20,7 +20,7 @@ fn value(t: &Tensor) -> f64 {
 
 #[test]
 fn the_worked_example_of_the_course() {
-    for (device, tolerance) in [(software(), 1e-5), (Device::cpu(), 1e-5), (Device::reference(), 1e-12)] {
+    for (device, tolerance) in [(under_test(), 1e-5), (Device::cpu(), 1e-5), (Device::reference(), 1e-12)] {
         let (x1, x2) = (number(&device, 2.0), number(&device, 5.0));
         let y = course(&x1, &x2);
         let slopes = grad(&y, &[&x1, &x2]);
@@ -56,7 +56,7 @@ fn second_derivatives_are_gradients_of_gradients() {
 
 #[test]
 fn the_vjp_of_a_product_is_that_of_the_matrix() {
-    let device = software();
+    let device = under_test();
     let x = Tensor::from_slice(&device, &[1.0f32, 2.0, 3.0], 3).unwrap();
     let (square, cube) = (x.square(), &x.square() * &x);
     let seed = Tensor::from_slice(&device, &[1.0f32, 10.0, 100.0], 3).unwrap();

@@ -5,7 +5,7 @@ use wgrad::nn::{Init, Linear, Module, Parameters, Pass, Sequential};
 use wgrad::optim::{Optimizer, Sgd};
 use wgrad::{Device, Tensor};
 
-use crate::registry::software;
+use crate::registry::under_test;
 
 fn ramp(device: &Device, shape: &[usize]) -> Tensor {
     let n: usize = shape.iter().product();
@@ -49,7 +49,7 @@ fn buffers_have_pytorch_names_and_are_no_parameters() {
 /// torch.nn.BatchNorm1d(2) on [[1, 5], [3, 9]] twice: mean 2 and 7, unbiased variance 2 and 8, momentum 0.1.
 #[test]
 fn running_statistics_move_in_training_and_are_used_in_evaluation() {
-    for device in [Device::cpu(), software()] {
+    for device in [Device::cpu(), under_test()] {
         let layer = BatchNorm1d::new(&mut Init::new(&device, 0), 2).unwrap();
         let x = Tensor::from_slice(&device, &[1f32, 5., 3., 9.], [2, 2]).unwrap();
         for _ in 0..2 {
@@ -87,7 +87,7 @@ fn instances_have_running_statistics_if_asked() {
 /// Whether the statistics are computed by the step, by a read before it, or by nobody until the end: they are the same.
 #[test]
 fn it_does_not_matter_who_computes_them() {
-    for device in [Device::cpu(), software()] {
+    for device in [Device::cpu(), under_test()] {
         let run = |read: &dyn Fn(&Sequential, &Tensor)| {
             let init = &mut Init::new(&device, 3);
             let model = Sequential::new().then(Linear::new(init, 3, 4).unwrap());
@@ -117,7 +117,7 @@ fn it_does_not_matter_who_computes_them() {
 /// A discriminator's statistics depend on the generator's parameters, which a step of the generator overwrites.
 #[test]
 fn statistics_survive_the_step_of_another_model() {
-    for device in [Device::cpu(), software()] {
+    for device in [Device::cpu(), under_test()] {
         let init = &mut Init::new(&device, 5);
         let mut generator = Linear::new(init, 3, 4).unwrap();
         let judge = Sequential::new().then(BatchNorm1d::new(init, 4).unwrap()).then(Linear::new(init, 4, 1).unwrap());

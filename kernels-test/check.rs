@@ -12,7 +12,7 @@ use wgrad::tensor::{Backward, Input, LoweredDispatch, Lowering, Meta, Op, Sample
 use wgrad::{Device, Error, Tensor};
 
 use crate::merge;
-use crate::registry::{software, tensor};
+use crate::registry::{tensor, under_test};
 
 wgrad::params! {
     struct N { n: u32 }
@@ -99,7 +99,7 @@ fn check_error(result: Result<(), Error>) -> String {
 #[test]
 fn a_wrong_kernel_is_found_and_named() {
     // By itself, and merged with the launches around it.
-    for (device, shader) in [(software(), "shader cube"), (merge::device(true, false), "shader merged")] {
+    for (device, shader) in [(under_test(), "shader cube"), (merge::device(true, false), "shader merged")] {
         let device = device.checked();
         let x = numbers(&device, &[1., -2., 3., 4., 5.]);
         let y = Tensor::apply(RIGHT, &[&(&x + 1.0)]);
@@ -116,7 +116,7 @@ fn a_wrong_kernel_is_found_and_named() {
 
 #[test]
 fn a_wrong_formula_inside_a_fused_kernel_is_found() {
-    let device = software().checked();
+    let device = under_test().checked();
     let x = numbers(&device, &[1., -2., 3.]);
     let y = Tensor::apply(Cube { wrong_kernel: true, fused: true, ..RIGHT }, &[&(&x + 1.0)]);
     let text = check_error((&y * 2.0).to_vec::<f32>().map(drop));
@@ -127,7 +127,7 @@ fn a_wrong_formula_inside_a_fused_kernel_is_found() {
 /// backward pass is laid at the line of the op in the forward pass.
 #[test]
 fn a_training_step_is_checked_whole() {
-    for device in [software(), merge::device(true, false), Device::cpu()] {
+    for device in [under_test(), merge::device(true, false), Device::cpu()] {
         let device = device.checked();
         let init = &mut Init::new(&device, 3);
         let mut model = Sequential::new()
@@ -170,7 +170,7 @@ impl Op for WrongBackward {
 
 #[test]
 fn a_wrong_kernel_in_the_backward_pass_is_laid_at_the_line_of_the_forward_pass() {
-    let device = software().checked();
+    let device = under_test().checked();
     let x = numbers(&device, &[1., -2., 3., 4., 5.]);
     let line = line!() + 1;
     let y = Tensor::apply(WrongBackward, &[&x]);
@@ -181,7 +181,7 @@ fn a_wrong_kernel_in_the_backward_pass_is_laid_at_the_line_of_the_forward_pass()
 
 #[test]
 fn the_op_that_makes_a_nan_is_named_with_what_went_in() {
-    for device in [software(), Device::cpu()] {
+    for device in [under_test(), Device::cpu()] {
         device.set_check(Check::Finite);
         let x = numbers(&device, &[4., 1., -2.25, 9.]);
         let y = &(&(&x - 1.0) * 2.0).sqrt() + 1.0;
@@ -195,7 +195,7 @@ fn the_op_that_makes_a_nan_is_named_with_what_went_in() {
 
 #[test]
 fn gradcheck_passes_what_is_right_on_every_device() {
-    for device in [software(), Device::cpu(), Device::reference()] {
+    for device in [under_test(), Device::cpu(), Device::reference()] {
         let (x, w) = (
             tensor(&device, &Input::uniform([2, 3], -1.0, 1.0, 1)),
             tensor(&device, &Input::uniform([3, 2], -1.0, 1.0, 2)),
@@ -210,7 +210,7 @@ fn gradcheck_passes_what_is_right_on_every_device() {
 
 #[test]
 fn gradcheck_names_the_input_and_the_element() {
-    let device = software();
+    let device = under_test();
     let (x, y) = (numbers(&device, &[0.5, -0.1, 0.9]), numbers(&device, &[1.0, 2.0, 3.0]));
     let wrong = Cube { wrong_rule: true, ..RIGHT };
     let text = check_error(gradcheck(&[&y, &x], |t| &t[0] + &Tensor::apply(wrong.clone(), &[&t[1]])).map(drop));
@@ -223,7 +223,7 @@ fn gradcheck_names_the_input_and_the_element() {
 
 #[test]
 fn gradcheck_of_a_model_names_the_parameter() {
-    for device in [software(), Device::cpu()] {
+    for device in [under_test(), Device::cpu()] {
         let mut layer = Linear::new(&mut Init::new(&device, 1), 3, 2).unwrap();
         let x = tensor(&device, &Input::uniform([4, 3], -1.0, 1.0, 1));
         let before = layer.weight.get().to_vec::<f32>().unwrap();

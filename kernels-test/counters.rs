@@ -6,7 +6,7 @@ pub mod workloads;
 use wgrad::Device;
 use workloads::{NAMES, make};
 
-use crate::registry::software;
+use crate::registry::under_test;
 
 /// The most that a step may cost.
 struct Most {
@@ -36,7 +36,7 @@ const STEPS: &[Most] = &[
 fn a_step_of_a_workload_does_not_become_dearer() {
     let mut failures = Vec::new();
     for most in STEPS {
-        let (name, device) = (most.workload, software());
+        let (name, device) = (most.workload, under_test());
         let mut work = make(name, &device, false).unwrap();
         // What one program of a step keeps for the next lies in turn in one buffer and another: a bind group each, for a while.
         let (steps, bind_groups) = if most.submissions == 1 { (2, 0) } else { (5, 3) };
@@ -68,7 +68,7 @@ fn a_step_of_a_workload_does_not_become_dearer() {
 #[test]
 fn a_replayed_step_of_a_workload_makes_nothing_anew() {
     for most in STEPS.iter().filter(|most| most.kilobytes < 50_000) {
-        let (name, device) = (most.workload, software());
+        let (name, device) = (most.workload, under_test());
         let mut work = make(name, &device, true).unwrap();
         // Two are compared, ten make the bind groups of ten rows of numbers, and what is read of a loss comes from the pool.
         [1, 1, 10, 10].into_iter().for_each(|steps| work.steps(steps).unwrap());

@@ -251,7 +251,7 @@ fn a_seed_repeats_a_run_to_the_bit() {
 /// From the same seed the two paths play the same episodes, as long as no two values are closer than rounding.
 #[test]
 fn twenty_steps_on_a_gpu_are_those_of_the_cpu_path() {
-    let gpu = crate::registry::software();
+    let gpu = crate::registry::under_test();
     for (double, dueling) in [(false, false), (true, true)] {
         let (a, b) = (losses(&gpu, 1, 20, double, dueling), losses(&cpu(), 1, 20, double, dueling));
         for (k, (a, b)) in a.iter().zip(&b).enumerate() {

@@ -11,7 +11,7 @@ use wgrad::functional::PadMode;
 use wgrad::ops::{Conv2dOptions, Padding, Pool2dOptions};
 use wgrad::{DType, Device, Tensor};
 
-use crate::registry::{adapter, software};
+use crate::registry::{adapter, under_test};
 
 /// Seeds of programs that were wrong once, and what it was.
 const FAILED_ONCE: &[(u64, &str)] = &[];
@@ -311,7 +311,7 @@ fn long() -> Option<(u64, u64)> {
 fn random_programs_agree_on_the_gpu_the_cpu_and_in_double_precision() {
     let variants = GpuOptions { gpu_variants: true, ..adapter() };
     // Every other program runs the kernels that real GPUs get.
-    let gpus = [software(), Device::gpu(&variants).unwrap_or_else(|e| panic!("{e}"))];
+    let gpus = [under_test(), Device::gpu(&variants).unwrap_or_else(|e| panic!("{e}"))];
     let cpu = Device::cpu();
     let (first, count) = long().unwrap_or((0, 5));
     let seeds = FAILED_ONCE.iter().map(|(seed, _)| *seed).chain(first..first + count);

@@ -9,7 +9,7 @@ use wgrad::selftest::{self, AnySample, halved, noise, shapes};
 use wgrad::tensor::{AnyLowering, DType, Sample};
 use wgrad::{Device, Tensor, autodiff, f16};
 
-use crate::registry::{adapter, software, tensor};
+use crate::registry::{adapter, tensor, under_test};
 
 /// llvmpipe has 16-bit floats; this is it without.
 fn packed() -> Device {
@@ -18,7 +18,7 @@ fn packed() -> Device {
 }
 
 fn devices() -> [Device; 4] {
-    [software(), packed(), Device::cpu(), Device::reference()]
+    [under_test(), packed(), Device::cpu(), Device::reference()]
 }
 
 fn halves(device: &Device, values: &[f32], shape: &[usize]) -> Tensor {
@@ -53,7 +53,7 @@ fn over_halved_samples(check: impl Fn(&str, &AnySample) -> Result<(), String>) {
 
 #[test]
 fn every_op_takes_halves_natively() {
-    let device = software();
+    let device = under_test();
     over_halved_samples(|name, sample| selftest::check(&device, name, sample).map(drop));
 }
 
@@ -106,7 +106,7 @@ fn gradients(device: &Device, sample: &Sample<Arc<dyn wgrad::tensor::AnyOp>>) ->
 #[test]
 fn gradients_of_halves_are_those_of_the_same_numbers() {
     let reference = Device::reference();
-    for device in [software(), Device::cpu()] {
+    for device in [under_test(), Device::cpu()] {
         over_halved_samples(|name, sample| {
             if sample.op.no_grad().is_some() || !sample.smooth {
                 return Ok(());
@@ -187,7 +187,7 @@ fn results_are_half_where_nothing_asks_for_more() {
 /// The methods that look at their operands before they record an op take halves too, and say what they give.
 #[test]
 fn methods_take_halves() {
-    for d in [software(), Device::cpu()] {
+    for d in [under_test(), Device::cpu()] {
         let values: Vec<f32> = (0..96).map(|i| ((i * 7) % 13) as f32 * 0.25 - 1.5).collect();
         let (x, wide) = (halves(&d, &values, &[2, 3, 4, 4]), Tensor::from_slice(&d, &values, [2, 3, 4, 4]).unwrap());
         let weight = halves(&d, &values[..54], &[2, 3, 3, 3]);

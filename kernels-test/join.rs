@@ -7,12 +7,12 @@ use wgrad::optim::{Adam, Optimizer};
 use wgrad::tensor::Input;
 use wgrad::{Device, Tensor, eval};
 
-use crate::registry::{adapter, software, tensor};
+use crate::registry::{adapter, tensor, under_test};
 
 /// llvmpipe with its own kernels, and with those of real GPUs.
 fn devices() -> [Device; 2] {
     let options = GpuOptions { gpu_variants: true, ..adapter() };
-    [software(), Device::gpu(&options).unwrap()]
+    [under_test(), Device::gpu(&options).unwrap()]
 }
 
 fn input(device: &Device, shape: &[usize], seed: u64) -> Tensor {

@@ -12,7 +12,7 @@ use wgrad::train::cnn;
 use wgrad::{DType, Device, Tensor};
 
 use crate::launches::{ADAPTERS, Adapter};
-use crate::registry::{adapter, software, tensor};
+use crate::registry::{adapter, tensor, under_test};
 
 fn network(device: &Device) -> Sequential {
     let init = &mut Init::new(device, 3);
@@ -51,7 +51,7 @@ fn losses(device: &Device, optimizer: &mut dyn Optimizer, pass: &mut Pass, steps
 #[test]
 fn mixed_training_goes_where_single_precision_goes() {
     let packed = GpuOptions { native_half: false, ..adapter() };
-    for device in [Device::cpu(), software(), Device::gpu(&packed).unwrap()] {
+    for device in [Device::cpu(), under_test(), Device::gpu(&packed).unwrap()] {
         let single = losses(&device, &mut Adam::new(3e-3), &mut Pass::train(1), 30);
         let mut adam = Adam::new(3e-3).loss_scaling(LossScaling { initial: 1024.0, ..Default::default() });
         let mixed = losses(&device, &mut adam, &mut Pass::train(1).mixed(), 30);
@@ -69,7 +69,7 @@ fn mixed_training_goes_where_single_precision_goes() {
 /// The same bits on every run, and the same scale history.
 #[test]
 fn mixed_training_repeats_to_the_bit() {
-    for device in [Device::cpu(), software()] {
+    for device in [Device::cpu(), under_test()] {
         let run = || {
             let scaling = LossScaling { initial: f64::exp2(30.0), ..Default::default() };
             let mut sgd = Sgd::new(0.05).momentum(0.9).loss_scaling(scaling);
@@ -96,7 +96,7 @@ fn number(state: &OptimizerState, name: &str) -> f64 {
 /// count the steps that were made.
 #[test]
 fn an_overflow_skips_the_step_and_halves_the_scale() {
-    for device in [Device::cpu(), software(), Device::reference()] {
+    for device in [Device::cpu(), under_test(), Device::reference()] {
         for bad in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 3e38] {
             if bad == 3e38 && device.to_string().contains("f64") {
                 continue; // no overflow there
@@ -128,7 +128,7 @@ fn an_overflow_skips_the_step_and_halves_the_scale() {
 
 #[test]
 fn good_steps_double_the_scale() {
-    for device in [Device::cpu(), software()] {
+    for device in [Device::cpu(), under_test()] {
         let mut model = Param::new(Tensor::ones(&device, [3])).unwrap();
         let scaling = LossScaling { initial: 8.0, interval: 4, ..Default::default() };
         let mut sgd = Sgd::new(0.5).loss_scaling(scaling);
@@ -146,7 +146,7 @@ fn good_steps_double_the_scale() {
 /// Norms and bounds are those of the gradients without the scale; micro-batches and gradients from elsewhere add up.
 #[test]
 fn clipping_and_accumulating_see_gradients_without_the_scale() {
-    for device in [Device::cpu(), software()] {
+    for device in [Device::cpu(), under_test()] {
         let scaling = LossScaling::default();
         for scaled in [false, true] {
             let of = |sgd: Sgd| if scaled { sgd.loss_scaling(scaling) } else { sgd };
@@ -177,7 +177,7 @@ fn clipping_and_accumulating_see_gradients_without_the_scale() {
 /// A checkpoint holds the scale: a run that is resumed goes on to the bit, skipped steps before included.
 #[test]
 fn a_resumed_run_knows_its_scale() {
-    for device in [Device::cpu(), software()] {
+    for device in [Device::cpu(), under_test()] {
         let adam = || {
             let scaling = LossScaling { interval: 3, ..Default::default() };
             Adam::scheduled(InverseTime { initial: 0.1, decay: 0.01 }).loss_scaling(scaling)
@@ -205,7 +205,7 @@ fn a_resumed_run_knows_its_scale() {
 /// Whether a step is skipped or not, it is one plan and one submission, nothing new is made, and nothing is read.
 #[test]
 fn skipping_needs_no_readback_and_no_new_plan() {
-    let device = software();
+    let device = under_test();
     let mut model = network(&device);
     let mut adam = Adam::new(1e-3).loss_scaling(LossScaling { initial: 1024.0, interval: 3, ..Default::default() });
     let mut pass = Pass::train(0).mixed();
@@ -255,7 +255,7 @@ fn a_mixed_pass_is_mixed_where_autocast_is() {
 /// A checked run looks at every step of mixed training, and finds nothing.
 #[test]
 fn checked_runs_know_halves() {
-    for device in [software(), Device::cpu()] {
+    for device in [under_test(), Device::cpu()] {
         device.set_check(wgrad::device::Check::Values);
         let mut adam = Adam::new(1e-3).loss_scaling(LossScaling { initial: 1024.0, ..Default::default() });
         losses(&device, &mut adam, &mut Pass::train(1).mixed(), 2);
@@ -299,7 +299,7 @@ wgrad::parameters!(Scored { layer, out });
 #[test]
 fn recurrent_layers_train_in_mixed_precision() {
     let packed = GpuOptions { native_half: false, ..adapter() };
-    for device in [Device::cpu(), software(), Device::gpu(&packed).unwrap()] {
+    for device in [Device::cpu(), under_test(), Device::gpu(&packed).unwrap()] {
         for kind in ["rnn", "lstm", "gru"] {
             let single = recurrent_losses(&device, kind, &mut Pass::train(1), &mut Adam::new(2e-2));
             let scaling = LossScaling { initial: 1024.0, ..Default::default() };

@@ -322,7 +322,7 @@ fn a_random_crop_shifts_each_picture_as_a_whole() {
     }
     // Of 400 each of the 25 is expected 16 times, with a deviation of 3.9.
     assert!(shifts.iter().flatten().all(|n| (2..=34).contains(n)), "{shifts:?}");
-    assert_eq!(cropped, cut(&crate::registry::software()), "the same on every device");
+    assert_eq!(cropped, cut(&crate::registry::under_test()), "the same on every device");
     let message = panic_of(|| crop.forward(&x.flatten(1), &mut Pass::train(0)));
     assert!(message.contains("[N, C, H, W]"), "{message}");
 }

@@ -5,7 +5,7 @@ use wgrad::nn::{BatchNorm1d, Dropout, Init, Linear, Module, Parameters, Pass, Re
 use wgrad::optim::{Adam, Optimizer, Sgd};
 use wgrad::{Error, Tensor, eval};
 
-use crate::registry::{adapter, software};
+use crate::registry::{adapter, under_test};
 
 fn ramp(device: &Device, n: usize) -> Tensor {
     let values: Vec<f32> = (0..n).map(|i| (i as f32 * 0.37).sin()).collect();
@@ -35,7 +35,7 @@ fn losses(device: &Device, optimizer: &mut dyn Optimizer, steps: usize) -> Vec<u
 
 #[test]
 fn after_the_first_step_a_training_loop_makes_nothing() {
-    for device in [software(), Device::gpu(&GpuOptions { immediates: false, ..adapter() }).unwrap()] {
+    for device in [under_test(), Device::gpu(&GpuOptions { immediates: false, ..adapter() }).unwrap()] {
         let mut model = mlp(&device);
         let mut optimizer = Adam::new(1e-3);
         let mut pass = Pass::train(3);
@@ -63,7 +63,7 @@ fn after_the_first_step_a_training_loop_makes_nothing() {
 
 #[test]
 fn the_same_seed_gives_the_same_bits_on_every_run() {
-    for device in [software(), Device::cpu()] {
+    for device in [under_test(), Device::cpu()] {
         let run = || losses(&device, &mut Adam::new(1e-2), 5);
         assert_eq!(run(), run(), "on {device}");
     }
@@ -74,7 +74,7 @@ fn the_gpu_trains_as_the_cpu_path_does() {
     let adam = || Box::new(Adam::new(1e-2)) as Box<dyn Optimizer>;
     let nesterov = || Box::new(Sgd::new(0.1).momentum(0.9).nesterov()) as Box<dyn Optimizer>;
     for make in [adam as fn() -> _, nesterov] {
-        let gpu = losses(&software(), &mut *make(), 8);
+        let gpu = losses(&under_test(), &mut *make(), 8);
         let cpu = losses(&Device::cpu(), &mut *make(), 8);
         for (step, (g, c)) in gpu.iter().zip(&cpu).enumerate() {
             let (g, c) = (f32::from_bits(*g), f32::from_bits(*c));
@@ -106,7 +106,7 @@ fn without_immediates_and_within_webgpu_limits_results_are_the_same() {
 
 #[test]
 fn chains_with_broadcasts_and_views_are_one_kernel() {
-    let device = software();
+    let device = under_test();
     let count = |make: &dyn Fn() -> Tensor| {
         let before = device.counters();
         make().to_vec::<f32>().unwrap();
@@ -124,7 +124,7 @@ fn chains_with_broadcasts_and_views_are_one_kernel() {
 
 #[test]
 fn what_is_held_is_kept_and_not_computed_again() {
-    let device = software();
+    let device = under_test();
     let x = ramp(&device, 100);
     let held = x.exp();
     let sum = (&held + 1.0).sum_all();
@@ -137,7 +137,7 @@ fn what_is_held_is_kept_and_not_computed_again() {
 
 #[test]
 fn an_update_leaves_a_held_parameter_as_it_was() {
-    for device in [software(), Device::cpu()] {
+    for device in [under_test(), Device::cpu()] {
         let mut model = Linear::new(&mut Init::new(&device, 1), 3, 2).unwrap();
         let mut optimizer = Sgd::new(0.5);
         let mut step = |model: &mut Linear| {
@@ -156,7 +156,7 @@ fn an_update_leaves_a_held_parameter_as_it_was() {
 
 #[test]
 fn a_loss_may_be_read_before_the_step() {
-    let device = software();
+    let device = under_test();
     let train = |early: bool| {
         let mut model = Linear::new(&mut Init::new(&device, 1), 3, 2).unwrap();
         let x = ramp(&device, 6).reshape([2, 3]);
@@ -185,7 +185,7 @@ fn a_graph_of_thousands_of_nodes_needs_no_deep_stack() {
 
 #[test]
 fn launches_beyond_65535_workgroups_are_folded() {
-    let device = software();
+    let device = under_test();
     let n = 65_535 * 64 + 1_000;
     let y = (&Tensor::full(&device, n, 1.5f32) + 1.0).to_vec::<f32>().unwrap();
     assert!(y.iter().all(|&v| v == 2.5) && y.len() == n);
@@ -202,7 +202,7 @@ fn a_device_and_a_readback_can_be_awaited() {
 
 #[test]
 fn a_lost_device_is_an_error_and_no_panic() {
-    let device = software();
+    let device = under_test();
     let y = ramp(&device, 10).exp();
     y.to_vec::<f32>().unwrap();
     device.as_gpu().unwrap().destroy();
@@ -213,7 +213,7 @@ fn a_lost_device_is_an_error_and_no_panic() {
 
 #[test]
 fn too_large_a_tensor_is_an_error_that_names_sizes() {
-    let device = software();
+    let device = under_test();
     let huge = &Tensor::full(&device, [1 << 17, 1 << 14], 1f32) + 1.0;
     let fault = eval(&[&huge]).unwrap_err();
     assert!(matches!(fault, Error::OutOfMemory { bytes, .. } if bytes >= 1 << 30), "{fault}");

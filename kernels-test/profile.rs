@@ -3,7 +3,7 @@
 use wgrad::plan::profile::profile;
 use wgrad::{Device, Tensor};
 
-use crate::registry::software;
+use crate::registry::under_test;
 
 fn program(device: &Device) -> Tensor {
     let a = Tensor::from_slice(device, &[0.5f32; 64 * 48], [64, 48]).unwrap();
@@ -14,7 +14,7 @@ fn program(device: &Device) -> Tensor {
 
 #[test]
 fn every_step_is_named_with_its_line_and_time() {
-    for device in [Device::cpu(), software()] {
+    for device in [Device::cpu(), under_test()] {
         let before = device.counters();
         let (value, profile) = profile(&device, || program(&device).item()).unwrap();
         assert_eq!(value, 64.0 * 32.0 * (48.0 * 0.125 + 1.0));

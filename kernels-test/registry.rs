@@ -23,7 +23,7 @@ pub fn adapter() -> GpuOptions {
 }
 
 /// The adapter under test, opened. A machine without one fails, it does not skip: the error says what to install.
-pub fn software() -> Device {
+pub fn under_test() -> Device {
     Device::gpu(&adapter()).unwrap_or_else(|e| panic!("{e}"))
 }
 
@@ -56,7 +56,7 @@ fn over_samples(check: impl Fn(&str, &AnySample) -> Result<(), String>) {
 
 #[test]
 fn every_kernel_matches_its_reference() {
-    let device = software();
+    let device = under_test();
     over_samples(|name, sample| check_forward(&device, name, sample));
 }
 
@@ -180,7 +180,7 @@ fn every_rule_matches_the_slope_of_the_reference() {
 
 #[test]
 fn every_rule_matches_the_slope_on_the_gpu() {
-    let device = software();
+    let device = under_test();
     over_samples(|name, sample| check_gradient(&device, 2e-4, name, sample));
 }
 

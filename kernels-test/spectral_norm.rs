@@ -8,7 +8,7 @@ use wgrad::train::State;
 use wgrad::{Device, Tensor, autodiff};
 
 use crate::attention::{near, tensor};
-use crate::registry::software;
+use crate::registry::under_test;
 
 fn check<L: Weighted>(device: &Device, case: &Json, layer: L) {
     let mut layer = SpectralNorm::new(&mut Init::new(device, 0), layer).unwrap();
@@ -47,7 +47,7 @@ fn check<L: Weighted>(device: &Device, case: &Json, layer: L) {
 #[test]
 fn layers_are_normalised_as_in_pytorch() {
     let cases: Vec<Json> = serde_json::from_str(include_str!("fixtures/spectral_norm.json")).unwrap();
-    for device in [Device::cpu(), software()] {
+    for device in [Device::cpu(), under_test()] {
         let init = &mut Init::new(&device, 1);
         check(&device, &cases[0], Linear::new(init, 5, 3).unwrap());
         check(&device, &cases[1], Conv1d::new(init, 2, 4, 3, Default::default()).unwrap());
@@ -97,7 +97,7 @@ fn the_estimate_becomes_the_largest_singular_value() {
 
 #[test]
 fn the_estimate_follows_a_weight_that_learns() {
-    for device in [Device::cpu(), software()] {
+    for device in [Device::cpu(), under_test()] {
         let mut layer = textbook(&device);
         let mut sgd = Sgd::new(1.0);
         let x = Tensor::from_slice(&device, &[0.3f32, -1., 0.8, 0.5], [2, 2]).unwrap();

@@ -6,7 +6,7 @@ use wgrad::ops::{Conv2dOptions, Padding};
 use wgrad::{Device, Tensor};
 
 use super::torch::{Case, check};
-use crate::registry::software;
+use crate::registry::under_test;
 
 fn run(case: &Case) -> Vec<Tensor> {
     if case.op.starts_with("layer") {
@@ -70,7 +70,7 @@ fn layer(case: &Case) -> Tensor {
 #[test]
 fn as_pytorch_has_it() {
     check("conv.json", &Device::cpu(), 4e-6, run);
-    check("conv.json", &software(), 4e-6, run);
+    check("conv.json", &under_test(), 4e-6, run);
 }
 
 /// "Same" padding makes the result `stride` times as large.

@@ -5,7 +5,7 @@ use serde_json::Value;
 use wgrad::autodiff::{grad, try_vjp};
 use wgrad::{Device, Tensor};
 
-use crate::registry::software;
+use crate::registry::under_test;
 
 fn unary(name: &str, x: &Tensor) -> Tensor {
     match name {
@@ -110,7 +110,7 @@ fn values_and_slopes_are_pytorchs() {
     let (x, a, b) = (numbers(&fixture["x"]), numbers(&fixture["a"]), numbers(&fixture["b"]));
     let mut faults = Vec::new();
     let mut count = 0;
-    for device in [software(), Device::cpu()] {
+    for device in [under_test(), Device::cpu()] {
         let leaf = |v: &[f32]| Tensor::from_slice(&device, v, v.len()).unwrap().into_leaf(true).unwrap();
         let call = |group: &str, name: &str| {
             let inputs: Vec<&[f32]> = if group == "unary" { vec![&x] } else { vec![&a, &b] };
@@ -149,7 +149,7 @@ fn values_and_slopes_are_pytorchs() {
 fn gamma_and_its_logarithmic_slope() {
     let fixture: Value = serde_json::from_str(include_str!("../fixtures/functional.json")).unwrap();
     let at = numbers(&fixture["g"]);
-    for device in [software(), Device::cpu()] {
+    for device in [under_test(), Device::cpu()] {
         for (name, f) in [("lgamma", Tensor::lgamma as fn(&Tensor) -> Tensor), ("digamma", Tensor::digamma)] {
             let x = Tensor::from_slice(&device, &at, at.len()).unwrap().into_leaf(true).unwrap();
             let y = f(&x);
@@ -177,7 +177,7 @@ fn gamma_and_its_logarithmic_slope() {
 #[test]
 fn slopes_at_nan_and_infinity() {
     let (inf, nan) = (f32::INFINITY, f32::NAN);
-    for d in [software(), Device::cpu()] {
+    for d in [under_test(), Device::cpu()] {
         let both = |f: &dyn Fn(&Tensor) -> Tensor, at: f32| {
             let x = Tensor::from_slice(&d, &[at], 1).unwrap().into_leaf(true).unwrap();
             let y = f(&x);
@@ -201,7 +201,7 @@ fn slopes_at_nan_and_infinity() {
 /// C's `frexp`, at the ends of the numbers too.
 #[test]
 fn fraction_and_exponent() {
-    for d in [software(), Device::cpu()] {
+    for d in [under_test(), Device::cpu()] {
         let at = [1.0, 0.75, -6.0, 8.0, 7.999_999_5, f32::MAX, f32::MIN_POSITIVE, 0.0, f32::INFINITY];
         let x = Tensor::from_slice(&d, &at, at.len()).unwrap().into_leaf(true).unwrap();
         let (fraction, exponent) = x.frexp();
@@ -219,7 +219,7 @@ fn fraction_and_exponent() {
 
 #[test]
 fn a_line_is_exact_at_both_ends() {
-    for d in [software(), Device::cpu()] {
+    for d in [under_test(), Device::cpu()] {
         let t = |v: &[f32]| Tensor::from_slice(&d, v, v.len()).unwrap().into_leaf(true).unwrap();
         let (a, b, w) = (t(&[1e8, 1.0, 1.0]), t(&[1.0, 3.0, 3.0]), t(&[1.0, 0.25, 0.75]));
         let y = a.lerp(&b, &w);
@@ -251,7 +251,7 @@ fn half_of_an_odd_axis_is_a_mistake() {
 
 #[test]
 fn bounds_that_are_tensors_share_the_gradient() {
-    for d in [software(), Device::cpu()] {
+    for d in [under_test(), Device::cpu()] {
         let t = |v: &[f32]| Tensor::from_slice(&d, v, v.len()).unwrap().into_leaf(true).unwrap();
         // torch.clamp(x, low, high) of 2.15
         let (x, low, high) = (t(&[-1.0, 1.0, 2.0, 0.0, 3.0]), t(&[-1.0, -1.0, -1.0, 2.0, 2.0]), t(&[1.0; 5]));

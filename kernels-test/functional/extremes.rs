@@ -7,7 +7,7 @@ use wgrad::functional::{ClassLoss, Reduction};
 use wgrad::{Device, Tensor};
 
 use super::elementwise::numbers;
-use crate::registry::software;
+use crate::registry::under_test;
 
 fn call(name: &str, x: &Tensor) -> Tensor {
     let device = x.device();
@@ -60,8 +60,8 @@ fn the_ends_of_the_numbers_are_pytorchs() {
     let fixture: Value = serde_json::from_str(include_str!("../fixtures/extremes.json")).unwrap();
     let (mut faults, mut count) = (Vec::new(), 0);
     let is_real = |device: &Device| device.as_gpu().is_some_and(|gpu| !gpu.summary().software);
-    let least = if is_real(&software()) { 850 } else { 900 };
-    for device in [software(), Device::cpu()] {
+    let least = if is_real(&under_test()) { 850 } else { 900 };
+    for device in [under_test(), Device::cpu()] {
         // A real GPU may take a subnormal argument for 0 too.
         let real = is_real(&device);
         let smallest = Tensor::from_slice(&device, &[1e-40f32], 1).unwrap();

@@ -4,7 +4,7 @@ use wgrad::functional::ScatterReduction;
 use wgrad::{DType, Device, Result, Tensor};
 
 use super::torch::{Case, check};
-use crate::registry::software;
+use crate::registry::under_test;
 
 fn reduction(case: &Case) -> Option<ScatterReduction> {
     Some(match case.args["how"].as_str().expect("how") {
@@ -55,12 +55,12 @@ fn indexing_is_pytorchs_on_the_cpu_path() {
 
 #[test]
 fn indexing_is_pytorchs_on_the_gpu() {
-    check("indexing.json", &software(), 1e-5, run);
+    check("indexing.json", &under_test(), 1e-5, run);
 }
 
 #[test]
 fn of_several_sources_for_a_place_the_last_stays() -> Result<()> {
-    for device in [Device::cpu(), software()] {
+    for device in [Device::cpu(), under_test()] {
         let x = Tensor::from_slice(&device, &[1f32, 2., 3.], [3])?;
         let index = Tensor::from_slice(&device, &[-1i32, 0, 2, 7, -4], [5])?;
         let src = Tensor::from_slice(&device, &[10f32, 20., 30., 40., 50.], [5])?;

@@ -3,7 +3,7 @@
 use wgrad::{Device, Tensor};
 
 use super::torch::{Case, check};
-use crate::registry::software;
+use crate::registry::under_test;
 
 fn run(case: &Case) -> Vec<Tensor> {
     let x = &case.inputs[0];
@@ -56,7 +56,7 @@ fn products_are_pytorchs_on_the_cpu_path() {
 
 #[test]
 fn products_are_pytorchs_on_the_gpu() {
-    check("linalg.json", &software(), 1e-5, run);
+    check("linalg.json", &under_test(), 1e-5, run);
 }
 
 #[test]

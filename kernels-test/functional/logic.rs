@@ -2,7 +2,7 @@
 
 use wgrad::{DType, Device, Tensor};
 
-use crate::registry::software;
+use crate::registry::under_test;
 
 const NAN: f32 = f32::NAN;
 const INF: f32 = f32::INFINITY;
@@ -14,7 +14,7 @@ fn truth(t: &Tensor) -> Vec<u32> {
 
 #[test]
 fn nan_is_unequal_to_all_and_true() {
-    for d in [software(), Device::cpu()] {
+    for d in [under_test(), Device::cpu()] {
         let x = Tensor::from_slice(&d, &[NAN, 1.0, 0.0, -0.0, -INF], 5).unwrap();
         assert_eq!(truth(&x.eq(1.0)), [0, 1, 0, 0, 0], "on {d}");
         assert_eq!(truth(&x.ne(1.0)), [1, 0, 1, 1, 1], "on {d}");
@@ -49,7 +49,7 @@ fn numbers_beside_other_types() {
 
 #[test]
 fn close_is_by_the_second_and_infinities_only_to_themselves() {
-    for d in [software(), Device::cpu()] {
+    for d in [under_test(), Device::cpu()] {
         let t = |v: &[f32]| Tensor::from_slice(&d, v, v.len()).unwrap();
         let a = t(&[1.0, 1.0, INF, INF, INF, NAN, 0.0, 1e30]);
         let b = t(&[1.000001, 1.1, INF, -INF, 1.0, NAN, 1e-9, 1.000001e30]);
@@ -60,7 +60,7 @@ fn close_is_by_the_second_and_infinities_only_to_themselves() {
 
 #[test]
 fn bits_are_shifted_out_and_signs_kept() {
-    for d in [software(), Device::cpu()] {
+    for d in [under_test(), Device::cpu()] {
         let (a, b) = ([1i32, -8, 5, -8, 8], [33i32, 1, -1, 33, 1]);
         let (a, b) = (Tensor::from_slice(&d, &a, 5).unwrap(), Tensor::from_slice(&d, &b, 5).unwrap());
         assert_eq!(a.bitwise_left_shift(&b).to_vec::<i32>().unwrap(), [0, -16, 0, 0, 16], "on {d}");
@@ -71,7 +71,7 @@ fn bits_are_shifted_out_and_signs_kept() {
 
 #[test]
 fn what_is_missing_is_filled() {
-    for d in [software(), Device::cpu()] {
+    for d in [under_test(), Device::cpu()] {
         let x = Tensor::from_slice(&d, &[NAN, INF, -INF, -0.0, 2.0], 5).unwrap();
         assert_eq!(x.nan_to_num_with(7.0, 8.0, -9.0).to_vec::<f32>().unwrap(), [7.0, 8.0, -9.0, 0.0, 2.0], "on {d}");
         assert_eq!(truth(&x.signbit())[2..], [1, 1, 0], "on {d}");

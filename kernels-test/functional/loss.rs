@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use wgrad::functional::{AttentionOptions, ClassLoss, Reduction};
 use wgrad::{DType, Device, Tensor, autodiff};
 
-use crate::registry::software;
+use crate::registry::under_test;
 
 /// A number, or one of the three that JSON has not.
 fn number(json: &Json) -> f64 {
@@ -139,7 +139,7 @@ fn losses_are_pytorchs_on_the_cpu_path() {
 /// One case of each: what is new on the GPU are the fused kernels, and compiling those takes most of the time.
 #[test]
 fn losses_are_pytorchs_on_the_gpu() {
-    check(&software(), true, 2e-5);
+    check(&under_test(), true, 2e-5);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use wgrad::autodiff::grad;
 use wgrad::{Device, Tensor};
 
 use super::torch::{Case, check};
-use crate::registry::software;
+use crate::registry::under_test;
 
 fn run(case: &Case) -> Vec<Tensor> {
     let (x, w, b) = (&case.inputs[0], case.input(1), case.input(2));
@@ -41,7 +41,7 @@ fn as_pytorch_has_it() {
 /// Equal numbers have no variance, however large they are; a large mean costs no digits.
 #[test]
 fn equal_and_large_numbers() {
-    for device in [Device::cpu(), software()] {
+    for device in [Device::cpu(), under_test()] {
         let x = Tensor::from_slice(&device, &[12345.67f32; 96], [1, 96]).unwrap();
         assert_eq!(x.layer_norm(1, None, None, 1e-5).to_vec::<f32>().unwrap(), [0.0; 96], "on {device}");
         let values: Vec<f32> = (0..96).map(|i| 1e6 + i as f32).collect();

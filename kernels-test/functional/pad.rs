@@ -6,13 +6,13 @@ use wgrad::functional::PadMode;
 use wgrad::{Device, Tensor};
 
 use super::shape::{count_up, extents, fault};
-use crate::registry::software;
+use crate::registry::under_test;
 
 #[test]
 fn every_mode_is_pytorchs() {
     let fixture: Value = serde_json::from_str(include_str!("../fixtures/shape.json")).unwrap();
     let mut faults = Vec::new();
-    for device in [software(), Device::cpu()] {
+    for device in [under_test(), Device::cpu()] {
         for case in fixture["pads"].as_array().unwrap() {
             let mode = match case["mode"].as_str().unwrap() {
                 "constant" => PadMode::Constant(9.0),

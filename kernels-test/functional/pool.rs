@@ -5,7 +5,7 @@ use wgrad::ops::{Pool2dOptions, Rng};
 use wgrad::{Device, Tensor};
 
 use super::torch::{Case, check};
-use crate::registry::software;
+use crate::registry::under_test;
 
 fn sizes<const N: usize>(case: &Case, name: &str, default: usize) -> [usize; N] {
     match &case.args[name] {
@@ -73,7 +73,7 @@ fn run(case: &Case) -> Vec<Tensor> {
 #[test]
 fn as_pytorch_has_it() {
     check("pool.json", &Device::cpu(), 4e-6, run);
-    check("pool.json", &software(), 4e-6, run);
+    check("pool.json", &under_test(), 4e-6, run);
 }
 
 #[test]

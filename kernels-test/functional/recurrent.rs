@@ -7,7 +7,7 @@ use wgrad::functional::RecurrentWeights;
 use wgrad::nn::{Gru, GruCell, Init, Lstm, LstmCell, Parameters, Pass, RecurrentOptions, Rnn, RnnCell};
 use wgrad::{Device, Result, Tensor};
 
-use crate::registry::software;
+use crate::registry::under_test;
 
 fn values(entry: &Value) -> (Vec<f32>, Vec<usize>) {
     let list = |name: &str| entry[name].as_array().unwrap().clone();
@@ -118,7 +118,7 @@ fn every_form_is_pytorchs_on_the_cpu_path() {
 
 #[test]
 fn stacks_in_both_directions_are_pytorchs_on_the_gpu() {
-    let device = software();
+    let device = under_test();
     let deep = |case: &&Value| case["options"]["bidirectional"] == true;
     cases().iter().filter(deep).for_each(|case| check(case, &device, 5e-6));
 }

@@ -4,7 +4,7 @@ use wgrad::autodiff::grad;
 use wgrad::{Device, Result, Tensor};
 
 use super::torch::{Case, check};
-use crate::registry::software;
+use crate::registry::under_test;
 
 fn axes(case: &Case) -> Vec<isize> {
     case.args["axes"].as_array().map_or(Vec::new(), |a| a.iter().map(|v| v.as_i64().unwrap() as isize).collect())
@@ -50,7 +50,7 @@ fn reductions_are_pytorchs_on_the_cpu_path() {
 
 #[test]
 fn reductions_are_pytorchs_on_the_gpu() {
-    check("reduction.json", &software(), 4e-5, run);
+    check("reduction.json", &under_test(), 4e-5, run);
 }
 
 #[test]

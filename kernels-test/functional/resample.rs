@@ -4,7 +4,7 @@ use wgrad::functional::Interpolation;
 use wgrad::{Device, Tensor};
 
 use super::torch::{Case, check};
-use crate::registry::software;
+use crate::registry::under_test;
 
 fn run(case: &Case) -> Vec<Tensor> {
     let x = &case.inputs[0];
@@ -27,5 +27,5 @@ fn run(case: &Case) -> Vec<Tensor> {
 #[test]
 fn as_pytorch_has_it() {
     check("resample.json", &Device::cpu(), 4e-6, run);
-    check("resample.json", &software(), 4e-6, run);
+    check("resample.json", &under_test(), 4e-6, run);
 }

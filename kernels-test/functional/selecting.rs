@@ -9,7 +9,7 @@ use wgrad::functional::{
 use wgrad::{DType, Device, Result, Tensor};
 
 use super::torch::{Case, check};
-use crate::registry::software;
+use crate::registry::under_test;
 
 fn sizes(value: &Value) -> Vec<usize> {
     value.as_array().expect("a list").iter().map(|v| v.as_u64().expect("a size") as usize).collect()
@@ -151,7 +151,7 @@ fn selecting_is_pytorchs_on_the_cpu_path() {
 
 #[test]
 fn selecting_is_pytorchs_on_the_gpu() {
-    check("selecting.json", &software(), 2e-5, run);
+    check("selecting.json", &under_test(), 2e-5, run);
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn a_size_for_each_axis() {
 /// torch.quantile of [1, 3, 2, 7] at [0, 0.25, 0.5, 1]: values, and the slopes of their sum by elements and by places.
 #[test]
 fn quantiles_at_places_that_have_gradients() {
-    for d in [software(), Device::cpu()] {
+    for d in [under_test(), Device::cpu()] {
         let leaf = |v: &[f32]| Tensor::from_slice(&d, v, v.len()).unwrap().into_leaf(true).unwrap();
         let (x, q) = (leaf(&[1.0, 3.0, 2.0, 7.0]), leaf(&[0.0, 0.25, 0.5, 1.0]));
         let y = x.quantiles(&q, 0, Between::Linear);

@@ -4,7 +4,7 @@ use serde_json::Value;
 use wgrad::autodiff::grad;
 use wgrad::{Device, Shape, Tensor};
 
-use crate::registry::software;
+use crate::registry::under_test;
 
 pub fn count_up(device: &Device, shape: &[usize]) -> Tensor {
     let n: usize = shape.iter().product();
@@ -128,7 +128,7 @@ fn shapes_and_values_are_pytorchs() {
     let cases = fixture["cases"].as_array().unwrap();
     assert!(cases.len() > 60);
     let mut faults = Vec::new();
-    for device in [software(), Device::cpu()] {
+    for device in [under_test(), Device::cpu()] {
         for case in cases {
             let name = case["name"].as_str().unwrap();
             let y = call(name, &count_up(&device, &extents(&case["of"])));
@@ -142,7 +142,7 @@ fn shapes_and_values_are_pytorchs() {
 
 #[test]
 fn views_take_no_kernel_until_they_are_read() {
-    let d = software();
+    let d = under_test();
     let x = count_up(&d, &[4, 6]);
     let launches = |make: &dyn Fn() -> Tensor| {
         let before = d.counters();
@@ -158,7 +158,7 @@ fn views_take_no_kernel_until_they_are_read() {
 
 #[test]
 fn gradients_come_back_in_place() {
-    for d in [software(), Device::cpu()] {
+    for d in [under_test(), Device::cpu()] {
         let slope = |f: &dyn Fn(&Tensor) -> Tensor, shape: &[usize]| {
             let x = count_up(&d, shape).into_leaf(true).unwrap();
             let y = f(&x);
@@ -177,7 +177,7 @@ fn gradients_come_back_in_place() {
 
 #[test]
 fn whole_numbers_and_truth_values_keep_their_type() {
-    for d in [software(), Device::cpu()] {
+    for d in [under_test(), Device::cpu()] {
         let x = Tensor::from_slice(&d, &[1i32, -2, 3, 4], [2, 2]).unwrap();
         assert_eq!(x.tril(0).to_vec::<i32>().unwrap(), [1, 0, 3, 4], "on {d}");
         assert_eq!(x.diagonal(0, 0, 1).diag(0).to_vec::<i32>().unwrap(), [1, 0, 0, 4], "on {d}");

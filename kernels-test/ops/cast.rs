@@ -2,11 +2,11 @@
 
 use wgrad::{DType, Device, Tensor};
 
-use crate::registry::software;
+use crate::registry::under_test;
 
 #[test]
 fn floats_are_cut_toward_zero_and_saturate() {
-    for d in [software(), Device::cpu()] {
+    for d in [under_test(), Device::cpu()] {
         let x = Tensor::from_slice(&d, &[-1.9f32, -0.5, 0.0, 2.9, 3e9], 5).unwrap();
         let signed = x.cast(DType::I32).to_vec::<i32>().unwrap();
         assert_eq!(signed[..4], [-1, 0, 0, 2], "on {d}");
@@ -17,7 +17,7 @@ fn floats_are_cut_toward_zero_and_saturate() {
 
 #[test]
 fn truth_counts_as_one() {
-    for d in [software(), Device::cpu()] {
+    for d in [under_test(), Device::cpu()] {
         let x = Tensor::from_slice(&d, &[1.0f32, -1.0, 2.0], 3).unwrap();
         let positive = x.greater(&Tensor::scalar(&d, 0f32)).cast(DType::F32);
         assert_eq!(positive.sum_all().item().unwrap(), 2.0, "on {d}");

@@ -3,11 +3,11 @@
 use wgrad::autodiff::grad;
 use wgrad::{DType, Device, Tensor};
 
-use crate::registry::software;
+use crate::registry::under_test;
 
 #[test]
 fn nan_compares_as_unequal_to_everything() {
-    for d in [software(), Device::cpu()] {
+    for d in [under_test(), Device::cpu()] {
         let x = Tensor::from_slice(&d, &[1.0f32, 2.0, 3.0], 3).unwrap();
         let y = Tensor::from_slice(&d, &[2.0f32, 2.0, 2.0], 3).unwrap();
         let truth = |t: Tensor| {
@@ -29,7 +29,7 @@ fn nan_compares_as_unequal_to_everything() {
 
 #[test]
 fn gradients_go_where_the_value_came_from() {
-    for d in [software(), Device::cpu()] {
+    for d in [under_test(), Device::cpu()] {
         let a = Tensor::from_slice(&d, &[1.0f32, 5.0, 3.0], 3).unwrap();
         let b = Tensor::from_slice(&d, &[4.0f32, 2.0, 6.0], 3).unwrap();
         let larger = Tensor::select(&a.greater(&b), &a, &b);

@@ -7,7 +7,7 @@ use wgrad::ops::conv2d::Conv2dOptions;
 use wgrad::ops::im2col::Padding;
 use wgrad::{Device, Result, Tensor};
 
-use crate::registry::software;
+use crate::registry::under_test;
 
 fn counting(device: &Device, shape: &[usize]) -> Result<Tensor> {
     let values: Vec<f32> = (1..=shape.iter().product()).map(|i: usize| i as f32).collect();
@@ -21,7 +21,7 @@ fn options(stride: usize, padding: impl Into<Padding>, dilation: usize, groups: 
 /// torch.nn.functional.conv2d of 1..16 as a 4x4 image with [[1, 2], [3, 4]].
 #[test]
 fn a_four_by_four_image() -> Result<()> {
-    for device in [Device::cpu(), software()] {
+    for device in [Device::cpu(), under_test()] {
         let (x, w) = (counting(&device, &[1, 1, 4, 4])?, counting(&device, &[1, 1, 2, 2])?);
         let conv = |o: Conv2dOptions| x.conv2d(&w, None, &o).to_vec::<f32>();
         assert_eq!(conv(Conv2dOptions::default())?, [44., 54., 64., 84., 94., 104., 124., 134., 144.]);
@@ -59,7 +59,7 @@ fn the_bias_is_added_per_channel() -> Result<()> {
 /// PyTorch's gradients of the 4x4 image at stride 2, cotangent [[1, 2], [3, 4]].
 #[test]
 fn gradients() -> Result<()> {
-    for device in [Device::cpu(), software()] {
+    for device in [Device::cpu(), under_test()] {
         let x = counting(&device, &[1, 1, 4, 4])?.into_leaf(true)?;
         let w = counting(&device, &[1, 1, 2, 2])?.into_leaf(true)?;
         let y = x.conv2d(&w, None, &options(2, 0, 1, 1));
@@ -116,7 +116,7 @@ fn large_images_are_convolved_in_pieces() -> Result<()> {
             let grads = grad(&(&y * &dy).sum_all(), &[&x, &w]);
             [&y, &grads[0], &grads[1]].iter().map(|t| t.to_vec::<f32>()).collect()
         };
-        let (gpu, cpu) = (run(&software())?, run(&Device::reference())?);
+        let (gpu, cpu) = (run(&under_test())?, run(&Device::reference())?);
         for (name, (gpu, cpu)) in ["y", "dx", "dw"].iter().zip(gpu.iter().zip(&cpu)) {
             let largest = cpu.iter().fold(0f32, |m, v| m.max(v.abs()));
             let worst = gpu.iter().zip(cpu).map(|(g, c)| (g - c).abs()).fold(0f32, f32::max);

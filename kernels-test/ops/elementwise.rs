@@ -5,10 +5,10 @@ use wgrad::device::GpuOptions;
 use wgrad::tensor::{DType, Input};
 use wgrad::{Device, Tensor};
 
-use crate::registry::{adapter, software, tensor};
+use crate::registry::{adapter, tensor, under_test};
 
 fn on_both(check: impl Fn(&Device)) {
-    check(&software());
+    check(&under_test());
     check(&Device::cpu());
 }
 

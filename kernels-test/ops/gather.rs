@@ -3,10 +3,10 @@
 use wgrad::autodiff::grad;
 use wgrad::{Device, Result, Tensor};
 
-use crate::registry::software;
+use crate::registry::under_test;
 
 fn devices() -> [Device; 3] {
-    [Device::cpu(), Device::reference(), software()]
+    [Device::cpu(), Device::reference(), under_test()]
 }
 
 #[test]

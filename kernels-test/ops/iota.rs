@@ -4,11 +4,11 @@ use wgrad::autodiff::grad;
 use wgrad::ops::iota::Iota;
 use wgrad::{Device, Result, Tensor};
 
-use crate::registry::software;
+use crate::registry::under_test;
 
 #[test]
 fn counts_up_and_down() -> Result<()> {
-    for d in [software(), Device::cpu()] {
+    for d in [under_test(), Device::cpu()] {
         assert_eq!(Tensor::iota(&d, 4, 0u32, 1u32).to_vec::<u32>()?, [0, 1, 2, 3]);
         assert_eq!(Tensor::iota(&d, 3, 1i32, -2i32).to_vec::<i32>()?, [1, -1, -3]);
         assert_eq!(Tensor::iota(&d, 3, 0.5f32, 0.25f32).to_vec::<f32>()?, [0.5, 0.75, 1.0]);

@@ -3,7 +3,7 @@
 use wgrad::ops::loss_scale::LossScale;
 use wgrad::{Device, Tensor};
 
-use crate::registry::software;
+use crate::registry::under_test;
 
 /// State and control after a step whose gradients sum up to `found`.
 fn after(device: &Device, state: [f32; 3], found: f32) -> (Vec<f32>, Vec<f32>) {
@@ -15,7 +15,7 @@ fn after(device: &Device, state: [f32; 3], found: f32) -> (Vec<f32>, Vec<f32>) {
 
 #[test]
 fn the_scale_grows_after_good_steps_and_falls_after_a_bad_one() {
-    for d in [software(), Device::cpu(), Device::reference()] {
+    for d in [under_test(), Device::cpu(), Device::reference()] {
         let mut state = [65536.0, 0.0, 0.0];
         // Three good steps double it; then one without a finite sum halves it, and the row of numbers moves on.
         let course = [

@@ -5,7 +5,7 @@ mod variants;
 use wgrad::autodiff::grad;
 use wgrad::{Device, Result, Tensor};
 
-use crate::registry::software;
+use crate::registry::under_test;
 
 fn tensor(device: &Device, values: &[f32], shape: &[usize]) -> Result<Tensor> {
     Tensor::from_slice(device, values, shape)
@@ -17,7 +17,7 @@ fn counting(device: &Device, shape: &[usize]) -> Result<Tensor> {
 
 #[test]
 fn rows_times_columns() -> Result<()> {
-    for device in [Device::cpu(), software()] {
+    for device in [Device::cpu(), under_test()] {
         let a = tensor(&device, &[1., 2., 3., 4., 5., 6.], &[2, 3])?;
         let b = tensor(&device, &[7., 8., 9., 10., 11., 12.], &[3, 2])?;
         let c = a.matmul(&b);
@@ -93,14 +93,14 @@ fn views_need_no_copy() -> Result<()> {
         ];
         products.iter().map(|p| p.to_vec::<f32>()).collect()
     };
-    assert_eq!(run(&software())?, run(&Device::reference())?);
+    assert_eq!(run(&under_test())?, run(&Device::reference())?);
     assert_eq!(run(&Device::cpu())?, run(&Device::reference())?);
     Ok(())
 }
 
 #[test]
 fn many_small_matrices_fold_over_the_grid() -> Result<()> {
-    let device = software();
+    let device = under_test();
     let (a, b) = (counting(&device, &[70_000, 1, 2])?, tensor(&device, &[1., 1.], &[1, 2, 1])?);
     let c = a.matmul(&b.broadcast_to([70_000, 2, 1])).to_vec::<f32>()?;
     assert!(c.iter().enumerate().all(|(i, &v)| v == (4 * i + 1) as f32));

@@ -3,12 +3,12 @@
 use wgrad::ops::norm::{Affine, Norm};
 use wgrad::{Device, Tensor};
 
-use crate::registry::software;
+use crate::registry::under_test;
 
 /// Rows (1, 3) and (5, 5, ..): mean 2 and variance 1, and a row without variance. The running statistics move halfway.
 #[test]
 fn rows_statistics_and_their_averages() {
-    for device in [Device::cpu(), software()] {
+    for device in [Device::cpu(), under_test()] {
         let tensor = |values: &[f32], shape: &[usize]| Tensor::from_slice(&device, values, shape).unwrap();
         let x = tensor(&[1., 5., 3., 5.], &[2, 2, 1]);
         let op = Norm { eps: 0f32.to_bits(), center: true, affine: Affine::PerRow, bias: true, running: true };

@@ -3,11 +3,11 @@
 use wgrad::ops::pack::{PACK_ALIGN, Pack};
 use wgrad::{Device, Tensor};
 
-use crate::registry::software;
+use crate::registry::under_test;
 
 #[test]
 fn places_are_aligned_and_gaps_are_zero() {
-    for d in [software(), Device::cpu()] {
+    for d in [under_test(), Device::cpu()] {
         let (a, b) = (Tensor::full(&d, 3, 2f32), Tensor::full(&d, [2, 2], 5f32));
         let pack = Pack::of_sizes([3, 4]);
         assert_eq!((pack.offsets.clone(), pack.len), (vec![0, PACK_ALIGN], 2 * PACK_ALIGN));
@@ -21,7 +21,7 @@ fn places_are_aligned_and_gaps_are_zero() {
 
 #[test]
 fn what_is_computed_for_a_pack_is_computed_in_it() {
-    let d = software();
+    let d = under_test();
     let x = Tensor::from_slice(&d, &[1.0f32; 100], [10, 10]).unwrap();
     let before = d.counters();
     let pack = Tensor::apply(Pack::of_sizes([100, 10]), &[&x.matmul(&x), &x.sum(&[0])]);

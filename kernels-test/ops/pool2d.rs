@@ -5,7 +5,7 @@ use wgrad::ops::im2col::Padding;
 use wgrad::ops::pool2d::Pool2dOptions;
 use wgrad::{Device, Result, Tensor};
 
-use crate::registry::software;
+use crate::registry::under_test;
 
 fn image(device: &Device) -> Result<Tensor> {
     Tensor::from_slice(device, &[1f32, 5., 2., 7., 3., 7., 4., 6., 8.], [1, 1, 3, 3])
@@ -18,7 +18,7 @@ fn pool(kernel: usize, stride: usize, padding: usize) -> Pool2dOptions {
 /// torch.nn.functional.max_pool2d(..., return_indices=True)
 #[test]
 fn the_largest_pixel_and_where_it_was() -> Result<()> {
-    for device in [Device::cpu(), software()] {
+    for device in [Device::cpu(), under_test()] {
         let x = image(&device)?;
         let check = |options: Pool2dOptions, values: &[f32], positions: &[u32]| -> Result<()> {
             let (y, at) = x.max_pool2d_with_indices(&options);
@@ -40,7 +40,7 @@ fn the_largest_pixel_and_where_it_was() -> Result<()> {
 #[test]
 fn nan_and_ties() -> Result<()> {
     let nan = f32::NAN;
-    for device in [Device::cpu(), software()] {
+    for device in [Device::cpu(), under_test()] {
         let x = Tensor::from_slice(&device, &[1., nan, 2., 3., 4., 5., nan, nan], [1, 1, 2, 4])?;
         let (y, at) = x.max_pool2d_with_indices(&Pool2dOptions::new([2, 2]));
         assert!(y.to_vec::<f32>()?.iter().all(|v| v.is_nan()));
@@ -56,7 +56,7 @@ fn nan_and_ties() -> Result<()> {
 /// torch.nn.functional.avg_pool2d
 #[test]
 fn the_mean_pixel() -> Result<()> {
-    for device in [Device::cpu(), software()] {
+    for device in [Device::cpu(), under_test()] {
         let x = image(&device)?;
         let check = |options: Pool2dOptions, want: &[f32]| -> Result<()> {
             let got = x.avg_pool2d(&options).to_vec::<f32>()?;
@@ -76,7 +76,7 @@ fn the_mean_pixel() -> Result<()> {
 
 #[test]
 fn gradients() -> Result<()> {
-    for device in [Device::cpu(), software()] {
+    for device in [Device::cpu(), under_test()] {
         let x = image(&device)?.into_leaf(true)?;
         let weighed = |y: Tensor, w: [f32; 4]| -> Result<Vec<f32>> {
             let w = Tensor::from_slice(&device, &w, [1, 1, 2, 2])?;

@@ -3,11 +3,11 @@
 use wgrad::ops::resample2d::{Axis, Resample2d, Rule};
 use wgrad::{Device, Tensor};
 
-use crate::registry::software;
+use crate::registry::under_test;
 
 #[test]
 fn a_row_by_each_rule() {
-    for device in [Device::cpu(), software()] {
+    for device in [Device::cpu(), under_test()] {
         let x = Tensor::from_slice(&device, &[0f32, 3., 6.], [1, 1, 1, 3]).unwrap();
         let read = |rule, to: usize, num, den| {
             let rows = Axis { from: 1, to: 1, rule: Rule::Nearest, num: 1, den: 1 };

@@ -33,7 +33,7 @@ fn running_extremes() -> Result<()> {
 /// A line of many chunks, of which the totals are scanned too.
 #[test]
 fn a_long_line() -> Result<()> {
-    for device in [Device::cpu(), crate::registry::software()] {
+    for device in [Device::cpu(), crate::registry::under_test()] {
         let n = 1_100_000;
         let ones = Tensor::full(&device, [n], 1u32);
         let sums = ones.cumsum(0).to_vec::<u32>()?;

@@ -33,7 +33,7 @@ fn the_elements_of_a_place_meet() -> Result<()> {
 
 #[test]
 fn the_same_input_gives_the_same_bits() -> Result<()> {
-    for device in [Device::cpu(), crate::registry::software()] {
+    for device in [Device::cpu(), crate::registry::under_test()] {
         let values: Vec<f32> = (0..3000).map(|i| (i as f32 * 0.37).sin() * 10f32.powi(i % 7 - 3)).collect();
         let index: Vec<u32> = (0..3000).map(|i| i * 31 % 5).collect();
         let run = || -> Result<Vec<u32>> {

@@ -6,7 +6,7 @@ use wgrad::ops::update::Update;
 use wgrad::optim::{Adam, AdamW, InverseTime, Optimizer, Sgd};
 use wgrad::{Device, Tensor};
 
-use crate::registry::software;
+use crate::registry::under_test;
 
 /// The parameter after each of two steps on the loss `p^2 / 2`, whose gradient is `p`.
 fn two_steps(device: &Device, mut optimizer: Sgd) -> [f32; 2] {
@@ -24,7 +24,7 @@ fn check(got: [f32; 2], want: [f32; 2]) {
 
 #[test]
 fn two_steps_of_sgd_by_hand() {
-    for d in [software(), Device::cpu()] {
+    for d in [under_test(), Device::cpu()] {
         // p = 1 - 0.1 = 0.9; 0.9 - 0.09 = 0.81
         check(two_steps(&d, Sgd::new(0.1)), [0.9, 0.81]);
         // b = 1, p = 0.9; b = 0.9 + 0.9 = 1.8, p = 0.9 - 0.18 = 0.72
@@ -61,7 +61,7 @@ fn the_papers_algorithm() {
         }
         p.get().to_vec::<f32>().unwrap()[2] as f64
     };
-    for d in [software(), Device::cpu(), Device::reference()] {
+    for d in [under_test(), Device::cpu(), Device::reference()] {
         let adam = after_30(&d, Box::new(Adam::new(0.05)));
         let adamw = after_30(&d, Box::new(AdamW::new(0.05).weight_decay(0.1)));
         for (got, want) in [(adam, paper(30, 0.05, 0.0)), (adamw, paper(30, 0.05, 0.1))] {

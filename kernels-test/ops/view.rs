@@ -3,7 +3,7 @@
 use wgrad::autodiff::grad;
 use wgrad::{Device, Tensor};
 
-use crate::registry::software;
+use crate::registry::under_test;
 
 fn count_up(device: &Device, shape: &[usize]) -> Tensor {
     let n: usize = shape.iter().product();
@@ -12,7 +12,7 @@ fn count_up(device: &Device, shape: &[usize]) -> Tensor {
 
 #[test]
 fn views_name_the_elements_numpy_does() {
-    for d in [software(), Device::cpu(), Device::reference()] {
+    for d in [under_test(), Device::cpu(), Device::reference()] {
         let x = count_up(&d, &[2, 3]);
         let values = |t: Tensor| t.to_vec::<f32>().unwrap();
         assert_eq!(values(x.transpose(0, 1)), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0], "on {d}");
@@ -27,7 +27,7 @@ fn views_name_the_elements_numpy_does() {
 
 #[test]
 fn the_gradient_of_a_slice_is_zero_elsewhere() {
-    for d in [software(), Device::cpu()] {
+    for d in [under_test(), Device::cpu()] {
         let x = count_up(&d, &[2, 3]);
         let y = &x.slice(&[0, 2], &[2, 2], &[1, -2]) * &count_up(&d, &[2, 2]);
         let dx = grad(&y.sum_all(), &[&x]).swap_remove(0);
@@ -37,7 +37,7 @@ fn the_gradient_of_a_slice_is_zero_elsewhere() {
 
 #[test]
 fn a_held_contiguous_view_takes_no_memory_and_no_kernel() {
-    let d = software();
+    let d = under_test();
     let x = count_up(&d, &[4, 64]);
     let before = d.counters();
     assert_eq!(x.narrow(0, 2, 2).to_vec::<f32>().unwrap()[0], 128.0);

@@ -9,7 +9,7 @@ use wgrad::optim::Sequential as Sequence;
 use wgrad::optim::{Adagrad, Adam, LinearFactor, Optimizer, OptimizerState, ReduceOnPlateau, RmsProp, Rprop, Sgd};
 use wgrad::{Device, Tensor};
 
-use crate::registry::software;
+use crate::registry::under_test;
 
 fn net(device: &Device) -> Sequential {
     let init = &mut Init::new(device, 5);
@@ -60,7 +60,7 @@ const MADE: [Make; 4] = [
 
 #[test]
 fn a_resumed_run_goes_on_bit_for_bit() {
-    for device in [software(), Device::cpu()] {
+    for device in [under_test(), Device::cpu()] {
         for make in MADE {
             let (mut whole, mut optimizer) = (net(&device), make());
             train(&mut whole, &mut *optimizer, 0..4);
@@ -134,7 +134,7 @@ fn a_plateau_is_part_of_the_state() {
 
 #[test]
 fn micro_batches_add_up_to_a_batch() {
-    for device in [software(), Device::cpu()] {
+    for device in [under_test(), Device::cpu()] {
         let (mut whole, mut parts) = (net(&device), net(&device));
         let (mut once, mut thrice) = (Adam::new(0.05), Adam::new(0.05));
         for step in 0..3 {
@@ -157,7 +157,7 @@ fn micro_batches_add_up_to_a_batch() {
 
 #[test]
 fn groups_have_settings_of_their_own() {
-    for device in [software(), Device::cpu()] {
+    for device in [under_test(), Device::cpu()] {
         let mut model = net(&device);
         let before = values(&model);
         let sgd =
@@ -187,7 +187,7 @@ fn groups_have_settings_of_their_own() {
 
 #[test]
 fn clipping_costs_a_few_launches_and_no_readback() {
-    let device = software();
+    let device = under_test();
     let count = |optimizer: &mut dyn Optimizer| {
         let mut model = net(&device);
         train(&mut model, optimizer, 0..2);

@@ -13,7 +13,7 @@ use wgrad::optim::{Adam, CosineAnnealing, LossScaling, NAdam, Optimizer, RmsProp
 use wgrad::{Device, Tensor};
 
 use crate::merge;
-use crate::registry::software;
+use crate::registry::under_test;
 
 type Record = Box<dyn Fn(&Sequential, &mut Pass) -> Tensor>;
 
@@ -131,7 +131,7 @@ fn all<O: Optimizer, F: Fn(&Sequential, &mut Pass) -> Tensor>(
 }
 
 fn devices() -> [Device; 4] {
-    [software(), merge::device(false, false), merge::device(true, false), merge::device(true, true)]
+    [under_test(), merge::device(false, false), merge::device(true, false), merge::device(true, true)]
 }
 
 #[test]
@@ -199,7 +199,7 @@ const REFUSED: &[(&str, Make)] = &[
 
 #[test]
 fn a_step_that_differs_is_ordinary_and_right() {
-    let device = software();
+    let device = under_test();
     for (why, make) in REFUSED {
         let steps = || {
             let (model, record) = make(&device);
@@ -227,7 +227,7 @@ fn the_cpu_path_takes_each_step_by_itself() {
 /// What a program does between two runs, and what must be so after it.
 #[test]
 fn what_others_hold_is_not_overwritten() {
-    let device = software();
+    let device = under_test();
     let case = &CASES[4];
     let (mut replayed, mut ordinary) = (case.steps(&device), case.steps(&device).one_by_one());
     let mut both = |steps: usize, what: &str| {
@@ -257,7 +257,7 @@ fn what_others_hold_is_not_overwritten() {
 
 #[test]
 fn the_counter_of_random_numbers_may_begin_anew() {
-    let device = software();
+    let device = under_test();
     let steps = || {
         let mut steps = CASES[3].steps(&device);
         steps.parts_mut().2.rng.set_counter(u32::MAX - 40);
@@ -274,7 +274,7 @@ fn the_counter_of_random_numbers_may_begin_anew() {
 
 #[test]
 fn checked_and_profiled_steps_are_ordinary() {
-    let device = software();
+    let device = under_test();
     let (mut replayed, mut ordinary) = (CASES[0].steps(&device), CASES[0].steps(&device).one_by_one());
     let mut both = |device: &Device, check: Check| {
         device.set_check(check);

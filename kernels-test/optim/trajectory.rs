@@ -7,7 +7,7 @@ use wgrad::optim::{
 };
 use wgrad::{Device, Tensor};
 
-use crate::registry::software;
+use crate::registry::under_test;
 
 pub fn fixtures() -> Json {
     serde_json::from_str(include_str!("../fixtures/optim.json")).unwrap()
@@ -149,7 +149,7 @@ fn fifty_steps_are_pytorchs_on_the_cpu_path() {
 
 #[test]
 fn fifty_steps_are_pytorchs_on_the_gpu() {
-    check(&software(), 1e-5);
+    check(&under_test(), 1e-5);
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn fifty_steps_are_pytorchs_in_double_precision() {
 
 #[test]
 fn clipped_gradients_are_pytorchs() {
-    for device in [software(), Device::cpu()] {
+    for device in [under_test(), Device::cpu()] {
         for case in fixtures()["clip"].as_array().unwrap() {
             let lists = |key: &str| case[key].as_array().unwrap().iter().map(numbers).collect::<Vec<_>>();
             let before: Vec<Tensor> = lists("before").iter().map(|g| tensor(&device, g)).collect();

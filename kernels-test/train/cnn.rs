@@ -258,10 +258,10 @@ fn a_residual_network_learns() {
         };
         (0..6).map(|_| step()).collect()
     };
-    let (cpu, gpu) = (losses(&Device::cpu()), losses(&crate::registry::software()));
+    let (cpu, gpu) = (losses(&Device::cpu()), losses(&crate::registry::under_test()));
     assert!(cpu[5] < 0.6 * cpu[0], "{cpu:?}");
     for (step, (c, g)) in cpu.iter().zip(&gpu).enumerate() {
-        assert!((c - g).abs() < 1e-3 * c, "step {step}: {c} on the CPU path, {g} on the software adapter");
+        assert!((c - g).abs() < 1e-3 * c, "step {step}: {c} on the CPU path, {g} on the adapter under test");
     }
 }
 
@@ -269,7 +269,7 @@ fn a_residual_network_learns() {
 /// block, and after the first step nothing is made.
 #[test]
 fn a_step_of_a_residual_network_is_one_submission_of_few_launches() {
-    let device = crate::registry::software();
+    let device = crate::registry::under_test();
     let step_of = |depth: usize| {
         let mut model = ResNet::small(&mut Init::new(&device, 3), depth, Shortcut::Padded, 3, 4).unwrap();
         let x = Tensor::from_slice(&device, &[0.5f32; 2 * 3 * 8 * 8], [2, 3, 8, 8]).unwrap();

@@ -14,7 +14,7 @@ use wgrad::train::{Loop, State, Task};
 use wgrad::{Device, Tensor, autodiff, eval};
 
 use super::{numbers, same_losses};
-use crate::registry::software;
+use crate::registry::under_test;
 
 fn adams(rate: f64) -> [Box<dyn Optimizer>; 2] {
     [Box::new(Adam::new(rate).betas(0.5, 0.999)), Box::new(Adam::new(rate).betas(0.5, 0.999))]
@@ -183,7 +183,7 @@ fn the_penalty_is_on_the_slope() {
 #[test]
 fn from_the_third_step_on_nothing_is_made() {
     for norm in [Norm::Batch, Norm::Spectral] {
-        let device = software();
+        let device = under_test();
         let mut task = small_task(&device, norm, GanOptions::default());
         let mut before = device.counters();
         for step in 1..=14 {

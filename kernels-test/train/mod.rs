@@ -15,7 +15,7 @@ use wgrad::optim::Adam;
 use wgrad::train::{Supervised, Task};
 use wgrad::{Device, Tensor};
 
-use crate::registry::software;
+use crate::registry::under_test;
 
 /// A network with everything that a resumed run could forget: a random draw, moments, an order of data.
 fn mlp(device: &Device, seed: u64) -> Sequential {
@@ -55,7 +55,7 @@ fn same_losses<T: Task>(steps: usize, tolerance: f32, make: impl Fn(&Device) -> 
         }
         all
     };
-    let (gpu, cpu) = (run(&software()), run(&Device::cpu()));
+    let (gpu, cpu) = (run(&under_test()), run(&Device::cpu()));
     assert_eq!(gpu.len(), cpu.len());
     for ((step, name, g), (.., c)) in gpu.into_iter().zip(cpu) {
         assert!((g - c).abs() <= tolerance * c.abs(), "step {step}, {name}: {g} on the GPU, {c} on the CPU path");

@@ -14,7 +14,7 @@ use wgrad::train::rnn::{
 use wgrad::train::{Event, Loop, State, Task};
 use wgrad::{Device, Result};
 
-use crate::registry::{software, tensor};
+use crate::registry::{tensor, under_test};
 
 #[test]
 fn rows_of_a_batch_go_down_their_strips() -> Result<()> {
@@ -114,7 +114,7 @@ fn pytorch_has_the_same_losses() {
 #[test]
 fn the_gpu_learns_as_the_cpu_path_does() {
     let text = Text::new(&"to be, or not to be: that is the question. ".repeat(6), 0.1).unwrap();
-    let (gpu, cpu) = (software(), Device::cpu());
+    let (gpu, cpu) = (under_test(), Device::cpu());
     for kind in [Kind::Rnn, Kind::Lstm, Kind::Gru] {
         let run = |device: &Device| losses(&mut small(device, kind, &text, (3, 8), 0.2), 20);
         let (on_gpu, on_cpu) = (run(&gpu), run(&cpu));

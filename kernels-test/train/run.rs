@@ -9,7 +9,7 @@ use wgrad::train::{CsvLog, Event, Figures, Goal, JsonLog, Loop, State, Supervise
 use wgrad::{Device, Result, Tensor};
 
 use super::{pictures, task};
-use crate::registry::software;
+use crate::registry::under_test;
 
 /// Losses of a run of `steps`, read after each.
 fn losses(device: &Device, steps: u64, from: Option<State>, folder: Option<&std::path::Path>) -> Vec<u64> {
@@ -34,7 +34,7 @@ fn losses(device: &Device, steps: u64, from: Option<State>, folder: Option<&std:
 
 #[test]
 fn a_resumed_run_continues_bit_for_bit() {
-    for device in [Device::cpu(), software()] {
+    for device in [Device::cpu(), under_test()] {
         let folder = tempfile::tempdir().unwrap();
         let whole = losses(&device, 10, None, None);
         let first = losses(&device, 5, None, Some(folder.path()));

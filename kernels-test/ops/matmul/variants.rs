@@ -60,7 +60,7 @@ fn every_variant_makes_every_product() -> Result<()> {
     ];
     let mut faults = Vec::new();
     // Those of cooperative matrices take halves.
-    let eights = crate::registry::software().as_gpu().is_some_and(|gpu| gpu.subgroup_size() == 8);
+    let eights = crate::registry::under_test().as_gpu().is_some_and(|gpu| gpu.subgroup_size() == 8);
     let serves = |name: &&str| !name.starts_with("cooperative") && (*name != "broadcast" || eights);
     for name in variant_names().filter(serves) {
         let options = GpuOptions { gpu_variants: true, variant: Some(name), ..crate::registry::adapter() };
