@@ -435,7 +435,6 @@ fn floor_mod(a: f32, b: f32) -> f32 {
     return select(rest, rest + b, rest != 0.0 && is_negative(rest) != is_negative(b));
 }
 
-// floor(a / b) as if a / b were not rounded.
 // a / b where that is a whole number. Below 2^23 rounding it makes it exact; above, where a GPU may miss the last digit, what is
 // left of a says by how much. That is exact, fused or not, by parts of 12 digits, whose products have no more than 24.
 fn whole_quotient(a: f32, b: f32) -> f32 {
@@ -448,6 +447,7 @@ fn whole_quotient(a: f32, b: f32) -> f32 {
     return select(q, q + left / b, abs(q) >= 8388608.0 && !is_infinite(q));
 }
 
+// floor(a / b) as if a / b were not rounded.
 fn floor_div(a: f32, b: f32) -> f32 {
     if (b == 0.0) {
         return a / b;
@@ -470,13 +470,35 @@ fn whole_u32(x: f32) -> u32 {
     return select(value, 0u, is_nan(x));
 }
 
+// Quotients and rests of whole numbers as WGSL has them: a / 0 is a, a % 0 is 0, and the smallest number divided by -1 is
+// itself. They are written out because a trusted adapter compiles them without that: NVIDIA's a / 0 is -1 then.
+fn divisor_i32(a: i32, b: i32) -> i32 {
+    return select(b, 1, b == 0 || (b == -1 && bitcast<u32>(a) == 0x80000000u));
+}
+
+fn quotient_i32(a: i32, b: i32) -> i32 {
+    return a / divisor_i32(a, b);
+}
+
+fn rest_i32(a: i32, b: i32) -> i32 {
+    return a % divisor_i32(a, b);
+}
+
+fn quotient_u32(a: u32, b: u32) -> u32 {
+    return a / select(b, 1u, b == 0u);
+}
+
+fn rest_u32(a: u32, b: u32) -> u32 {
+    return a % select(b, 1u, b == 0u);
+}
+
 fn floor_div_i32(a: i32, b: i32) -> i32 {
-    let quotient = a / b;
-    return select(quotient, quotient - 1, b != 0 && a % b != 0 && (a < 0) != (b < 0));
+    let quotient = quotient_i32(a, b);
+    return select(quotient, quotient - 1, b != 0 && rest_i32(a, b) != 0 && (a < 0) != (b < 0));
 }
 
 fn floor_mod_i32(a: i32, b: i32) -> i32 {
-    let rest = a % b;
+    let rest = rest_i32(a, b);
     return select(rest, rest + b, rest != 0 && (rest < 0) != (b < 0));
 }
 

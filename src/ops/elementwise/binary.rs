@@ -93,19 +93,19 @@ binary! {
         Some(|v| v.dy() * &v.inputs[1]), Some(|v| v.dy() * &v.inputs[0]);
     /// a / b; whole numbers round toward 0, and division by 0 gives `a`.
     Div div try_div "quotient({a}, {b})" true, float |a, b| a / b,
-        whole ("({a} / {b})", |a: i32, b| if b == 0 { a } else { a.wrapping_div(b) }) ("({a} / {b})", |a: u32, b| a.checked_div(b).unwrap_or(a)),
+        whole ("quotient_i32({a}, {b})", |a: i32, b| if b == 0 { a } else { a.wrapping_div(b) }) ("quotient_u32({a}, {b})", |a: u32, b| a.checked_div(b).unwrap_or(a)),
         Some(|v| v.dy() / &v.inputs[1]), Some(|v| (&(v.dy() * &v.outputs[0]) / &v.inputs[1]).neg());
     /// floor(a / b); of whole numbers, `a` where b is 0. It has no slope.
     FloorDivide floor_divide try_floor_divide "floor_div({a}, {b})" false, float |a, b| reference::floor_div(a, b),
-        whole ("floor_div_i32({a}, {b})", reference::floor_div_int) ("({a} / {b})", |a: u32, b| a.checked_div(b).unwrap_or(a)),
+        whole ("floor_div_i32({a}, {b})", reference::floor_div_int) ("quotient_u32({a}, {b})", |a: u32, b| a.checked_div(b).unwrap_or(a)),
         None, None;
     /// The remainder of a / b with the sign of a (C's and PyTorch's `fmod`, Rust's `%`); whole numbers modulo 0 give 0.
     Rem rem try_rem "fmod_exact({a}, {b})" false, float |a, b| a % b,
-        whole ("({a} % {b})", |a: i32, b| if b == 0 { 0 } else { a.wrapping_rem(b) }) ("({a} % {b})", |a: u32, b| a.checked_rem(b).unwrap_or(0)),
+        whole ("rest_i32({a}, {b})", |a: i32, b| if b == 0 { 0 } else { a.wrapping_rem(b) }) ("rest_u32({a}, {b})", |a: u32, b| a.checked_rem(b).unwrap_or(0)),
         Some(|v| v.dy().clone()), Some(|v| (v.dy() * &(&v.inputs[0] / &v.inputs[1]).trunc()).neg());
     /// The remainder of a / b with the sign of b (Python's `%`, PyTorch's `remainder`); whole numbers modulo 0 give 0.
     Remainder remainder try_remainder "floor_mod({a}, {b})" false, float |a, b| reference::floor_mod(a, b),
-        whole ("floor_mod_i32({a}, {b})", reference::floor_mod_int) ("({a} % {b})", |a: u32, b| a.checked_rem(b).unwrap_or(0)),
+        whole ("floor_mod_i32({a}, {b})", reference::floor_mod_int) ("rest_u32({a}, {b})", |a: u32, b| a.checked_rem(b).unwrap_or(0)),
         Some(|v| v.dy().clone()), Some(|v| (v.dy() * &v.inputs[0].floor_divide(&v.inputs[1])).neg());
     /// a^b as IEEE 754 has it; of whole numbers wrapping, and 0 for the fractions that negative powers are.
     Pow pow try_pow "power({a}, {b})" false, float |a, b| a.powf(b),
