@@ -17,7 +17,7 @@ use std::sync::{Arc, Weak};
 use super::gpu::{Buffers, GpuPlan, Rows};
 use super::trace::{GraphNode, Source};
 use super::{Body, Plan, Plans};
-use crate::device::{ALIGN, Buffer, Check, Device, Gpu, Submitted};
+use crate::device::{Buffer, Check, Device, Gpu, Submitted};
 use crate::error::Result;
 use crate::tensor::{Node, NodeState, QuickMap, Storage, Tensor};
 
@@ -225,7 +225,7 @@ impl Replay {
         if !ran.scalars.iter().zip(&first.scalars).enumerate().all(goes_on) {
             return refused("a number of the host differs from step to step");
         }
-        let rows = body.rows(&given);
+        let rows = body.rows(draws > 0, &given);
         let most = body.most_turns();
         let mut replay = Replay {
             device: ran.device.clone(),
@@ -234,7 +234,7 @@ impl Replay {
             given: given.iter().map(|&(s, _)| s).collect(),
             counters,
             draws,
-            bytes: vec![0; most * rows.bytes],
+            bytes: vec![0; rows.bytes(most)],
             scalars: ran.scalars.repeat(most),
             rows,
             most,
@@ -252,13 +252,12 @@ impl Replay {
         }
     }
 
-    /// Writes the host's numbers into the rows of the table, on the host.
+    /// Writes the host's numbers into the table, on the host.
     fn feed_all(&mut self) {
-        let Some(feed) = self.rows.feed else { return };
         let leaves = self.scalars.len() / self.most;
-        for (row, scalars) in self.bytes.chunks_mut(self.rows.bytes).zip(self.scalars.chunks(leaves)) {
-            for (slot, bits) in row[feed..].chunks_mut(ALIGN as usize).zip(scalars) {
-                slot[..4].copy_from_slice(&bits.to_le_bytes());
+        for (k, bits) in self.scalars.iter().enumerate() {
+            if let Some(at) = self.rows.number(k / leaves, k % leaves) {
+                self.bytes[at..][..4].copy_from_slice(&bits.to_le_bytes());
             }
         }
     }
@@ -340,23 +339,22 @@ impl Run<'_> {
         let Replay { rows, bytes, scalars, counters, draws, most, .. } = &mut *self.replay;
         let leaves = scalars.len() / *most;
         for step in 0..steps {
-            let row = &mut bytes[step * rows.bytes..][..rows.bytes];
             for &(leaf, place) in counters.iter() {
                 let count = counter.wrapping_add(step as u32 * *draws).wrapping_add(place);
                 scalars[step * leaves + leaf] = count;
-                if let Some(feed) = rows.feed {
-                    row[feed + leaf * ALIGN as usize..][..4].copy_from_slice(&count.to_le_bytes());
+                if let Some(at) = rows.number(step, leaf) {
+                    bytes[at..][..4].copy_from_slice(&count.to_le_bytes());
                 }
             }
-            for (numbers, &first) in numbers(step).iter().zip(&rows.given) {
-                for (word, &number) in row[first..].chunks_exact_mut(4).zip(numbers) {
+            for (numbers, at) in numbers(step).iter().zip(rows.given(step)) {
+                for (word, &number) in bytes[at..].chunks_exact_mut(4).zip(numbers) {
                     word.copy_from_slice(&(number as f32).to_le_bytes());
                 }
             }
         }
         let (gpu, body) = self.replay.parts();
         if let Some(table) = &self.replay.table {
-            gpu.write(table, 0, &self.replay.bytes[..steps * self.replay.rows.bytes]);
+            gpu.write(table, 0, &self.replay.bytes[..self.replay.rows.bytes(steps)]);
         }
         // What another notes meanwhile is not only what it evaluates.
         NOTES.with_borrow_mut(|notes| notes.iter_mut().for_each(|notes| notes.evaluations += 2));

@@ -13,16 +13,47 @@ use crate::tensor::{Storage, Value};
 /// The memory of each virtual buffer in a run.
 pub(in crate::plan) type Buffers = Vec<Option<Arc<Buffer>>>;
 
-/// Where the numbers lie that differ from turn to turn: in a table of one row per turn.
+/// Where the numbers of turns lie: in a table of one row per turn; ahead of the rows what is the same in all of them.
 pub(in crate::plan) struct Rows {
-    /// Bytes of a row.
-    pub bytes: usize,
-    /// The first byte of the host's numbers in a row, one every [`ALIGN`] bytes, if a kernel reads them from memory.
-    pub feed: Option<usize>,
+    /// The first byte of the first row, and the bytes of each.
+    first: usize,
+    row: usize,
+    /// The host's numbers, one every [`ALIGN`] bytes, if a kernel reads them from memory.
+    feed: Option<Place>,
+    /// The given storages.
+    given: Vec<Place>,
+    /// The virtual buffers that lie in the table.
+    buffers: Vec<Option<Place>>,
+}
+
+/// Where something lies in the first turn, and how much further on in each after it.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    first: usize,
+    stride: usize,
+}
+
+impl Place {
+    fn at(self, turn: usize) -> usize {
+        self.first + turn * self.stride
+    }
+}
+
+impl Rows {
+    /// Bytes of a table for so many turns.
+    pub fn bytes(&self, turns: usize) -> usize {
+        self.first + turns * self.row
+    }
+
+    /// The first byte of a number of the host, if it lies in the table.
+    pub fn number(&self, turn: usize, leaf: usize) -> Option<usize> {
+        Some(self.feed?.at(turn) + leaf * ALIGN as usize)
+    }
+
     /// The first byte of each given storage.
-    pub given: Vec<usize>,
-    /// The first byte of each virtual buffer that lies in a row.
-    places: Vec<Option<u64>>,
+    pub fn given(&self, turn: usize) -> impl Iterator<Item = usize> {
+        self.given.iter().map(move |place| place.at(turn))
+    }
 }
 
 /// Turns through the launches of a plan.
@@ -40,8 +71,7 @@ impl Turns<'_> {
 
     /// By how many bytes a binding of a virtual buffer lies further on in a turn.
     fn shift(&self, virtual_: usize, turn: usize) -> u64 {
-        let place = |rows: &Rows| rows.places[virtual_].map(|first| first + (turn * rows.bytes) as u64);
-        self.rows.and_then(place).unwrap_or(0)
+        self.rows.and_then(|rows| rows.buffers[virtual_]).map_or(0, |place| place.at(turn) as u64)
     }
 }
 
@@ -80,26 +110,24 @@ impl GpuPlan {
         MOST_TURNS.min(launches).min((MOST_BYTES / bytes.max(1)) as usize).max(1)
     }
 
-    /// The rows of the numbers that differ from turn to turn: those of the host, and the content of these storages, given with
-    /// their lengths in bytes.
-    pub fn rows(&self, given: &[(usize, usize)]) -> Rows {
-        let feed = self.feed.then_some(0);
-        let mut rows = Rows { bytes: 0, feed, given: Vec::new(), places: vec![None; self.memory.len()] };
-        if self.feed {
-            rows.bytes = self.scalars * ALIGN as usize;
-        }
+    /// A table for turns: of the host's numbers, which differ from turn to turn if `counted`, and of the content of these storages,
+    /// given with their lengths in bytes.
+    pub fn rows(&self, counted: bool, given: &[(usize, usize)]) -> Rows {
+        let feed = if self.feed { self.scalars * ALIGN as usize } else { 0 };
+        let (first, mut row) = if counted { (0, feed) } else { (feed, 0) };
+        let mut places = Vec::with_capacity(given.len());
         for &(_, bytes) in given {
-            rows.given.push(rows.bytes);
-            rows.bytes += bytes.next_multiple_of(ALIGN as usize);
+            places.push(first + row);
+            row += bytes.next_multiple_of(ALIGN as usize);
         }
-        for (memory, place) in self.memory.iter().zip(&mut rows.places) {
-            *place = match memory {
-                Memory::Feed if self.feed => Some(0),
-                Memory::Storage(s) => given.iter().position(|(g, _)| g == s).map(|k| rows.given[k] as u64),
-                _ => None,
-            };
-        }
-        rows
+        let given_at: Vec<Place> = places.into_iter().map(|first| Place { first, stride: row }).collect();
+        let feed = self.feed.then_some(Place { first: 0, stride: if counted { row } else { 0 } });
+        let place = |memory: &Memory| match memory {
+            Memory::Feed => feed,
+            Memory::Storage(s) => given.iter().position(|(g, _)| g == s).map(|k| given_at[k]),
+            _ => None,
+        };
+        Rows { first, row, feed, buffers: self.memory.iter().map(place).collect(), given: given_at }
     }
 
     /// The memory of turns whose numbers lie in the rows of a table.
@@ -111,7 +139,7 @@ impl GpuPlan {
         table: &Arc<Buffer>,
     ) -> Result<Buffers> {
         let mut buffers = self.buffers(gpu, storages, Some(table))?;
-        for (buffer, place) in buffers.iter_mut().zip(&rows.places) {
+        for (buffer, place) in buffers.iter_mut().zip(&rows.buffers) {
             if place.is_some() {
                 *buffer = Some(Arc::clone(table));
             }
