@@ -69,7 +69,8 @@ fn evaluation(device: &Device, steps: usize) -> (u64, u64) {
         let n = shape.iter().product::<usize>();
         Tensor::from_slice(device, &vec![0.01f32; n], shape).unwrap()
     };
-    let w = RecurrentWeights::new(&floats(&[32, 3]), &floats(&[32, 32]));
+    // Rows of whole vec4s would be one launch for all steps.
+    let w = RecurrentWeights::new(&floats(&[33, 3]), &floats(&[33, 33]));
     let x = floats(&[steps, 64, 3]);
     let mut launches = 0;
     let mut results = Vec::new();
@@ -116,6 +117,7 @@ fn a_steady_step_takes_no_more_memory_than_before() {
         }
     }
     let (short, long) = (evaluation(&device, 20), evaluation(&device, 120));
+    assert!(long.1 >= short.1 + 100, "{} launches for 20 steps, {} for 120", short.1, long.1);
     let per_launch = long.0.saturating_sub(short.0) as f64 / (long.1 - short.1) as f64;
     println!("{} allocations for {} launches, {} for {}: {per_launch} each", short.0, short.1, long.0, long.1);
     if per_launch > PER_LAUNCH {

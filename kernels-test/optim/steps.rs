@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+use wgrad::data::Batches;
 use wgrad::device::Check;
 use wgrad::nn::{
     BatchNorm2d, Conv2d, Dropout, Flatten, Init, Linear, MaxPool2d, Module, Parameters, Pass, Relu, Sequential,
@@ -114,10 +115,7 @@ fn bits(tensor: &Tensor) -> Vec<u32> {
 }
 
 /// All that a step changes, by name.
-fn all<O: Optimizer, F: Fn(&Sequential, &mut Pass) -> Tensor>(
-    steps: &Steps<Sequential, O, F>,
-    loss: &Tensor,
-) -> Vec<(String, Vec<u32>)> {
+fn all<O: Optimizer, F>(steps: &Steps<Sequential, O, F>, loss: &Tensor) -> Vec<(String, Vec<u32>)> {
     let mut all = vec![("loss".to_string(), bits(loss))];
     all.extend(steps.model().named_parameters().into_iter().map(|(name, p)| (name, bits(p.get()))));
     all.extend(steps.model().named_buffers().into_iter().map(|(name, b)| (name, bits(&b.get()))));
@@ -162,6 +160,52 @@ fn a_replayed_step_is_the_ordinary_one_to_the_bit() {
             }
         }
     }
+}
+
+/// Rows of numbers: indices of a batch in data on the device, and a batch itself.
+#[test]
+fn each_step_is_given_its_row() {
+    for device in [software(), merge::device(true, false)] {
+        let (x, y) = (numbers(&device, &[40, 6], 1), classes(&device, 40));
+        let picking = move |model: &Sequential, picked: &Tensor, pass: &mut Pass| {
+            model.forward(&x.index_select(0, picked), pass).cross_entropy(&y.index_select(0, picked))
+        };
+        let of = |model| Steps::with_rows(model, Adam::new(0.01), Pass::train(3), &picking);
+        let (mut replayed, mut ordinary) = (of(drawing(&device).0), of(drawing(&device).0).one_by_one());
+        let (mut some, mut same) = (Batches::new(40, 9, 5).unwrap(), Batches::new(40, 9, 5).unwrap());
+        let next = |batches: &mut Batches| batches.next_batch().iter().map(|&i| i as u32).collect::<Vec<_>>();
+        for n in [3, 1, 20] {
+            let loss = replayed.run_rows(n, || next(&mut some)).unwrap();
+            let want = ordinary.run_rows(n, || next(&mut same)).unwrap();
+            assert_eq!(all(&replayed, &loss), all(&ordinary, &want), "{n} on {device}");
+        }
+        assert_eq!((replayed.replayed(), some.step()), (Ok(()), 24));
+
+        let goal = classes(&device, 4);
+        let reading = move |model: &Sequential, row: &Tensor, pass: &mut Pass| {
+            model.forward(&row.reshape([4, 6]), pass).cross_entropy(&goal)
+        };
+        let of = |model| Steps::with_rows(model, Sgd::new(0.1), Pass::train(3), &reading);
+        let (mut replayed, mut ordinary) = (of(plain(&device).0), of(plain(&device).0).one_by_one());
+        let row = |step: usize| (0..24).map(|i| ((i + 5 * step) as f32 * 0.3).cos()).collect::<Vec<f32>>();
+        for begin in [0, 7, 14] {
+            let (mut a, mut b) = (begin..begin + 7, begin..begin + 7);
+            let loss = replayed.run_rows(7, || row(a.next().unwrap())).unwrap();
+            let want = ordinary.run_rows(7, || row(b.next().unwrap())).unwrap();
+            assert_eq!(all(&replayed, &loss), all(&ordinary, &want), "from {begin} on {device}");
+        }
+        assert_eq!(replayed.replayed(), Ok(()));
+    }
+}
+
+#[test]
+#[should_panic(expected = "a row of 5 numbers after rows of 6")]
+fn rows_are_of_one_length() {
+    let device = Device::cpu();
+    let record = |model: &Sequential, row: &Tensor, pass: &mut Pass| model.forward(&row.unsqueeze(0), pass).mean_all();
+    let mut steps = Steps::with_rows(plain(&device).0, Sgd::new(0.1), Pass::train(3), record);
+    steps.run_rows(1, || vec![0f32; 6]).unwrap();
+    let _ = steps.run_rows(1, || vec![0f32; 5]);
 }
 
 /// A model whose loss is recorded otherwise in each step; `part` is told which step it is.

@@ -8,11 +8,12 @@
 use std::ops::Range;
 
 use super::Optimizer;
-use crate::error::Result;
+use crate::device::Device;
+use crate::error::{Error, Result};
 use crate::nn::{Parameters, Pass, computed, count_on, counts};
 use crate::ops::random::Random;
-use crate::plan::replay::{Counting, Notes, Refused, Replay, noted};
-use crate::tensor::{Op, Tensor};
+use crate::plan::replay::{Counting, Notes, Refused, Replay, note_given, noted};
+use crate::tensor::{Element, Op, Tensor};
 
 /// What an optimizer says of the steps ahead, and is told when they were made.
 pub trait Ahead {
@@ -74,7 +75,7 @@ pub trait Ahead {
 /// - Tensors that it captures are read where they lie. They cannot be exchanged, and another optimizer must not train them.
 /// - A number of the host keeps its value, and an `if` its branch.
 /// - What must differ from step to step is drawn from `pass.rng` on the device, as noise, or as indices of a batch in data that
-///   lie there.
+///   lie there; or it is a row of numbers that each step is given ([`Steps::with_rows`]).
 /// - Whatever else it does (it prints, it keeps a tensor for later) happens in ordinary steps only.
 ///
 /// # When steps are replayed
@@ -92,6 +93,8 @@ pub struct Steps<M, O, F> {
     optimizer: O,
     pass: Pass,
     record: F,
+    /// How long a row of numbers is.
+    length: Option<usize>,
     progress: Progress,
 }
 
@@ -135,16 +138,44 @@ impl Progress {
     }
 }
 
+/// The rows of numbers of steps, one for each.
+trait Rows {
+    /// The bytes of the next.
+    fn next(&mut self) -> Vec<u8>;
+
+    /// The next as a tensor.
+    fn next_tensor(&mut self, device: &Device) -> Result<Tensor>;
+}
+
+struct RowsOf<N> {
+    next: N,
+    length: Option<usize>,
+}
+
+impl<E: Element, N: FnMut() -> Vec<E>> RowsOf<N> {
+    fn row(&mut self) -> Vec<E> {
+        let row = (self.next)();
+        let length = *self.length.get_or_insert(row.len());
+        assert!(row.len() == length, "run_rows: a row of {} numbers after rows of {length}", row.len());
+        row
+    }
+}
+
+impl<E: Element, N: FnMut() -> Vec<E>> Rows for RowsOf<N> {
+    fn next(&mut self) -> Vec<u8> {
+        bytemuck::cast_slice(&self.row()).to_vec()
+    }
+
+    fn next_tensor(&mut self, device: &Device) -> Result<Tensor> {
+        let row = self.row();
+        Tensor::from_slice(device, &row, row.len())
+    }
+}
+
 impl<M: Parameters, O: Optimizer, F: Fn(&M, &mut Pass) -> Tensor> Steps<M, O, F> {
     /// Steps of this model; `record` gives the loss, which is recorded and not evaluated.
     pub fn new(model: M, optimizer: O, pass: Pass, record: F) -> Self {
-        Steps { model, optimizer, pass, record, progress: Progress::begun() }
-    }
-
-    /// The same, with every step recorded anew, as on the CPU path: to find out what a replay changes, or for a `record` that does more
-    /// than record.
-    pub fn one_by_one(self) -> Self {
-        Steps { progress: Progress::Refused("each step is recorded anew, as was asked for"), ..self }
+        Steps { model, optimizer, pass, record, length: None, progress: Progress::begun() }
     }
 
     /// Takes so many steps and gives the loss of the last, which is computed.
@@ -157,17 +188,66 @@ impl<M: Parameters, O: Optimizer, F: Fn(&M, &mut Pass) -> Tensor> Steps<M, O, F>
     #[track_caller]
     pub fn run(&mut self, steps: usize) -> Result<Tensor> {
         assert!(steps > 0, "run: 0 steps have no loss");
-        let mut left = steps;
-        loop {
-            if let Some(loss) = self.replay(left)? {
-                return Ok(loss);
-            }
-            let loss = self.step()?;
-            left -= 1;
-            if left == 0 {
-                return Ok(loss);
-            }
-        }
+        self.take(steps, None, |record, model, _, pass| record(model, pass))
+    }
+}
+
+impl<M: Parameters, O: Optimizer, F: Fn(&M, &Tensor, &mut Pass) -> Tensor> Steps<M, O, F> {
+    /// Steps of this model, each of which is given a row of numbers by the host: of indices, which pick its batch from data that
+    /// lie on the device.
+    ///
+    /// ```
+    /// # use wgrad::data::digits;
+    /// # use wgrad::nn::{Flatten, Init, Linear, Module, Pass, Sequential};
+    /// # use wgrad::optim::{Adam, Steps};
+    /// # use wgrad::{Device, Tensor};
+    /// # let device = Device::auto()?;
+    /// # let digits = digits::dataset(100, 20, 0).train;
+    /// # let model = Sequential::new().then(Flatten).then(Linear::new(&mut Init::new(&device, 0), 784, 10)?);
+    /// let pixels = Tensor::from_slice(&device, &digits.pixels, [digits.len(), 1, 28, 28])?;
+    /// let labels = Tensor::from_slice(&device, &digits.labels, digits.len())?;
+    /// let record = move |model: &Sequential, picked: &Tensor, pass: &mut Pass| {
+    ///     model.forward(&pixels.index_select(0, picked), pass).cross_entropy(&labels.index_select(0, picked))
+    /// };
+    /// let mut steps = Steps::with_rows(model, Adam::new(1e-2), Pass::train(0), record);
+    /// let mut batches = digits.batches(25, 0)?;
+    /// // Thirty epochs.
+    /// let loss = steps.run_rows(120, || batches.next_batch().iter().map(|&i| i as u32).collect())?;
+    /// assert!(loss.item()? < 0.2);
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
+    pub fn with_rows(model: M, optimizer: O, pass: Pass, record: F) -> Self {
+        Steps { model, optimizer, pass, record, length: None, progress: Progress::begun() }
+    }
+
+    /// Takes so many steps, `record` being given what `next` gives for each as a tensor of one axis, and gives the loss of the
+    /// last.
+    ///
+    /// # Errors
+    /// As [`Optimizer::step`]. The steps before the fault are done.
+    ///
+    /// # Panics
+    /// If `steps` is 0, if the loss is not one number, or if a row is not as long as the one before.
+    #[track_caller]
+    pub fn run_rows<E: Element>(&mut self, steps: usize, next: impl FnMut() -> Vec<E>) -> Result<Tensor> {
+        assert!(steps > 0, "run_rows: 0 steps have no loss");
+        let mut rows = RowsOf { next, length: self.length };
+        let loss = self.take(steps, Some(&mut rows), |record, model, row, pass| {
+            record(model, row.expect("each step is given a row"), pass)
+        });
+        self.length = rows.length;
+        loss
+    }
+}
+
+/// Records the loss.
+type Record<M, F> = fn(&F, &M, Option<&Tensor>, &mut Pass) -> Tensor;
+
+impl<M: Parameters, O: Optimizer, F> Steps<M, O, F> {
+    /// The same, with every step recorded anew, as on the CPU path: to find out what a replay changes, or for a `record` that does more
+    /// than record.
+    pub fn one_by_one(self) -> Self {
+        Steps { progress: Progress::Refused("each step is recorded anew, as was asked for"), ..self }
     }
 
     /// Whether the next steps are replayed; if not, why.
@@ -209,14 +289,37 @@ impl<M: Parameters, O: Optimizer, F: Fn(&M, &mut Pass) -> Tensor> Steps<M, O, F>
         (self.model, self.optimizer, self.pass)
     }
 
+    #[track_caller]
+    fn take(&mut self, steps: usize, mut rows: Option<&mut dyn Rows>, record: Record<M, F>) -> Result<Tensor> {
+        let mut left = steps;
+        loop {
+            if let Some(loss) = self.replay(left, &mut rows)? {
+                return Ok(loss);
+            }
+            let loss = self.step(&mut rows, record)?;
+            left -= 1;
+            if left == 0 {
+                return Ok(loss);
+            }
+        }
+    }
+
     /// An ordinary step; compared with the one before, unless that is settled.
     #[track_caller]
-    fn step(&mut self) -> Result<Tensor> {
+    fn step(&mut self, rows: &mut Option<&mut dyn Rows>, record: Record<M, F>) -> Result<Tensor> {
+        let row = match rows {
+            Some(rows) => Some(rows.next_tensor(&self.device()?)?),
+            None => None,
+        };
+        let row = row.as_ref();
         if let Progress::Refused(_) = self.progress {
-            return self.recorded();
+            return self.recorded(row, record);
         }
         let (begun, counted) = (self.pass.rng, counts(&self.model));
-        let (loss, notes) = noted(|| self.recorded());
+        let (loss, notes) = noted(|| {
+            row.into_iter().for_each(note_given);
+            self.recorded(row, record)
+        });
         let loss = loss?;
         let moved = counts(&self.model);
         let now = Seen {
@@ -239,15 +342,22 @@ impl<M: Parameters, O: Optimizer, F: Fn(&M, &mut Pass) -> Tensor> Steps<M, O, F>
         Ok(loss)
     }
 
+    /// Where the model is.
+    fn device(&self) -> Result<Device> {
+        let mut device = None;
+        self.model.params(&mut |_, param| _ = device.get_or_insert_with(|| param.get().device().clone()));
+        device.ok_or_else(|| Error::argument("the model has no parameter", "train one that has some"))
+    }
+
     #[track_caller]
-    fn recorded(&mut self) -> Result<Tensor> {
-        let loss = (self.record)(&self.model, &mut self.pass);
+    fn recorded(&mut self, row: Option<&Tensor>, record: Record<M, F>) -> Result<Tensor> {
+        let loss = record(&self.record, &self.model, row, &mut self.pass);
         self.optimizer.step(&mut self.model, &loss)?;
         Ok(loss)
     }
 
     /// Replays so many steps, and gives the loss of the last; `None`, and nothing done, if they cannot be.
-    fn replay(&mut self, steps: usize) -> Result<Option<Tensor>> {
+    fn replay(&mut self, steps: usize, rows: &mut Option<&mut dyn Rows>) -> Result<Option<Tensor>> {
         let Progress::Replayed(replayed) = &mut self.progress else { return Ok(None) };
         let Replayed { replay, loss, norm, counts } = &mut **replayed;
         let draws = replay.draws();
@@ -273,7 +383,13 @@ impl<M: Parameters, O: Optimizer, F: Fn(&M, &mut Pass) -> Tensor> Steps<M, O, F>
         while left > 0 {
             let now = left.min(run.most());
             let counter = self.pass.rng.counter();
-            run.submit(now, counter, |step| ahead.given(step as u64))?;
+            run.submit(now, counter, |step, put| {
+                rows.iter_mut().for_each(|rows| put(&rows.next()));
+                for numbers in ahead.given(step as u64) {
+                    let single: Vec<f32> = numbers.iter().map(|&number| number as f32).collect();
+                    put(bytemuck::cast_slice(&single));
+                }
+            })?;
             ahead.taken(now as u64);
             self.pass.rng.set_counter(counter + now as u32 * draws);
             count_on(&self.model, counts, now as u32);

@@ -208,7 +208,7 @@ impl Replay {
             return Err(Refused { why: "no two steps in succession were the same program", again: true });
         };
         let (Some(given), Some(given_before)) = (now.given_of(ran), before.given_of(first)) else {
-            return refused("the optimizer's numbers are not used as they are");
+            return refused("something that it is given anew is not read");
         };
         let is_given = |s: usize| given.iter().any(|&(g, _)| g == s);
         let stays = |s: usize| is_given(s) || ran.storages[s].ptr_eq(&first.storages[s]);
@@ -328,13 +328,13 @@ impl Run<'_> {
         self.replay.most
     }
 
-    /// Submits some steps, the first of which takes counts from `counter` on. `numbers` gives the content of what is given anew to
-    /// a step, in the order in which it was noted.
+    /// Submits some steps, the first of which takes counts from `counter` on. `given` gives the content of what is given anew to a
+    /// step, in the order in which it was noted.
     pub fn submit(
         &mut self,
         steps: usize,
         counter: u32,
-        mut numbers: impl FnMut(usize) -> Vec<Vec<f64>>,
+        mut given: impl FnMut(usize, &mut dyn FnMut(&[u8])),
     ) -> Result<()> {
         let Replay { rows, bytes, scalars, counters, draws, most, .. } = &mut *self.replay;
         let leaves = scalars.len() / *most;
@@ -346,11 +346,11 @@ impl Run<'_> {
                     bytes[at..][..4].copy_from_slice(&count.to_le_bytes());
                 }
             }
-            for (numbers, at) in numbers(step).iter().zip(rows.given(step)) {
-                for (word, &number) in bytes[at..].chunks_exact_mut(4).zip(numbers) {
-                    word.copy_from_slice(&(number as f32).to_le_bytes());
-                }
-            }
+            let mut places = rows.given(step);
+            given(step, &mut |content| {
+                let at = places.next().expect("as much is given as was noted");
+                bytes[at..][..content.len()].copy_from_slice(content);
+            });
         }
         let (gpu, body) = self.replay.parts();
         if let Some(table) = &self.replay.table {
