@@ -165,7 +165,7 @@ fn a_replayed_step_is_the_ordinary_one_to_the_bit() {
 /// Rows of numbers: indices of a batch in data on the device, and a batch itself.
 #[test]
 fn each_step_is_given_its_row() {
-    for device in [software(), merge::device(true, false)] {
+    for device in [under_test(), merge::device(true, false)] {
         let (x, y) = (numbers(&device, &[40, 6], 1), classes(&device, 40));
         let picking = move |model: &Sequential, picked: &Tensor, pass: &mut Pass| {
             model.forward(&x.index_select(0, picked), pass).cross_entropy(&y.index_select(0, picked))
