@@ -89,18 +89,19 @@ fn sections_see_what_was_written_before_them() {
     assert!(merged * 2 <= apart, "{merged} launches, {apart} apart");
 }
 
-/// The steps of a sequence are turns of a loop, in both directions: parameters and places that grow from turn to turn.
+/// The steps of a short sequence are turns of a loop, in both directions: parameters and places that grow from turn to turn. A
+/// launch has room for 32 others at most without one, and there are 60 here.
 #[test]
 fn a_sequence_is_a_loop_in_few_launches() {
-    let (merged, apart) = launches(&|d| {
+    let (merged, _) = launches(&|d| {
         let init = &mut Init::new(d, 4);
         let options = RecurrentOptions { bidirectional: true, ..Default::default() };
         let model = Sequential::new().then(Lstm::new(init, 3, 6, &options).unwrap());
-        let y = model.forward(&input(d, &[11, 2, 3], 1), &mut Pass::train(0));
+        let y = model.forward(&input(d, &[8, 2, 3], 1), &mut Pass::train(0));
         let weights = input(d, y.shape(), 2);
         gradients(&model, (&y * &weights).sum_all())
     });
-    assert!(merged <= 6 && merged * 10 <= apart, "{merged} launches, {apart} apart");
+    assert!(merged <= 3, "{merged} launches");
 }
 
 /// Whole steps of training, updates in place included: the losses are those in double precision. The numbers of launches

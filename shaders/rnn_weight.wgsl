@@ -1,16 +1,19 @@
-// The weight of a recurrent layer turned, so that neighbours in a product read neighbours where it does not stay in
-// registers (shared/sequence.wgsl): a block of 4 x 4 for each invocation.
+// The weight of a recurrent layer as shared/sequence.wgsl reads it where it cannot take it as it lies: rows are depths and columns
+// are sums, so that neighbours in a product read neighbours, and both are whole quads, with zeros beyond the last.
 
 struct Params {
-    n: u32,       // blocks
-    rows: u32,    // quads of rows
-    columns: u32, // quads in a row
+    n: u32,            // elements of the result
+    across: u32,       // in one of its rows
+    sums: u32,
+    depths: u32,
+    from_sum: u32,     // how far in the weight it is from one sum to the next,
+    from_depth: u32,   // and from one depth to the next
 }
 
 var<immediate> p: Params;
 
-@group(0) @binding(0) var<storage, read> w: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read_write> turned: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read> w: array<f32>;
+@group(0) @binding(1) var<storage, read_write> turned: array<f32>;
 
 @compute @workgroup_size(WG)
 fn turn(
@@ -19,18 +22,14 @@ fn turn(
     @builtin(local_invocation_index) local: u32,
 ) {
     let i = flat_index(group, groups, local);
-    if i >= p.n {
+    if (i >= p.n) {
         return;
     }
-    // Neighbours write neighbours.
-    let row = i % p.rows;
-    let column = i / p.rows;
-    let at = 4u * row * p.columns + column;
-    let block = mat4x4<f32>(w[at], w[at + p.columns], w[at + 2u * p.columns], w[at + 3u * p.columns]);
-    let across = transpose(block);
-    let to = 4u * column * p.rows + row;
-    turned[to] = across[0];
-    turned[to + p.rows] = across[1];
-    turned[to + 2u * p.rows] = across[2];
-    turned[to + 3u * p.rows] = across[3];
+    let depth = i / p.across;
+    let sum = i % p.across;
+    var value = 0.0;
+    if (depth < p.depths && sum < p.sums) {
+        value = w[depth * p.from_depth + sum * p.from_sum];
+    }
+    turned[i] = value;
 }

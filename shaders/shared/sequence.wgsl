@@ -17,7 +17,7 @@
 // the next step takes from outside as soon as this step is done, a product and two barriers before it is needed. Backward the
 // first step has nothing carried, and leaves out the sum: an infinite weight would make NaN of no cotangent.
 
-override TURNED: bool = false; // whether rows of `w` are depths: backward, and where rnn_weight.wgsl turned it
+override TURNED: bool = false; // whether rows of `w` are depths: backward, and where rnn_weight.wgsl made it
 override COLUMNS: u32 = 16u;
 override DEPTHS: u32 = 16u;
 override BLOCKS: u32 = 2u;

@@ -203,6 +203,7 @@ impl Op for GruGrad {
             let read = |shader| LoweredDispatch::new(shader, "backward").read(gates).read(hs).read(h0).read(dhs);
             let write = |launch: LoweredDispatch| launch.write(dh).write(dx).write(ds);
             if let Some(sequence) = steps.sequence(cx.caps(), w, 3, Way::Backward) {
+                let w = sequence.weight(cx, w);
                 let launch =
                     LoweredDispatch::new(&SEQUENCE, "backward").read(w).read(gates).read(hs).read(h0).read(dhs);
                 return sequence.launch(cx, &write(launch));

@@ -225,8 +225,8 @@ impl Op for LstmGrad {
             let steps = Steps::of(&cx.meta(1).shape, op.reverse);
             if let Some(sequence) = steps.sequence(cx.caps(), w, 4, Way::Backward) {
                 let launch =
-                    LoweredDispatch::new(&SEQUENCE, "backward").read(w).read(gates).read(cs).read(c0).read(dhs);
-                sequence.launch(cx, &launch.read(dcs).write(da).write(dc));
+                    LoweredDispatch::new(&SEQUENCE, "backward").read(sequence.weight(cx, w)).read(gates).read(cs);
+                sequence.launch(cx, &launch.read(c0).read(dhs).read(dcs).write(da).write(dc));
                 return steps.product_of_first(cx, [da, w, dh], 4, false);
             }
             let read = |shader, last| {

@@ -216,11 +216,11 @@ pub(crate) const NEAR: Tolerance = Tolerance::OfLargest(1e-5);
 
 /// Sequences `[t, b, h]` that GPUs take in one launch, or in two: rows of one to four in a workgroup, and one to four blocks in an
 /// invocation, up to the most hidden units of an LSTM.
-pub(crate) const IN_ONE: [[usize; 3]; 6] =
-    [[1, 1, 4], [3, 5, 36], [2, 3, 48], [2, 131, 64], [2, 301, 12], [2, 515, 60]];
+pub(crate) const IN_ONE: [[usize; 3]; 7] =
+    [[1, 1, 4], [3, 5, 36], [2, 3, 48], [2, 131, 64], [2, 301, 12], [2, 515, 60], [3, 129, 50]];
 
 /// The same of layers with several gates, whose weight does not all stay in registers.
-pub(crate) const STREAMED: [[usize; 3]; 3] = [[4, 1, 72], [4, 5, 100], [5, 3, 128]];
+pub(crate) const STREAMED: [[usize; 3]; 4] = [[4, 1, 72], [4, 2, 90], [4, 5, 100], [5, 3, 128]];
 
 /// Sequences whose steps GPUs take in one launch each: for each way to cut them, with parts of a tile at every edge.
 pub(crate) const AT_ONCE: [[usize; 3]; 4] = [[3, 37, 132], [2, 9, 260], [2, 125, 132], [2, 237, 132]];
@@ -310,6 +310,7 @@ impl Op for RnnGrad {
             let steps = Steps::of(&cx.meta(0).shape, op.reverse);
             let launch = |shader: &Shader| LoweredDispatch::new(shader, "backward").constant("RELU", op.relu as u32);
             if let Some(sequence) = steps.sequence(cx.caps(), w, 1, Way::Backward) {
+                let w = sequence.weight(cx, w);
                 return sequence.launch(cx, &launch(&SEQUENCE).read(w).read(hs).read(dhs).write(da).write(dh));
             }
             let launch = |shader, last| launch(shader).read(hs).read(dhs).read(last).write(da);

@@ -15,8 +15,8 @@ crate::params! {
 }
 
 crate::params! {
-    /// A weight of so many quads of rows and columns that is turned.
-    struct TurnParams { n: u32, rows: u32, columns: u32 }
+    /// How a weight becomes one of `n` elements whose rows are depths, `across` long.
+    struct TurnParams { n: u32, across: u32, sums: u32, depths: u32, from_sum: u32, from_depth: u32 }
 }
 
 const WEIGHT: Shader = Shader::new(
@@ -44,6 +44,8 @@ const MOST_STEPS: usize = 1 << 16;
 #[derive(Debug, Clone)]
 pub(crate) struct Sequence {
     way: Way,
+    /// How the weight is laid out anew, if it is.
+    turn: Option<TurnParams>,
     /// Quads of sums, and of depths.
     columns: usize,
     depths: usize,
@@ -56,19 +58,18 @@ pub(crate) struct Sequence {
 }
 
 impl Steps {
-    /// How the steps, of so many gates, are cut if they are to be one launch. `None` where the weight does not fit, where its
-    /// rows are not whole vec4s, on software rasterisers, where a variant of the product is asked for, and where merging them
-    /// is as fast.
+    /// How the steps, of so many gates, are cut if they are to be one launch. `None` where the weight does not fit, on software
+    /// rasterisers, where a variant of the product is asked for, and where merging them is as fast.
     pub fn sequence(&self, caps: Caps, weight: Slot, gates: usize, way: Way) -> Option<Sequence> {
         let (sums, depths) = self.product_of(gates, way);
         // The launch parts what comes before it from what comes after, which might have been merged.
         let as_fast = |turns: usize| self.t * turns <= 2 * TURNS_OF_A_LAUNCH;
         let merged = self.turns_merged(caps, weight, gates, way).is_some_and(as_fast);
-        if caps.software || caps.variant.is_some() || merged || !self.h.is_multiple_of(4) || self.b * self.h == 0 {
+        if caps.software || caps.variant.is_some() || merged || self.b * self.h == 0 {
             return None;
         }
-        let (columns, depths) = (sums / 4, depths / 4);
-        let slices = |blocks: usize| depths.div_ceil(blocks);
+        let (columns, quads) = (sums.div_ceil(4), depths.div_ceil(4));
+        let slices = |blocks: usize| quads.div_ceil(blocks);
         let fits = |blocks: usize, most: usize| slices(blocks) <= most && columns * slices(blocks) <= MOST_THREADS;
         let held = (1..=MOST_HELD)
             .find(|&n| fits(n, ENOUGH_SLICES))
@@ -90,7 +91,13 @@ impl Steps {
         let threads = (columns * slices).max(rows * self.h).next_multiple_of(32);
         let groups = self.b.div_ceil(rows);
         let launches = self.parts((MOST_STEPS / groups).max(1), way);
-        let found = Sequence { way, columns, depths, blocks, slices, rows, threads, groups, launches };
+        let turn = (!self.h.is_multiple_of(4) || held.is_none() && way == Way::Forward).then(|| {
+            let (from_sum, from_depth) = if way == Way::Forward { (self.h, 1) } else { (1, self.h) };
+            let all = [16 * columns * quads, 4 * columns, sums, depths, from_sum, from_depth];
+            let [n, across, sums, depths, from_sum, from_depth] = all.map(|n| n as u32);
+            TurnParams { n, across, sums, depths, from_sum, from_depth }
+        });
+        let found = Sequence { way, turn, columns, depths: quads, blocks, slices, rows, threads, groups, launches };
         (groups <= 65_535).then_some(found)
     }
 
@@ -116,20 +123,12 @@ impl Steps {
 }
 
 impl Sequence {
-    /// Whether the kernel finds rows of the weight to be depths.
-    fn is_turned(&self) -> bool {
-        self.way == Way::Backward || self.blocks > MOST_HELD
-    }
-
     /// The weight as the kernel reads it.
     pub fn weight(&self, cx: &mut Lower, weight: Slot) -> Slot {
-        if self.way == Way::Backward || !self.is_turned() {
-            return weight;
-        }
-        let turned = cx.temp(weight.len);
-        let n = self.columns * self.depths;
-        let params = TurnParams { n: n as u32, rows: self.columns as u32, columns: self.depths as u32 };
-        cx.launch(LoweredDispatch::new(&WEIGHT, "turn").read(weight).write(turned).params(&params).flat(n, 64));
+        let Some(params) = &self.turn else { return weight };
+        let turned = cx.temp(params.n as usize);
+        let launch = LoweredDispatch::new(&WEIGHT, "turn").read(weight).write(turned).params(params);
+        cx.launch(launch.independent(1).flat(turned.len, 64));
         turned
     }
 
@@ -137,8 +136,9 @@ impl Sequence {
     pub fn launch(&self, cx: &mut Lower, sequence: &LoweredDispatch) {
         let &Sequence { columns, depths, blocks, slices, rows, threads, .. } = self;
         let sizes = [("COLUMNS", columns), ("DEPTHS", depths), ("BLOCKS", blocks), ("HELD", blocks.min(MOST_HELD))];
+        let turned = self.way == Way::Backward || self.turn.is_some();
         let sizes = sizes.into_iter().chain([("SLICES", slices), ("ROWS", rows), ("THREADS", threads)]);
-        let launch = sequence.clone().constant("TURNED", self.is_turned() as u32).groups(self.groups, 1, 1);
+        let launch = sequence.clone().constant("TURNED", turned as u32).groups(self.groups, 1, 1);
         let launch = sizes.fold(launch, |launch, (name, size)| launch.constant(name, size as u32));
         self.launches.iter().for_each(|params| cx.launch(launch.clone().params(params)));
     }
