@@ -3,7 +3,7 @@
 // The digits of n are found once per invocation, those of k by adding the digits of a step, so no round divides. The four
 // rows (or columns) of a quad are QUADS apart, as in matmul.wgsl. How A is fetched and kept is in conv2d_rows.wgsl and
 // conv2d_rows_vec4.wgsl; the four quads of P that an invocation fetches are at one place of the tile and a quarter of the
-// depth apart. Only a last round that is cut short asks where each of its loads is.
+// depth apart. No load stands behind a branch of its own (see matmul_vec4.wgsl).
 
 var<private> row_first: u32;
 var<private> column_first: u32;
@@ -21,22 +21,18 @@ var<private> columns: Columns;
 var<private> b_next: array<vec4<f32>, 4>;
 
 // The next quad of P, a quarter of the depth on.
-fn next_of_b(i: u32, whole: bool) -> vec4<f32> {
+fn next_of_b(i: u32) -> vec4<f32> {
     let digits = b_digits;
     b_digits = sum_of_digits(digits, quarter_digits);
-    if !whole && k_now + b_depth + i * (DEPTH / 4u) >= k_end {
-        return vec4<f32>();
-    }
-    return pixels_at(columns, digits);
+    return pixels_at(columns, digits, k_now + b_depth + i * (DEPTH / 4u) < k_end);
 }
 
 fn fetch() {
-    let whole = k_now + DEPTH <= k_end;
-    fetch_rows(whole);
-    b_next[0] = next_of_b(0u, whole);
-    b_next[1] = next_of_b(1u, whole);
-    b_next[2] = next_of_b(2u, whole);
-    b_next[3] = next_of_b(3u, whole);
+    fetch_rows();
+    b_next[0] = next_of_b(0u);
+    b_next[1] = next_of_b(1u);
+    b_next[2] = next_of_b(2u);
+    b_next[3] = next_of_b(3u);
     k_now += DEPTH;
 }
 

@@ -18,17 +18,12 @@ var<private> step_digits: vec3<u32>;
 var<private> round_digits: vec3<u32>;
 
 fn rows_at(i: u32, k: vec3<u32>) -> vec4<f16> {
-    if k_now + a_depth + i * a_step.y >= k_end {
-        return vec4<f16>();
-    }
-    return vec4<f16>(quad_of_a(a_start + a_shift(k), row_first + a_line));
+    let rows = select(0u, p.m, k_now + a_depth + i * a_step.y < k_end);
+    return vec4<f16>(quad_of_a(a_start + a_shift(k), row_first + a_line, rows));
 }
 
 fn patches_at(i: u32, k: vec3<u32>) -> vec4<f16> {
-    if k_now + a_depth + i * a_step.y >= k_end {
-        return vec4<f16>();
-    }
-    return vec4<f16>(pixels_at(columns, k));
+    return vec4<f16>(pixels_at(columns, k, k_now + a_depth + i * a_step.y < k_end));
 }
 
 fn fetch() {

@@ -56,7 +56,7 @@ fn direct(
     var r6 = vec4<f32>();
     var r7 = vec4<f32>();
     for (var k = first; k < end; k += 1u) {
-        let x = pixels_at(columns, digits);
+        let x = pixels_at(columns, digits, true);
         let at = a_start + a_shift(digits);
         r0 += weight(at, 0u) * x;
         if p.m > 1u {
@@ -108,7 +108,7 @@ fn direct_sum(
     let step = digits_of_k(WIDTH);
     var sum = vec4<f32>();
     for (var k = first + local; k < end; k += WIDTH) {
-        sum += weight(a_start + a_shift(digits), row) * pixels_at(columns, digits);
+        sum += weight(a_start + a_shift(digits), row) * pixels_at(columns, digits, true);
         digits = sum_of_digits(digits, step);
     }
     sums[local] = sum;

@@ -14,30 +14,16 @@ fn begin_rows(local: u32, first: u32, start: i32) {
     a_start = start;
 }
 
-// Rows `at`, `at + step`, .. of a tile that has them all.
-fn whole_quad_of_a(at: i32, step: i32) -> vec4<f32> {
-    return vec4<f32>(a[u32(at)], a[u32(at + step)], a[u32(at + 2 * step)], a[u32(at + 3 * step)]);
-}
-
-fn fetch_rows(whole: bool) {
+fn fetch_rows() {
     let row = row_first + a_quad;
     let at = a_start + a_shift(a_digits) + i32(row) * p.a_row;
     let step = i32(QUADS / 4u) * p.a_row;
+    let rows = select(0u, p.m, k_now + a_depth < k_end);
+    a_next[0] = quad_of_a(at, row, rows);
+    a_next[1] = quad_of_a(at + step, row + QUADS / 4u, rows);
+    a_next[2] = quad_of_a(at + 2 * step, row + QUADS / 2u, rows);
+    a_next[3] = quad_of_a(at + 3 * step, row + 3u * QUADS / 4u, rows);
     a_digits = sum_of_digits(a_digits, round_digits);
-    if whole && row_first + TILE <= p.m {
-        a_next[0] = whole_quad_of_a(at, 4 * step);
-        a_next[1] = whole_quad_of_a(at + step, 4 * step);
-        a_next[2] = whole_quad_of_a(at + 2 * step, 4 * step);
-        a_next[3] = whole_quad_of_a(at + 3 * step, 4 * step);
-        return;
-    }
-    a_next = array<vec4<f32>, 4>();
-    if k_now + a_depth < k_end {
-        a_next[0] = quad_of_a(at, row);
-        a_next[1] = quad_of_a(at + step, row + QUADS / 4u);
-        a_next[2] = quad_of_a(at + 2 * step, row + QUADS / 2u);
-        a_next[3] = quad_of_a(at + 3 * step, row + 3u * QUADS / 4u);
-    }
 }
 
 fn keep_rows() {

@@ -1,13 +1,12 @@
 // How a tile of conv2d.wgsl fetches A where four depths in a row lie side by side in a vec4: one quad of rows at four depths, in
-// four loads in the place of sixteen, turned in registers. A row beyond the last is the last one again, and nobody stores
-// what comes of it.
+// four loads in the place of sixteen, turned in registers.
 
 @group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
 
 var<private> a_quad: u32;
 var<private> a_depth: u32;
 var<private> a_digits: vec3<u32>;
-var<private> a_rows: vec4<i32>; // where the four rows begin, in vec4s
+var<private> a_start: i32;
 var<private> a_next: mat4x4<f32>;
 
 // The rows from the first depth of a slice on, with the address of row 0 at depth 0.
@@ -15,17 +14,20 @@ fn begin_rows(local: u32, first: u32, start: i32) {
     a_quad = local / (DEPTH / 4u);
     a_depth = 4u * (local % (DEPTH / 4u));
     a_digits = digits_of_k(first + a_depth);
-    let rows = vec4<u32>(row_first + a_quad) + QUADS * vec4<u32>(0u, 1u, 2u, 3u);
-    a_rows = (start + vec4<i32>(min(rows, vec4<u32>(p.m - 1u))) * p.a_row) / 4;
+    a_start = start;
 }
 
-fn fetch_rows(whole: bool) {
-    let at = vec4<u32>(a_rows + a_shift(a_digits) / 4);
-    a_digits = sum_of_digits(a_digits, round_digits);
+fn fetch_rows() {
+    let row = row_first + a_quad;
+    let at = a_start + a_shift(a_digits) + i32(row) * p.a_row;
+    let step = i32(QUADS) * p.a_row;
+    let rows = select(0u, p.m, k_now + a_depth < k_end);
     a_next = mat4x4<f32>();
-    if whole || k_now + a_depth < k_end {
-        a_next = mat4x4<f32>(a[at.x], a[at.y], a[at.z], a[at.w]);
-    }
+    if row < rows { a_next[0] = a[u32(at) / 4u]; }
+    if row + QUADS < rows { a_next[1] = a[u32(at + step) / 4u]; }
+    if row + 2u * QUADS < rows { a_next[2] = a[u32(at + 2 * step) / 4u]; }
+    if row + 3u * QUADS < rows { a_next[3] = a[u32(at + 3 * step) / 4u]; }
+    a_digits = sum_of_digits(a_digits, round_digits);
 }
 
 fn keep_rows() {

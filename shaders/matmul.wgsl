@@ -28,29 +28,25 @@ var<private> b_quads: Quads;
 var<private> a_next: array<vec4<f32>, 4>;
 var<private> b_next: array<vec4<f32>, 4>;
 
-// Columns `line`, `line + QUADS`, ... of B from `at` on; 0 beyond the edge, as shared/rows.wgsl has it for A.
-fn quad_of_b(at: i32, line: u32) -> vec4<f32> {
+// Columns `line`, `line + QUADS`, ... of B from `at` on; 0 from column `columns` on, as shared/rows.wgsl has it for A.
+fn quad_of_b(at: i32, line: u32, columns: u32) -> vec4<f32> {
     let step = i32(QUADS) * p.b_col;
     var quad = vec4<f32>();
-    if line < p.n { quad.x = b[u32(at)]; }
-    if line + QUADS < p.n { quad.y = b[u32(at + step)]; }
-    if line + 2u * QUADS < p.n { quad.z = b[u32(at + 2 * step)]; }
-    if line + 3u * QUADS < p.n { quad.w = b[u32(at + 3 * step)]; }
+    if line < columns { quad.x = b[u32(at)]; }
+    if line + QUADS < columns { quad.y = b[u32(at + step)]; }
+    if line + 2u * QUADS < columns { quad.z = b[u32(at + 2 * step)]; }
+    if line + 3u * QUADS < columns { quad.w = b[u32(at + 3 * step)]; }
     return quad;
 }
 
 fn next_of_a(i: u32, shift: i32) -> vec4<f32> {
-    if k_now + a_quads.depth + i * a_quads.depth_step >= k_end {
-        return vec4<f32>();
-    }
-    return quad_of_a(a_quads.at + shift + i32(i) * a_quads.step, a_quads.line + i * a_quads.line_step);
+    let rows = select(0u, p.m, k_now + a_quads.depth + i * a_quads.depth_step < k_end);
+    return quad_of_a(a_quads.at + shift + i32(i) * a_quads.step, a_quads.line + i * a_quads.line_step, rows);
 }
 
 fn next_of_b(i: u32, shift: i32) -> vec4<f32> {
-    if k_now + b_quads.depth + i * b_quads.depth_step >= k_end {
-        return vec4<f32>();
-    }
-    return quad_of_b(b_quads.at + shift + i32(i) * b_quads.step, b_quads.line + i * b_quads.line_step);
+    let columns = select(0u, p.n, k_now + b_quads.depth + i * b_quads.depth_step < k_end);
+    return quad_of_b(b_quads.at + shift + i32(i) * b_quads.step, b_quads.line + i * b_quads.line_step, columns);
 }
 
 fn fetch() {

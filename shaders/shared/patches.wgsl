@@ -105,11 +105,11 @@ fn columns_of(n: u32, step: u32, group: u32) -> Columns {
     return Columns(start + n0 * n0_stride() + y * i32(p.width) + x, select(outside, y, all < vec4<u32>(p.n)), x);
 }
 
-// Row k of P at these columns.
-fn pixels_at(columns: Columns, k: vec3<u32>) -> vec4<f32> {
+// Row k of P at these columns; 0 if it is not `there`.
+fn pixels_at(columns: Columns, k: vec3<u32>, there: bool) -> vec4<f32> {
     let down = i32(k.y) * p.y_k;
     let across = i32(k.z) * p.x_k;
-    let rows = vec4<u32>(columns.y + down) < vec4<u32>(p.height);
+    let rows = vec4<u32>(columns.y + down) < vec4<u32>(select(0u, p.height, there));
     let inside = rows & (vec4<u32>(columns.x + across) < vec4<u32>(p.width));
     let at = columns.at + (i32(k.x) * k0_stride() + down * i32(p.width) + across);
     var quad = vec4<f32>();

@@ -294,7 +294,9 @@ impl Gemm {
             Variant::Tiled(tile) => tiled(&TILED, tile),
             Variant::Vec4(tile) => {
                 let launch = tiled(&VEC4, tile).constant("A_ALONG_K", (g.a.col == 1) as u8);
-                launch.constant("B_ALONG_K", (g.b.row == 1) as u8)
+                let whole = [(g.m, tile.extent()), (g.n, tile.extent()), (g.k, k_step), (k_step, tile.depth())];
+                let launch = launch.constant("B_ALONG_K", (g.b.row == 1) as u8);
+                launch.constant("WHOLE", whole.iter().all(|(n, by)| n.is_multiple_of(*by)) as u8)
             }
             Variant::Cooperative(matrices) => {
                 let text = if caps.matrices == 8 { COOPERATIVE_8 } else { COOPERATIVE_16 };

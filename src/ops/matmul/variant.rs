@@ -22,6 +22,11 @@ impl Tile {
     pub fn invocations(self) -> u32 {
         (self.side * self.side) as u32
     }
+
+    /// Terms of the sums in one round.
+    pub fn depth(self) -> usize {
+        16 * self.side / self.each
+    }
 }
 
 /// Large products: the fewest loads per multiplication.
