@@ -77,7 +77,8 @@ fn a_replayed_step_of_a_workload_makes_nothing_anew() {
         work.steps(10).unwrap();
         let made = device.counters().since(&before);
         assert_eq!((made.plans, made.pipelines, made.bind_groups, made.buffers), (0, 0, 0, 0), "{name}");
-        assert_eq!(made.submissions, 1, "{name}");
+        let together = (64 / (made.dispatches / 10)).max(1);
+        assert_eq!(made.submissions, 10u64.div_ceil(together), "{name}");
         if device.as_gpu().unwrap().wants_software_variants() {
             assert!(made.dispatches <= 10 * most.dispatches, "{name}: {} launches", made.dispatches);
         }

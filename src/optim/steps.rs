@@ -87,7 +87,7 @@ pub trait Ahead {
 /// (`WGRAD_CHECK`) or timed. Whoever holds a handle on a parameter keeps the old value: the next steps are ordinary.
 ///
 /// A replayed step costs the host its launches and nothing else: no plan is looked up, no memory allocated, no bind group made; up to
-/// 64 steps are one submission.
+/// 64 launches of several steps are one submission.
 pub struct Steps<M, O, F> {
     model: M,
     optimizer: O,

@@ -78,8 +78,9 @@ impl Turns<'_> {
 /// A submission has no more turns than this, and fewer if they are long: a GPU that also draws a desktop must come to an end
 /// now and then, and a long submission needs no company to hide what it costs the host.
 const MOST_TURNS: usize = 64;
-/// Launches of a submission of several turns.
-const MOST_LAUNCHES: usize = 4096;
+/// Launches of a submission of several turns. The device waits while the first of several is encoded: with ten steps of 30 launches
+/// in one, a step took an H200 0.60 ms, where ordinary steps took 0.56.
+const MOST_LAUNCHES: usize = 64;
 /// Bytes that its launches bind.
 const MOST_BYTES: u64 = 4 << 30;
 
