@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use super::simd::vectorized;
+use super::simd::{prefetch, vectorized};
 use super::{Array, Real, View};
 
 /// A shape cut at one axis: `outer` blocks of `n` lines of `inner` numbers.
@@ -50,7 +50,7 @@ impl Axis {
 
 /// `e^x / sum e^x` along `axis`.
 pub fn softmax<T: Real>(x: &View<T>, axis: usize) -> Array<T> {
-    map_rows(&[x], axis, |row, out| {
+    map_rows([x], axis, |row, out| {
         let largest = max(row[0]);
         let sum = exp_minus(row[0], largest, out);
         scale(out, T::ONE / sum);
@@ -59,7 +59,7 @@ pub fn softmax<T: Real>(x: &View<T>, axis: usize) -> Array<T> {
 
 /// `x - ln sum e^x` along `axis`.
 pub fn log_softmax<T: Real>(x: &View<T>, axis: usize) -> Array<T> {
-    map_rows(&[x], axis, |row, out| {
+    map_rows([x], axis, |row, out| {
         let largest = max(row[0]);
         let log_sum = exp_minus(row[0], largest, out).ln();
         vectorized(
@@ -76,9 +76,9 @@ pub fn log_softmax<T: Real>(x: &View<T>, axis: usize) -> Array<T> {
 
 /// `y (dy - sum(y dy))`: the gradient of a softmax `y`.
 pub fn softmax_grad<T: Real>(y: &View<T>, dy: &View<T>, axis: usize) -> Array<T> {
-    map_rows(&[y, dy], axis, |row, out| {
+    map_rows([y, dy], axis, |row, out| {
         let [sum] = sums_over(
-            [row[0], row[1]],
+            row,
             #[inline(always)]
             |[y, dy]| [y * dy],
         );
@@ -96,7 +96,7 @@ pub fn softmax_grad<T: Real>(y: &View<T>, dy: &View<T>, axis: usize) -> Array<T>
 
 /// `dy - e^y sum(dy)`: the gradient of a log-softmax `y`.
 pub fn log_softmax_grad<T: Real>(y: &View<T>, dy: &View<T>, axis: usize) -> Array<T> {
-    map_rows(&[y, dy], axis, |row, out| {
+    map_rows([y, dy], axis, |row, out| {
         let [sum] = sums_over(
             [row[1]],
             #[inline(always)]
@@ -115,25 +115,27 @@ pub fn log_softmax_grad<T: Real>(y: &View<T>, dy: &View<T>, axis: usize) -> Arra
 }
 
 /// Applies `f` to every row along `axis`; rows that do not lie in one run are brought together first.
-fn map_rows<T: Real>(inputs: &[&View<T>], axis: usize, f: impl Fn(&[&[T]], &mut [T]) + Sync) -> Array<T> {
+fn map_rows<T: Real, const N: usize>(
+    inputs: [&View<T>; N],
+    axis: usize,
+    f: impl Fn([&[T]; N], &mut [T]) + Sync,
+) -> Array<T> {
     let shape = inputs[0].shape;
     let cut = Axis::of(shape, axis);
-    let data: Vec<_> = inputs.iter().map(|x| x.floats()).collect();
+    let data = inputs.map(View::floats);
     let mut out = T::stale(shape.iter().product());
     cut.blocks(&mut out, cut.block(), |b, out| {
-        let range = b * cut.block()..(b + 1) * cut.block();
-        let blocks: Vec<&[T]> = data.iter().map(|d| &d[range.clone()]).collect();
+        let blocks = data.each_ref().map(|d| &d[b * cut.block()..]);
         if cut.inner == 1 {
-            return f(&blocks, out);
+            // The arithmetic of a row is long enough for the next one to come from memory meanwhile.
+            blocks.iter().for_each(|d| prefetch(&d[cut.n..d.len().min(2 * cut.n)]));
+            return f(blocks.map(|d| &d[..cut.n]), out);
         }
-        let mut rows = vec![vec![T::ZERO; cut.n]; blocks.len() + 1];
+        let mut rows = [(); N].map(|()| vec![T::ZERO; cut.n]);
+        let mut result = vec![T::ZERO; cut.n];
         for i in 0..cut.inner {
-            for (row, block) in rows.iter_mut().zip(&blocks) {
-                gather(block, i, cut.inner, row);
-            }
-            let (result, given) = rows.split_last_mut().expect("there is a row for the result");
-            let given: Vec<&[T]> = given.iter().map(|r| r.as_slice()).collect();
-            f(&given, result);
+            rows.iter_mut().zip(blocks).for_each(|(row, block)| gather(block, i, cut.inner, row));
+            f(rows.each_ref().map(|row| &row[..]), &mut result);
             result.iter().zip(out.iter_mut().skip(i).step_by(cut.inner)).for_each(|(&r, o)| *o = r);
         }
     });
@@ -192,11 +194,14 @@ pub(super) fn exp_minus<T: Real>(row: &[T], largest: T, out: &mut [T]) -> T {
                     lanes[j] += e;
                 }
             }
-            let mut left = T::ZERO;
-            for (o, &x) in out_rest.iter_mut().zip(rest) {
-                *o = (x - largest).exp();
-                left += *o;
+            // The last few are one more vector, of which the rest counts for nothing.
+            let mut last = [largest; LANES];
+            last[..rest.len()].copy_from_slice(rest);
+            for e in &mut last {
+                *e = (*e - largest).exp();
             }
+            out_rest.copy_from_slice(&last[..rest.len()]);
+            let left = out_rest.iter().fold(T::ZERO, |left, &e| left + e);
             total(lanes) + left
         },
     )

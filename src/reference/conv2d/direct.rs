@@ -18,8 +18,9 @@ use super::super::simd::vectorized;
 use super::super::tile::{Left, PANEL, Right, padded, panel, product, transpose};
 use super::Conv;
 
-/// Windows that are multiplied together: enough that the last rows, which do not fill a tile, do not count.
-const WINDOWS: usize = 384;
+/// Windows that are multiplied together: enough that the last rows, which do not fill a tile, do not count, and few enough that
+/// there is work for every thread. With a large weight more: each of its numbers is read once for so many windows.
+const WINDOWS: [usize; 2] = [192, 384];
 /// Elements of images that are copied at a time.
 const CHUNK: usize = 1 << 14;
 /// Output channels of a weight gradient that are turned at a time.
@@ -27,6 +28,12 @@ const LINES: usize = 16;
 /// Weights of more elements than this leave no room in a cache: of those the columns are dealt out to threads, each for many
 /// images; of smaller ones the images.
 const SMALL: usize = 1 << 17;
+
+/// Images whose windows are multiplied together.
+fn at_a_time(images: usize, windows: usize, small: bool) -> usize {
+    let [few, many] = WINDOWS.map(|all| all.div_ceil(windows));
+    if small { few.min(images.div_ceil(super::PARTS)).max(1) } else { many.min(images).max(1) }
+}
 
 /// Images, planes of one channel each, with zeros around them.
 struct Bordered {
@@ -259,7 +266,7 @@ impl Correlation {
         let images = from.len() / source;
         let (depth, ld) = (self.depth(), padded(self.outer));
         let small = depth * ld <= SMALL;
-        let run = WINDOWS.div_ceil(plane).min(if small { images.div_ceil(super::PARTS) } else { images }).max(1);
+        let run = at_a_time(images, plane, small);
         let tables: Vec<_> = self
             .passes
             .iter()
@@ -369,8 +376,7 @@ pub(super) fn weight_grad(conv: &Conv, x: &[f32], dy: &[f32], dw: &mut [f32]) {
     let (window, [oh, ow]) = (conv.window, conv.out);
     let ld = padded(outs);
     let small = depth * ld <= SMALL;
-    let most = if small { conv.images.div_ceil(super::PARTS) } else { conv.images };
-    let run = WINDOWS.div_ceil(p).min(most).max(1);
+    let run = at_a_time(conv.images, p, small);
     let blocks = conv.images.div_ceil(run);
 
     // Images with zeros around them, and the gradients of a block of images as panels with windows as rows.
