@@ -24,6 +24,8 @@ use crate::tensor::{DType, Layout, QuickMap, Storage, Value};
 const BLOCK: usize = 1024;
 /// Words per task.
 const CHUNK: usize = 32 * BLOCK;
+/// A step that reads fewer words of each operand is not split, or hardly gains by it.
+const SPLIT: usize = 2 * CHUNK;
 
 thread_local! {
     /// Blocks of intermediate values. Every kernel writes what it reads, so what the last one left does not matter.
@@ -34,6 +36,8 @@ pub(super) struct CpuPlan {
     program: Program,
     /// The step after which each base is not needed.
     last_use: QuickMap<Base, usize>,
+    /// Whether a step reads so much that it is split over threads.
+    splits: bool,
 }
 
 impl CpuPlan {
@@ -44,7 +48,9 @@ impl CpuPlan {
             program.reads(step).for_each(|(base, _)| _ = last_use.insert(base, at));
         }
         program.kept_bases().for_each(|base| _ = last_use.insert(base, usize::MAX));
-        CpuPlan { program, last_use }
+        let reads = |step| program.reads(step).any(|(_, layout)| layout.shape.elements() >= SPLIT);
+        let splits = program.steps.iter().any(reads);
+        CpuPlan { program, last_use, splits }
     }
 
     pub fn run(
@@ -54,9 +60,13 @@ impl CpuPlan {
         scalars: &[u32],
         tally: &Tally,
     ) -> Vec<(usize, Vec<Value>)> {
-        let mut run = self.begin(graph, storages, scalars, tally);
-        (0..self.program.steps.len()).for_each(|at| run.step(at));
-        run.results()
+        let all = || {
+            let mut run = self.begin(graph, storages, scalars, tally);
+            (0..self.program.steps.len()).for_each(|at| run.step(at));
+            run.results()
+        };
+        // A step begins to be split at once on a thread of the pool; any other thread would wait for one at every step.
+        if self.splits { rayon::scope(|_| all()) } else { all() }
     }
 
     /// The same, with every step in the hands of `walk`.
