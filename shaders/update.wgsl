@@ -10,8 +10,10 @@
 const HYPER = 12u;
 const BLOCK = 64u;
 
-// Neighbours that one invocation updates: where loads are dear, the numbers of the rule are loaded once for several.
+// Elements of a block that one invocation updates, APART from each other so that neighbours stand next to each other: the numbers
+// of the rule are loaded once for all of them, and they are more than what is loaded for an element.
 override EACH: u32 = 1u;
+override APART: u32 = BLOCK / EACH;
 
 // Whether the scale is followed by the row at which the numbers of the first group are, negative to change nothing.
 override GUARDED: u32 = 0u;
@@ -43,8 +45,10 @@ struct Span {
 
 fn span(group: vec3<u32>, groups: vec3<u32>, local: u32) -> Span {
     var s: Span;
-    s.first = flat_index(group, groups, local) * EACH;
-    s.end = min(s.first + EACH, p.n);
+    let flat = flat_index(group, groups, local);
+    let block = flat / APART;
+    s.first = block * BLOCK + flat % APART;
+    s.end = min(block * BLOCK + BLOCK, p.n);
     if (s.first < p.n) {
         var first_row = 0u;
         if (GUARDED == 1u) {
@@ -81,7 +85,7 @@ fn sgd(
     @builtin(local_invocation_index) local: u32,
 ) {
     let s = span(group, groups, local);
-    for (var i = s.first; i < s.end; i++) {
+    for (var i = s.first; i < s.end; i += APART) {
         let e = element(s, i);
         parameter[i] = e.kept - s.h[0] * e.g;
     }
@@ -94,7 +98,7 @@ fn momentum(
     @builtin(local_invocation_index) local: u32,
 ) {
     let s = span(group, groups, local);
-    for (var i = s.first; i < s.end; i++) {
+    for (var i = s.first; i < s.end; i += APART) {
         let e = element(s, i);
         let buffer = s.h[1] * a[i] + s.h[2] * e.g;
         a[i] = buffer;
@@ -109,7 +113,7 @@ fn adagrad(
     @builtin(local_invocation_index) local: u32,
 ) {
     let s = span(group, groups, local);
-    for (var i = s.first; i < s.end; i++) {
+    for (var i = s.first; i < s.end; i += APART) {
         let e = element(s, i);
         let sum = a[i] + e.g * e.g;
         a[i] = sum;
@@ -124,7 +128,7 @@ fn adadelta(
     @builtin(local_invocation_index) local: u32,
 ) {
     let s = span(group, groups, local);
-    for (var i = s.first; i < s.end; i++) {
+    for (var i = s.first; i < s.end; i += APART) {
         let e = element(s, i);
         let rho = s.h[1];
         let rest = s.h[2];
@@ -157,7 +161,7 @@ fn rmsprop(
     @builtin(local_invocation_index) local: u32,
 ) {
     let s = span(group, groups, local);
-    for (var i = s.first; i < s.end; i++) {
+    for (var i = s.first; i < s.end; i += APART) {
         let e = element(s, i);
         parameter[i] = e.kept - s.h[0] * normed(s, e.g, mean_square(s, i, e.g), 0.0);
     }
@@ -170,7 +174,7 @@ fn rmsprop_momentum(
     @builtin(local_invocation_index) local: u32,
 ) {
     let s = span(group, groups, local);
-    for (var i = s.first; i < s.end; i++) {
+    for (var i = s.first; i < s.end; i += APART) {
         let e = element(s, i);
         let buffer = s.h[4] * b[i] + normed(s, e.g, mean_square(s, i, e.g), 0.0);
         b[i] = buffer;
@@ -185,7 +189,7 @@ fn rmsprop_centered(
     @builtin(local_invocation_index) local: u32,
 ) {
     let s = span(group, groups, local);
-    for (var i = s.first; i < s.end; i++) {
+    for (var i = s.first; i < s.end; i += APART) {
         let e = element(s, i);
         let mean = s.h[1] * b[i] + s.h[2] * e.g;
         b[i] = mean;
@@ -200,7 +204,7 @@ fn rmsprop_centered_momentum(
     @builtin(local_invocation_index) local: u32,
 ) {
     let s = span(group, groups, local);
-    for (var i = s.first; i < s.end; i++) {
+    for (var i = s.first; i < s.end; i += APART) {
         let e = element(s, i);
         let mean = s.h[1] * b[i] + s.h[2] * e.g;
         b[i] = mean;
@@ -230,7 +234,7 @@ fn adam(
     @builtin(local_invocation_index) local: u32,
 ) {
     let s = span(group, groups, local);
-    for (var i = s.first; i < s.end; i++) {
+    for (var i = s.first; i < s.end; i += APART) {
         let e = element(s, i);
         let moment = moments(s, i, e.g);
         parameter[i] = e.kept - adam_step(s, e.g, moment.x, moment.y);
@@ -244,7 +248,7 @@ fn amsgrad(
     @builtin(local_invocation_index) local: u32,
 ) {
     let s = span(group, groups, local);
-    for (var i = s.first; i < s.end; i++) {
+    for (var i = s.first; i < s.end; i += APART) {
         let e = element(s, i);
         let moment = moments(s, i, e.g);
         let largest = max(c[i], moment.y);
@@ -260,7 +264,7 @@ fn adamax(
     @builtin(local_invocation_index) local: u32,
 ) {
     let s = span(group, groups, local);
-    for (var i = s.first; i < s.end; i++) {
+    for (var i = s.first; i < s.end; i += APART) {
         let e = element(s, i);
         let m = s.h[1] * a[i] + s.h[2] * e.g;
         let largest = max(s.h[3] * b[i], abs(e.g) + s.h[4]);
@@ -277,7 +281,7 @@ fn asgd(
     @builtin(local_invocation_index) local: u32,
 ) {
     let s = span(group, groups, local);
-    for (var i = s.first; i < s.end; i++) {
+    for (var i = s.first; i < s.end; i += APART) {
         let e = element(s, i);
         let moved = e.kept - s.h[0] * e.g;
         let mean = a[i];
@@ -293,7 +297,7 @@ fn rprop(
     @builtin(local_invocation_index) local: u32,
 ) {
     let s = span(group, groups, local);
-    for (var i = s.first; i < s.end; i++) {
+    for (var i = s.first; i < s.end; i += APART) {
         let e = element(s, i);
         let turn = e.g * a[i];
         let factor = select(select(1.0, s.h[1], turn > 0.0), s.h[0], turn < 0.0);

@@ -86,3 +86,24 @@ fn a_step_by_numbers_of_ones_own() {
     assert!(got.iter().zip(want).all(|(g, w)| (g - w).abs() < 1e-6), "{got:?}, not {want:?}");
     assert_eq!(x.to_vec::<f32>().unwrap(), [1.0, 2.8], "an update changes nothing that somebody holds");
 }
+
+/// Where a GPU has enough to do, an invocation updates several elements of a block: each of them once, and none beyond the end.
+/// Momentum in double precision.
+#[test]
+fn many_parameters_are_updated_once_each() {
+    let n = (1 << 20) + 37;
+    let values = |seed: usize| (0..n).map(|i| ((i * 7919 + seed) % 1009) as f32 / 1009.0 - 0.5).collect::<Vec<f32>>();
+    let (p, b, g) = (values(1), values(2), values(3));
+    for device in [under_test(), crate::merge::device(false, false)] {
+        let tensor = |values: &[f32]| Tensor::from_slice(&device, values, [n]).unwrap();
+        let numbers = [0.0, 0.0, 0.1, 0.9, 1.0, 0.0, 1.0];
+        let updated = Update::Momentum.apply(&tensor(&p), &[&tensor(&b)], &tensor(&g), &numbers).unwrap();
+        let (parameters, buffers) = (updated[0].to_vec::<f32>().unwrap(), updated[1].to_vec::<f32>().unwrap());
+        for i in 0..n {
+            let buffer = 0.9f32 as f64 * b[i] as f64 + g[i] as f64;
+            let parameter = p[i] as f64 - 0.1f32 as f64 * buffer;
+            let near = |got: f32, want: f64| (got as f64 - want).abs() <= 2e-7;
+            assert!(near(buffers[i], buffer) && near(parameters[i], parameter), "element {i} on {device}");
+        }
+    }
+}

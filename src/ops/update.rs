@@ -67,6 +67,9 @@ const SHADER: Shader = Shader::new(
 
 crate::params! { struct Count { n: u32 } }
 
+/// Parameters from which on a GPU has enough to do though each invocation updates several.
+const LARGE: usize = 1 << 20;
+
 /// Output and input of the parameters and of up to three states.
 const IN_PLACE: [(usize, usize); 4] = [(0, 0), (1, 1), (2, 2), (3, 3)];
 
@@ -158,12 +161,21 @@ impl Op for Update {
                 for k in 1..=count {
                     launch = launch.write(cx.output(k));
                 }
-                // On llvmpipe every load is dear: a step of Adam takes 0.4 of the time.
-                let each = if cx.caps().software { 16 } else { 1 };
+                // On llvmpipe every load is dear: a step of Adam takes 0.4 of the time. On a GPU a few invocations must stay.
+                let each = match cx.caps().software {
+                    true => 16,
+                    false => {
+                        if p.len >= LARGE {
+                            4
+                        } else {
+                            1
+                        }
+                    }
+                };
                 let guarded = cx.meta(count + 2).shape.elements() == 2;
                 let launch = launch.constant("GUARDED", guarded as u32);
                 let launch = launch.constant("EACH", each as u32).params(&Count { n: p.len as u32 });
-                cx.launch(launch.independent(8 * each).flat(p.len.div_ceil(each), 64));
+                cx.launch(launch.independent(8 * each).flat(p.len.div_ceil(BLOCK) * BLOCK / each, 64));
             },
             &IN_PLACE[..self.states().len() + 1],
         )
