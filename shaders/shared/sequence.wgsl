@@ -7,7 +7,7 @@
 // a quad of sums at BLOCKS consecutive quads of depths, and `sum_of` adds up what the SLICES made, in order. Of up to 256 x 256
 // weights the blocks that are not HELD are read again in each step, once for all rows, from the copy that rnn_weight.wgsl makes, and
 // four at a time: one by one a step of an LSTM of 128 units took 4 us on an H200, as long as small launches do, where steps of
-// weights that are held take 0.3 to 0.8. Its cache would need 8 us for four times as many, and a launch per step takes 6 to 9, so
+// weights that are held take 0.5 to 1.1. Its cache would need 8 us for four times as many, and a launch per step takes 6 to 9, so
 // these stay with that (shared/recurrent.wgsl).
 //
 //   forward:  h W^T, sums are gates of the step, depths are units; h is that of the step before
