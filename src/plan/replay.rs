@@ -47,7 +47,7 @@ struct Ran {
 
 /// Notes what the evaluations of this thread run during `step`.
 pub(crate) fn noted<R>(step: impl FnOnce() -> R) -> (R, Notes) {
-    /// Puts back what another was noting, and tells it that something ran.
+    /// Puts back what another was noting; a step that takes steps of its own is not one program.
     struct Restore(Option<Notes>);
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -356,7 +356,7 @@ impl Run<'_> {
         if let Some(table) = &self.replay.table {
             gpu.write(table, 0, &self.replay.bytes[..self.replay.rows.bytes(steps)]);
         }
-        // What another notes meanwhile is not only what it evaluates.
+        // As in `noted`.
         NOTES.with_borrow_mut(|notes| notes.iter_mut().for_each(|notes| notes.evaluations += 2));
         let submitted = body.run_turns(gpu, &self.buffers, &self.replay.rows, &self.replay.scalars, steps)?;
         self.replay.device.attached(Plans::default).tuning.after_evaluation(gpu)?;
