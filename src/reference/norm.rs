@@ -1,6 +1,6 @@
 //! Normalisation on the CPU: rows made to have mean 0 and variance 1.
 //!
-//! Row `r` of `[outer, rows, inner]` is all numbers `[o, r, i]`. Sums run over eight lanes, and the sum of squares is
+//! Row `r` of `[outer, rows, inner]` is all numbers `[o, r, i]`. Sums run over many lanes, and the sum of squares is
 //! taken about the mean, corrected for what the mean was rounded by.
 
 use rayon::prelude::*;
