@@ -7,16 +7,15 @@
 //
 // No load stands behind a branch of its own: a condition on one load becomes a predicate, and the loads of a round go on while
 // the round before is multiplied. With a branch round all of them a 128 x 128 tile made 36 TFLOP/s, with conditions 42,
-// without any (WHOLE: every tile and every round is) 43 (H200).
+// without any (WHOLE) 43 (H200).
 
 @group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> b: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> c: array<vec4<f32>>;
 
-override A_ALONG_K: bool = true;
+override A_ALONG_K: bool = true; // whether it runs on along the reduction
 override B_ALONG_K: bool = false;
-
-override WHOLE: bool = false;
+override WHOLE: bool = false; // whether no tile and no round is cut short
 
 // A block of an operand: its first quad of rows (columns) and depth in the tile, the line of the operand, and the address at
 // the start of the slice.

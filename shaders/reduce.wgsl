@@ -60,6 +60,17 @@ fn merge(a: u32, b: u32) -> u32 {
     return max(a, b);
 }
 
+// The same of four at once.
+fn merge_fours(a: vec4<u32>, b: vec4<u32>) -> vec4<u32> {
+    if (KIND == 0u) {
+        return bitcast<vec4<u32>>(bitcast<vec4<f32>>(a) + bitcast<vec4<f32>>(b));
+    }
+    if (KIND == 1u) {
+        return a + b;
+    }
+    return max(a, b);
+}
+
 // Where the reduced axes of output `o` begin.
 fn start_of(o: u32) -> i32 {
     let o2 = o / p.k3;
@@ -84,17 +95,6 @@ fn step_to(k: u32) -> i32 {
     return near + i32(k2 - k1 * p.r2) * p.rs2 + i32(k1 - k0 * p.r1) * p.rs1 + i32(k0) * p.rs0;
 }
 
-// The same of four at once.
-fn merge_fours(a: vec4<u32>, b: vec4<u32>) -> vec4<u32> {
-    if (KIND == 0u) {
-        return bitcast<vec4<u32>>(bitcast<vec4<f32>>(a) + bitcast<vec4<f32>>(b));
-    }
-    if (KIND == 1u) {
-        return a + b;
-    }
-    return max(a, b);
-}
-
 // Stores what element `i` of the result became. Whole numbers never pass for floats.
 fn store(i: u32, key: u32) {
     if (KIND == 0u) {
@@ -115,7 +115,7 @@ fn keys_at(start: i32, k: u32, step: u32) -> vec4<u32> {
 }
 
 // What elements `first`, `first + step`, .. below `end` become. Eight sums at once: loads need not wait for additions, nor for
-// each other (with four a short column took an H200 twice as long as its launch), and the error grows more slowly.
+// each other, and the error grows more slowly.
 fn fold(start: i32, first: u32, end: u32, step: u32) -> u32 {
     var even = vec4<u32>();
     var odd = vec4<u32>();

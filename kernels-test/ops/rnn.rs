@@ -111,7 +111,7 @@ fn a_sequence_is_one_launch_where_its_weight_is_small() {
             // What workgroups of thousands of rows do is cut into launches of some milliseconds, and a long product into slices.
             let [lstm, streamed, odd] = [gates == 4, gates > 1 && h > 64, h % 4 > 0].map(usize::from);
             let long = if b < 5000 { 0 } else { 1 + 2 * streamed };
-            let most = [1 + lstm + streamed + odd + long, 1 + 2 * lstm + streamed + odd + long];
+            let most = [1 + lstm + streamed + odd + long, 1 + 2 * lstm + odd + long];
             assert!(found[0] <= most[0] && found[1] <= most[1], "{gates} gates, {b} rows of {h}: {found:?} launches");
         }
     }
@@ -169,9 +169,9 @@ fn every_cut_of_a_sequence_is_in_the_samples() {
         for (what, n) in (1..=4).flat_map(|n| [("ROWS", n), ("HELD", n)]) {
             assert!(found.contains(&(*kernel, entry, what, n)), "{kernel} {entry} with {n} {what}: {found:?}");
         }
-        let streamed = |n: &u64| found.contains(&(*kernel, entry, "BLOCKS", *n));
-        let wanted = if *kernel == "rnn_sequence" { 0 } else { 2 };
-        assert!([8, 12, 16].iter().filter(|n| streamed(n)).count() >= wanted, "{kernel} {entry}: {found:?}");
+        // Blocks that are read again in each step, of which a plain layer has none.
+        let streamed = (5..=16).filter(|&n: &u64| found.contains(&(*kernel, entry, "BLOCKS", n))).count();
+        assert!(if *kernel == "rnn_sequence" { streamed == 0 } else { streamed >= 2 }, "{kernel} {entry}: {found:?}");
     }
 }
 

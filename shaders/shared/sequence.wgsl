@@ -5,10 +5,9 @@
 // it then waits for is memory, so the weight is held: each invocation keeps one to four blocks of it in registers, of 4 x 4,
 // which 256 of them can do up to 128 x 128 weights. A sum is a quad of COLUMNS, its products a quad of DEPTHS; an invocation makes
 // a quad of sums at BLOCKS consecutive quads of depths, and `sum_of` adds up what the SLICES made, in order. Of up to 256 x 256
-// weights the blocks that are not HELD are read again in each step, once for all rows, from the copy that rnn_weight.wgsl makes, and
-// four at a time: one by one a step of an LSTM of 128 units took 4 us on an H200, as long as small launches do, where steps of
-// weights that are held take 0.5 to 1.1. Its cache would need 8 us for four times as many, and a launch per step takes 6 to 9, so
-// these stay with that (shared/recurrent.wgsl).
+// weights the blocks that are not HELD are read again in each step, once for all rows: a step of an LSTM of 128 units takes 4 us on
+// an H200 so, where steps of weights that are held take 0.5 to 1.1; with four blocks read at once it took 4.7. One of 256 units would
+// read four times as much, and its launch per step takes 6 to 9 us, so these stay with that (shared/recurrent.wgsl).
 //
 //   forward:  h W^T, sums are gates of the step, depths are units; h is that of the step before
 //   backward: da W, sums are units, depths are gates; da is that of the step after
@@ -22,7 +21,7 @@ override TURNED: bool = false; // whether rows of `w` are depths: backward, and 
 override COLUMNS: u32 = 16u;
 override DEPTHS: u32 = 16u;
 override BLOCKS: u32 = 2u;
-override HELD: u32 = 2u; // the first 1 to 4 of them; the others are a multiple of 4
+override HELD: u32 = 2u; // the first 1 to 4 of them
 override SLICES: u32 = 8u;
 override ROWS: u32 = 1u; // 1 to 4
 override THREADS: u32 = 128u; // no fewer than COLUMNS SLICES, nor than units in ROWS
@@ -160,16 +159,8 @@ fn multiply(local: u32) {
         if HELD > 3u {
             add(block3, first + 3u);
         }
-        for (var i = HELD; i < BLOCKS; i += 4u) {
-            let depth = first + i;
-            let next0 = rows_of(4u * depth, local % COLUMNS, COLUMNS);
-            let next1 = rows_of(4u * depth + 4u, local % COLUMNS, COLUMNS);
-            let next2 = rows_of(4u * depth + 8u, local % COLUMNS, COLUMNS);
-            let next3 = rows_of(4u * depth + 12u, local % COLUMNS, COLUMNS);
-            add(next0, depth);
-            add(next1, depth + 1u);
-            add(next2, depth + 2u);
-            add(next3, depth + 3u);
+        for (var i = HELD; i < BLOCKS; i += 1u) {
+            add(block(local % COLUMNS, first + i), first + i);
         }
         sums[local] = sum0;
         if ROWS > 1u {

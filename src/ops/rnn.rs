@@ -2,8 +2,9 @@
 //!
 //! What a step takes from the input does not wait for the step before, so it is not here: one product for all steps makes
 //! `x W_ih^T` before the sequence starts. What is left of a step is one product with the state and the cell: on GPUs all steps
-//! are one launch where the weight is small (`sequence`), and one launch each, or two, where it is not (`steps`). Backwards it is the same in reverse; the gradients of the weights are then one
-//! product over all steps each, outside of the op. So the graph is as long for a thousand steps as for one.
+//! are one launch where the weight is small (`sequence`), and one launch each, or two, where it is not (`steps`). Backwards it is
+//! the same in reverse; the gradients of the weights are then one product over all steps each, outside of the op. So the graph is
+//! as long for a thousand steps as for one.
 //!
 //! The gradient is an op of its own. Its rule is written in primitive ops, step by step: second derivatives are there,
 //! at the price of a graph that grows with the sequence.

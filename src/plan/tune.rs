@@ -35,10 +35,10 @@ const TABLE: &str = "table";
 const WORTH: f64 = 0.95;
 /// A variant that takes so many times as long as the fastest is not run again.
 const HOPELESS: f64 = 4.0;
-/// Runs of each variant, the first of which does not count; after three of them the time for one class may end it.
-const ROUNDS: usize = 20;
-/// Times in a row that a candidate runs in a round.
+/// Times in a row that a variant runs in a round.
 const REPEATS: usize = 5;
+/// Rounds of each variant, the first of which does not count; after three of them the time for one class may end it.
+const ROUNDS: usize = 20;
 const TIME_PER_CLASS: Duration = Duration::from_millis(300);
 /// Evaluations without a new plan after which a program is in its steady state, and between two measured classes then.
 const STEADY: usize = 32;
@@ -369,7 +369,7 @@ fn time(met: &Met, all: &[Candidate], gpu: &Gpu) -> Result<Vec<f64>> {
             if round > 1 && *least > HOPELESS * best {
                 continue;
             }
-            // In a step, too, the operands are new.
+            // The same numbers for all, whatever a candidate made of them.
             (0..met.inputs.len()).for_each(|i| gpu.write(&buffers[i], 0, &noise(1, met.inputs[i].half)));
             let encoded: Vec<Encoded> = candidate
                 .launches
@@ -382,7 +382,7 @@ fn time(met: &Met, all: &[Candidate], gpu: &Gpu) -> Result<Vec<f64>> {
                     groups: d.work.grid(),
                 })
                 .collect();
-            // The first times bring the device to its pace, and in the first round some drivers compile.
+            // The first of them bring the device to its pace, and in the first round some drivers compile.
             let again: Vec<Encoded> = std::iter::repeat_n(&encoded, REPEATS).flatten().copied().collect();
             let seconds = gpu.submit_timed(&again, &[encoded.len(); REPEATS])?;
             if round > 0 {

@@ -135,14 +135,15 @@ impl Product {
         let [k0, k1, k2] = self.k;
         let [s0, s1, s2] = self.a.digits;
         // What of the digits lies side by side, from the last one on, and the strides of the others.
-        let (run, others) = match () {
-            () if s2 != 1 => return false,
-            () if s1 != k2 => (k2, [s0, s1]),
-            () if s0 != k1 * k2 => (k1 * k2, [s0, 0]),
-            () => (k0 * k1 * k2, [0, 0]),
+        let (run, others) = if s1 != k2 {
+            (k2, [s0, s1])
+        } else if s0 != k1 * k2 {
+            (k1 * k2, [s0, 0])
+        } else {
+            (k0 * k1 * k2, [0, 0])
         };
         let all = [run, self.a.base, self.a.group, self.a.row, others[0], others[1]];
-        all.iter().all(|n| n.is_multiple_of(4))
+        s2 == 1 && all.iter().all(|n| n.is_multiple_of(4))
     }
 
     /// Workgroups for one slice.

@@ -28,8 +28,8 @@ const WEIGHT: Shader = Shader::new(
 const MOST_THREADS: usize = 256;
 /// Blocks of 4 x 4 weights that an invocation keeps in registers.
 const MOST_HELD: usize = 4;
-/// Blocks of an invocation where those that are not held are read again in each step: up to 256 KiB for a workgroup.
-const STREAMED: [usize; 3] = [8, 12, 16];
+/// Blocks of an invocation where those that are not held are read again in each step: 256 KiB for a workgroup.
+const MOST_BLOCKS: usize = 16;
 /// Steps from which on it pays to turn the weight for that.
 const FEWEST_STEPS: usize = 4;
 /// Rows of one workgroup: they share its barriers, and are multiplied one after another.
@@ -74,7 +74,7 @@ impl Steps {
         let held = (1..=MOST_HELD)
             .find(|&n| fits(n, ENOUGH_SLICES))
             .or_else(|| (1..=MOST_HELD).find(|&n| fits(n, MOST_THREADS)));
-        let streamed = || STREAMED.into_iter().find(|&n| fits(n, MOST_THREADS) && self.t >= FEWEST_STEPS);
+        let streamed = || (MOST_HELD + 1..=MOST_BLOCKS).find(|&n| fits(n, MOST_THREADS) && self.t >= FEWEST_STEPS);
         let blocks = held.or_else(streamed)?;
         let slices = slices(blocks);
         let fits = |rows: &usize| {
@@ -91,9 +91,9 @@ impl Steps {
         let threads = (columns * slices).max(rows * self.h).next_multiple_of(32);
         let groups = self.b.div_ceil(rows);
         let launches = self.parts((MOST_STEPS / groups).max(1), way);
-        let turn = (!self.h.is_multiple_of(4) || held.is_none()).then(|| {
+        let turn = (!self.h.is_multiple_of(4) || held.is_none() && way == Way::Forward).then(|| {
             let (from_sum, from_depth) = if way == Way::Forward { (self.h, 1) } else { (1, self.h) };
-            let all = [16 * columns * slices * blocks, 4 * columns, sums, depths, from_sum, from_depth];
+            let all = [16 * columns * quads, 4 * columns, sums, depths, from_sum, from_depth];
             let [n, across, sums, depths, from_sum, from_depth] = all.map(|n| n as u32);
             TurnParams { n, across, sums, depths, from_sum, from_depth }
         });
