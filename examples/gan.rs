@@ -15,7 +15,7 @@ use common::Session;
 use wgrad::data::{Dataset, Images, mnist};
 use wgrad::nn::{Conv2d, Flatten, Init, Linear, Module, Parameters, Pass, Relu, Sequential};
 use wgrad::ops::{Conv2dOptions, Padding, Rng};
-use wgrad::optim::{Adam, Optimizer};
+use wgrad::optim::{Adam, Optimizer, Row};
 use wgrad::train::gan::{Gan, GanOptions, GanTask, Objective};
 use wgrad::train::picture::{Picture, save_gif};
 use wgrad::train::quality::{Moments, histogram, nearest};
@@ -95,8 +95,8 @@ fn classifier(file: &Path, device: &Device, data: &Dataset) -> Result<Classifier
         checkpoint::load_weights(file, &mut model)?;
         return Ok(model);
     }
-    let task = Supervised::classifier(model, Box::new(Adam::new(1e-3)), device, &data.train, 64, 7)?;
-    let mut task = task.validate_on(device, &data.test);
+    let task = Supervised::classifier(model, Box::new(Adam::new(1e-3)), &data.train, 64, 7)?;
+    let mut task = task.validate_on(&data.test);
     let outcome = Loop::new(1500).validate_every(1500).run(&mut task)?;
     let right = 100.0 * outcome.validation("accuracy").unwrap_or_default();
     println!("the classifier knows {right:.2} % of the test digits, after {:.0} s", outcome.seconds);
@@ -164,8 +164,8 @@ fn digits(options: &mut Options) -> Result<()> {
     let real = real_moments(&judge, &device, &data.test)?;
 
     let (steps, batch) = (common.steps.unwrap_or(3000), common.batch.unwrap_or(64));
-    let fetch = pictures_of(&device, &data.train);
-    let signed = |indices: &[usize]| Ok(&(&fetch(indices)? * 2.0) - 1.0);
+    let fetch = pictures_of(&data.train);
+    let signed = |indices: &[usize]| Ok(&(&fetch(indices)?.upload(&device)? * 2.0) - 1.0);
     let optimizers = [options.adam(), options.adam()];
     let shape = (data.train.len(), batch, common.seed);
     let mut task = GanTask::new(gan, optimizers, shape, signed, options.rules())?;
@@ -209,10 +209,10 @@ fn digits(options: &mut Options) -> Result<()> {
 }
 
 fn real_moments(judge: &Classifier, device: &Device, set: &Images) -> Result<Moments> {
-    let fetch = pictures_of(device, set);
+    let fetch = pictures_of(set);
     let mut features = Vec::new();
     for batch in (0..set.len()).collect::<Vec<_>>().chunks(250) {
-        features.extend(opinion(judge, &fetch(batch)?)?.1);
+        features.extend(opinion(judge, &fetch(batch)?.upload(device)?)?.1);
     }
     Ok(Moments::of(&features, FEATURES))
 }

@@ -131,7 +131,7 @@ fn run(options: &Options) -> Result<()> {
         println!("  {name:12} {train:6} to train on, {validation:5} to validate on");
     }
 
-    let mut task = Supervised::classifier(model, optimizer, &device, &train, batch, common.seed)?;
+    let mut task = Supervised::classifier(model, optimizer, &train, batch, common.seed)?;
     if options.shift > 0 {
         task = task.augment(RandomCrop { padding: options.shift });
     }
@@ -139,7 +139,7 @@ fn run(options: &Options) -> Result<()> {
         task = task.augment(RandomHorizontalFlip { p: 0.5 });
     }
     task.pass.mixed = options.optimizer.mixed;
-    let mut task = task.validate_on(&device, &validation);
+    let mut task = task.validate_on(&validation);
     let mut run = Loop::new(steps).goal(Goal::Most("accuracy".into())).validate_every((steps / 10).max(1));
     run = run.setting("model", &options.model).setting("batch", batch).setting("data", &data.name);
     run = run.setting("optimizer", options.optimizer.describe(common.lr));

@@ -87,9 +87,9 @@ fn run(options: &Options) -> Result<()> {
     }
     println!("{} with {} parameters on {device}\n{}", options.model, model.count_parameters(), data.source);
 
-    let mut task = Supervised::classifier(model, optimizer, &device, &data.train, batch, common.seed)?;
+    let mut task = Supervised::classifier(model, optimizer, &data.train, batch, common.seed)?;
     task.pass.mixed = options.optimizer.mixed;
-    let mut task = task.validate_on(&device, &data.test);
+    let mut task = task.validate_on(&data.test);
     let mut run =
         Loop::new(steps).goal(Goal::Most("accuracy".into())).validate_every(options.test_every.unwrap_or(steps));
     run = run.setting("model", &options.model).setting("batch", batch).setting("data", &data.name);

@@ -11,7 +11,7 @@ use common::Session;
 use wgrad::data::{Images, mnist};
 use wgrad::nn::{Init, Parameters};
 use wgrad::ops::Rng;
-use wgrad::optim::Adam;
+use wgrad::optim::{Adam, Row};
 use wgrad::train::picture::Picture;
 use wgrad::train::vae::{Vae, pictures_of};
 use wgrad::train::{Loop, checkpoint};
@@ -51,8 +51,8 @@ fn run(options: &mut Options) -> Result<()> {
     let (batch, rate) = (common.batch.unwrap_or(100), common.lr.unwrap_or(1e-3));
     let epoch = (data.train.len() as u64).div_ceil(batch as u64);
     let steps = common.steps.unwrap_or(options.epochs.unwrap_or(5) * epoch);
-    let task = model.task(Box::new(Adam::new(rate)), &device, &data.train, batch, common.seed)?;
-    let mut task = task.validate_with(data.test.len(), pictures_of(&device, &data.test));
+    let task = model.task(Box::new(Adam::new(rate)), &data.train, batch, common.seed)?;
+    let mut task = task.validate_with(data.test.len(), pictures_of(&data.test));
     let run = Loop::new(steps).log_every(epoch).validate_every(epoch);
     let run = run.setting("model", &options.model).setting("latent", options.latent).setting("batch", batch);
     let run = run.setting("rate", rate).setting("data", &data.name);
@@ -86,7 +86,7 @@ fn pictures(model: &Vae, device: &Device, test: &Images, seed: u64) -> Result<Ve
         let n = tensor.elements() / 784;
         Ok(Picture::grid(&tensor.to_vec()?, [n, 1, 28, 28], columns))
     };
-    let fetch = pictures_of(device, test);
+    let fetch = |indices: &[usize]| pictures_of(test)(indices)?.upload(device);
     let some: Vec<usize> = (0..test.len().min(10)).collect();
     let originals = fetch(&some)?;
     let pairs = Tensor::concat(&[&originals, &model.reconstructions(&originals)], 0);

@@ -13,7 +13,7 @@ use std::rc::Rc;
 pub use bar::{Bar, Interrupt};
 use wgrad::data::Images;
 use wgrad::nn::{Module, Parameters, Pass};
-use wgrad::optim::{Adam, Constant, FirstOrder, InverseTime, LossScaling, Optimizer, Rule, Schedule, Sgd};
+use wgrad::optim::{Adam, Constant, FirstOrder, InverseTime, LossScaling, Optimizer, Row, Rule, Schedule, Sgd};
 use wgrad::train::checkpoint::{Checkpoints, latest};
 use wgrad::train::report::Report;
 use wgrad::train::summary::Summary;
@@ -207,7 +207,7 @@ impl Session {
 
     /// Tells TensorBoard, if events are wanted, how weights and gradients are distributed at each validation, and whatever `more`
     /// adds.
-    pub fn watch<'a, M: Parameters + 'a, B: 'a>(
+    pub fn watch<'a, M: Parameters + 'a, B: Row + 'a>(
         &self,
         run: Loop<'a, Supervised<'a, M, B>>,
         mut more: impl FnMut(&M, &mut Summary, u64) -> Result<()> + 'a,

@@ -10,7 +10,7 @@ use wgrad::nn::{
     SpectralNorm, Tanh,
 };
 use wgrad::ops::{Conv2dOptions, Pool2dOptions, Rng};
-use wgrad::optim::{Adam, CosineAnnealing, LossScaling, NAdam, Optimizer, RmsProp, Sgd, Steps};
+use wgrad::optim::{Adam, CosineAnnealing, Host, LossScaling, NAdam, Optimizer, RmsProp, Sgd, Steps};
 use wgrad::{Device, Tensor};
 
 use crate::merge;
@@ -173,7 +173,8 @@ fn each_step_is_given_its_row() {
         let of = |model| Steps::with_rows(model, Adam::new(0.01), Pass::train(3), &picking);
         let (mut replayed, mut ordinary) = (of(drawing(&device).0), of(drawing(&device).0).one_by_one());
         let (mut some, mut same) = (Batches::new(40, 9, 5).unwrap(), Batches::new(40, 9, 5).unwrap());
-        let next = |batches: &mut Batches| batches.next_batch().iter().map(|&i| i as u32).collect::<Vec<_>>();
+        let next =
+            |batches: &mut Batches| Ok(Host::from(batches.next_batch().iter().map(|&i| i as u32).collect::<Vec<_>>()));
         for n in [3, 1, 20] {
             let loss = replayed.run_rows(n, || next(&mut some)).unwrap();
             let want = ordinary.run_rows(n, || next(&mut same)).unwrap();
@@ -187,7 +188,8 @@ fn each_step_is_given_its_row() {
         };
         let of = |model| Steps::with_rows(model, Sgd::new(0.1), Pass::train(3), &reading);
         let (mut replayed, mut ordinary) = (of(plain(&device).0), of(plain(&device).0).one_by_one());
-        let row = |step: usize| (0..24).map(|i| ((i + 5 * step) as f32 * 0.3).cos()).collect::<Vec<f32>>();
+        let row =
+            |step: usize| Ok(Host::from((0..24).map(|i| ((i + 5 * step) as f32 * 0.3).cos()).collect::<Vec<f32>>()));
         for begin in [0, 7, 14] {
             let (mut a, mut b) = (begin..begin + 7, begin..begin + 7);
             let loss = replayed.run_rows(7, || row(a.next().unwrap())).unwrap();
@@ -198,14 +200,47 @@ fn each_step_is_given_its_row() {
     }
 }
 
+/// Of a batch that is smaller, the last of an epoch, the step is ordinary, and those after it are replayed again.
 #[test]
-#[should_panic(expected = "a row of 5 numbers after rows of 6")]
-fn rows_are_of_one_length() {
-    let device = Device::cpu();
-    let record = |model: &Sequential, row: &Tensor, pass: &mut Pass| model.forward(&row.unsqueeze(0), pass).mean_all();
-    let mut steps = Steps::with_rows(plain(&device).0, Sgd::new(0.1), Pass::train(3), record);
-    steps.run_rows(1, || vec![0f32; 6]).unwrap();
-    let _ = steps.run_rows(1, || vec![0f32; 5]);
+fn a_row_of_another_length_is_an_ordinary_step() {
+    let device = under_test();
+    let reading =
+        |model: &Sequential, (x, y): &(Tensor, Tensor), pass: &mut Pass| model.forward(x, pass).cross_entropy(y);
+    let of = |model| Steps::with_rows(model, Adam::new(0.01), Pass::train(3), reading);
+    let (mut replayed, mut ordinary) = (of(drawing(&device).0), of(drawing(&device).0).one_by_one());
+    let row = |step: usize| {
+        let n = if step % 5 == 4 { 3 } else { 8 };
+        let x = (0..6 * n).map(|i| ((i + 5 * step) as f32 * 0.3).cos()).collect::<Vec<f32>>();
+        Ok((Host::new(x, [n, 6]), Host::from((0..n as u32).map(|i| i % 3).collect::<Vec<_>>())))
+    };
+    let (mut a, mut b) = (0.., 0..);
+    for n in [5, 1, 13, 1, 6] {
+        let loss = replayed.run_rows(n, || row(a.next().unwrap())).unwrap();
+        let want = ordinary.run_rows(n, || row(b.next().unwrap())).unwrap();
+        assert_eq!(all(&replayed, &loss), all(&ordinary, &want), "{n} steps up to {a:?}");
+        assert_eq!(replayed.replayed(), Ok(()));
+    }
+    assert_eq!(a, b);
+}
+
+/// The steps before a batch that cannot be read are done, and the fault is told.
+#[test]
+fn a_row_that_fails_ends_the_steps_before_it() {
+    let device = under_test();
+    let reading =
+        |model: &Sequential, x: &Tensor, pass: &mut Pass| model.forward(&x.reshape([8, 6]), pass).square().mean_all();
+    let mut steps = Steps::with_rows(plain(&device).0, Sgd::new(0.1), Pass::train(3), reading);
+    let mut left = 9;
+    let mut next = || {
+        left -= 1;
+        match left {
+            0 => Err(wgrad::Error::argument("no more", "stop")),
+            _ => Ok(Host::from(vec![0.5f32; 48])),
+        }
+    };
+    let error = steps.run_rows(20, &mut next).unwrap_err().to_string();
+    assert!(error.contains("no more"), "{error}");
+    assert_eq!((steps.optimizer().steps(), steps.replayed()), (8, Ok(())));
 }
 
 /// A model whose loss is recorded otherwise in each step; `part` is told which step it is.

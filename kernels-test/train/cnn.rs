@@ -226,7 +226,7 @@ fn the_gpu_trains_as_the_cpu_path_does() {
         let set = noise(shape);
         same_losses(20, 1e-4, |device| {
             let model = cnn::by_name(name, &mut Init::new(device, 3), shape, 3).unwrap();
-            Supervised::classifier(model, Box::new(Adam::new(1e-4)), device, &set, 4, 3).unwrap()
+            Supervised::classifier(model, Box::new(Adam::new(1e-4)), &set, 4, 3).unwrap()
         });
     }
     let set = noise([3, 8, 8]);
@@ -234,7 +234,7 @@ fn the_gpu_trains_as_the_cpu_path_does() {
         same_losses(20, 1e-4, |device| {
             let model = ResNet::small(&mut Init::new(device, 3), 8, shortcut, 3, 3).unwrap();
             let sgd = Box::new(Sgd::new(1e-3).momentum(0.9));
-            let task = Supervised::classifier(model, sgd, device, &set, 6, 3).unwrap();
+            let task = Supervised::classifier(model, sgd, &set, 6, 3).unwrap();
             task.augment(RandomCrop { padding: 2 }).augment(RandomHorizontalFlip { p: 0.5 })
         });
     }

@@ -9,11 +9,11 @@ mod run;
 mod summary;
 mod vae;
 
+use wgrad::Device;
 use wgrad::data::{Images, digits};
 use wgrad::nn::{Dropout, Flatten, Init, Linear, Relu, Sequential};
 use wgrad::optim::Adam;
-use wgrad::train::{Supervised, Task};
-use wgrad::{Device, Tensor};
+use wgrad::train::{Labelled, Supervised, Task};
 
 use crate::registry::under_test;
 
@@ -28,8 +28,8 @@ fn pictures() -> Images {
     digits::generate(60, 3)
 }
 
-fn task<'a>(device: &Device, set: &'a Images) -> Supervised<'a, Sequential, (Tensor, Tensor)> {
-    Supervised::classifier(mlp(device, 1), Box::new(Adam::new(1e-2).clip_norm(0.5)), device, set, 16, 5).unwrap()
+fn task<'a>(device: &Device, set: &'a Images) -> Supervised<'a, Sequential, Labelled> {
+    Supervised::classifier(mlp(device, 1), Box::new(Adam::new(1e-2).clip_norm(0.5)), set, 16, 5).unwrap()
 }
 
 /// Numbers in [-scale, scale) by a hash of their index, as the benchmarks and the scripts of PyTorch make them.

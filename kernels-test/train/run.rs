@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use wgrad::nn::{Module, Parameters};
+use wgrad::optim::{Adam, Host, Optimizer, OptimizerState};
 use wgrad::train::checkpoint::{self, Checkpoints};
 use wgrad::train::{CsvLog, Event, Figures, Goal, JsonLog, Loop, State, Supervised, Task, Window};
 use wgrad::{Device, Result, Tensor};
@@ -44,6 +45,81 @@ fn a_resumed_run_continues_bit_for_bit() {
     }
 }
 
+/// An optimizer that does not say what its next steps are, so that each is an ordinary one.
+struct Unforeseen(Adam);
+
+impl Optimizer for Unforeseen {
+    fn step(&mut self, model: &mut dyn Parameters, loss: &Tensor) -> Result<()> {
+        self.0.step(model, loss)
+    }
+    fn step_with_gradients(&mut self, model: &mut dyn Parameters, gradients: &[Tensor]) -> Result<()> {
+        self.0.step_with_gradients(model, gradients)
+    }
+    fn accumulate(&mut self, model: &mut dyn Parameters, loss: &Tensor) -> Result<()> {
+        self.0.accumulate(model, loss)
+    }
+    fn gradient_norm(&self) -> Option<&Tensor> {
+        self.0.gradient_norm()
+    }
+    fn loss_scale(&self) -> Option<Tensor> {
+        self.0.loss_scale()
+    }
+    fn steps(&self) -> u64 {
+        self.0.steps()
+    }
+    fn rate(&self) -> f64 {
+        self.0.rate()
+    }
+    fn state(&self) -> Result<OptimizerState> {
+        self.0.state()
+    }
+    fn load_state(&mut self, model: &mut dyn Parameters, state: &OptimizerState) -> Result<()> {
+        self.0.load_state(model, state)
+    }
+}
+
+#[test]
+fn a_run_of_replayed_steps_is_the_run_of_ordinary_ones_to_the_bit() {
+    for device in [under_test(), crate::merge::device(true, false)] {
+        let set = pictures();
+        let run = |optimizer: Box<dyn Optimizer>, replayed: bool| {
+            let folder = tempfile::tempdir().unwrap();
+            let model = super::mlp(&device, 1);
+            let task = Supervised::classifier(model, optimizer, &set, 16, 5).unwrap();
+            let mut task = task.validate_on(&set);
+            let mut told = Vec::new();
+            let mut steps = Vec::new();
+            let mut run = Loop::new(47)
+                .log_every(10)
+                .validate_every(25)
+                .checkpoints(Checkpoints::new(folder.path()).unwrap().every(19))
+                .observe(|event, progress, _| {
+                    match event {
+                        Event::Train(figures) => told.push((progress.step, figures.to_vec())),
+                        Event::Validation(figures, _) => told.push((progress.step, figures.to_vec())),
+                        Event::Step => steps.push(progress.step),
+                        Event::Saved(_) => told.push((progress.step, Vec::new())),
+                        Event::End => {}
+                    }
+                    Ok(())
+                });
+            let before = device.counters();
+            run.run(&mut task).unwrap();
+            drop(run);
+            assert_eq!(steps, (1..=47).collect::<Vec<u64>>());
+            assert_eq!(task.replayed().is_ok(), replayed, "{:?} on {device}", task.replayed());
+            let weights: Vec<Vec<f32>> =
+                task.model.named_parameters().iter().map(|(_, p)| p.get().to_vec().unwrap()).collect();
+            (told, weights, task.pass.rng, device.counters().since(&before).submissions)
+        };
+        let adam = || Adam::new(1e-2).clip_norm(0.5);
+        let (replayed, ordinary) = (run(Box::new(adam()), true), run(Box::new(Unforeseen(adam())), false));
+        assert_eq!(replayed.0, ordinary.0, "on {device}");
+        assert_eq!((replayed.1, replayed.2), (ordinary.1, ordinary.2), "on {device}");
+        assert!(replayed.3 < ordinary.3, "{} submissions, {} of ordinary steps", replayed.3, ordinary.3);
+    }
+}
+
 #[test]
 fn four_quarters_of_a_batch_are_the_batch() {
     let (device, set) = (Device::cpu(), pictures());
@@ -57,7 +133,7 @@ fn four_quarters_of_a_batch_are_the_batch() {
         let fetch = |indices: &[usize]| {
             let (pixels, labels) = set.gather(indices);
             let n = indices.len();
-            Ok((Tensor::from_slice(&device, &pixels, [n, 784])?, Tensor::from_slice(&device, &labels, [n])?))
+            Ok((Host::new(pixels, [n, 784]), Host::from(labels)))
         };
         let mut task = Supervised::new(model, sgd, (set.len(), batch, 5), fetch, judge).unwrap().accumulate(parts);
         let loss = Loop::new(3).run(&mut task).unwrap().figure("loss").unwrap();
@@ -74,7 +150,7 @@ fn the_checkpoint_of_another_optimizer_is_refused() {
     Loop::new(2).checkpoints(Checkpoints::new(folder.path()).unwrap()).run(&mut task(&device, &set)).unwrap();
     let state = checkpoint::latest(folder.path()).unwrap();
     let sgd = Box::new(wgrad::optim::Sgd::new(0.1).momentum(0.9));
-    let mut other = Supervised::classifier(super::mlp(&device, 1), sgd, &device, &set, 16, 5).unwrap();
+    let mut other = Supervised::classifier(super::mlp(&device, 1), sgd, &set, 16, 5).unwrap();
     let error = Loop::new(4).resume(state).run(&mut other).unwrap_err().to_string();
     assert!(error.contains("step-000000002"), "{error}");
 }
@@ -162,7 +238,7 @@ fn a_ruined_run_does_not_push_out_what_was_saved() {
     let (device, set, folder) = (Device::cpu(), pictures(), tempfile::tempdir().unwrap());
     let checkpoints = Checkpoints::new(folder.path()).unwrap();
     let sgd = Box::new(wgrad::optim::Sgd::new(f64::from(f32::MAX)));
-    let mut task = Supervised::classifier(super::mlp(&device, 1), sgd, &device, &set, 16, 5).unwrap();
+    let mut task = Supervised::classifier(super::mlp(&device, 1), sgd, &set, 16, 5).unwrap();
     task.model.params_mut(&mut |_, param| {
         let large = param.get() * 1e3;
         param.set(large).unwrap();
@@ -251,7 +327,7 @@ fn gradients_to_look_at_are_those_of_the_first_samples_and_leave_no_trace() {
         let net = wgrad::nn::Sequential::new().then(wgrad::nn::Flatten);
         let net = net.then(wgrad::nn::Linear::new(&mut wgrad::nn::Init::new(&device, 1), 784, 10).unwrap());
         // One batch holds all samples: their order does not matter.
-        Supervised::classifier(net, Box::new(wgrad::optim::Sgd::new(rate)), &device, &set, set.len(), 5).unwrap()
+        Supervised::classifier(net, Box::new(wgrad::optim::Sgd::new(rate)), &set, set.len(), 5).unwrap()
     };
     let weights = |task: &Supervised<_, _>| -> Vec<f32> {
         let model: &wgrad::nn::Sequential = &task.model;

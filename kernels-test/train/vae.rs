@@ -3,7 +3,7 @@
 use wgrad::data::digits;
 use wgrad::nn::{Init, Parameters, Pass};
 use wgrad::ops::Rng;
-use wgrad::optim::{Adam, Optimizer};
+use wgrad::optim::{Adam, Optimizer, Row};
 use wgrad::train::Loop;
 use wgrad::train::vae::{Vae, pictures_of};
 use wgrad::{Device, Tensor};
@@ -48,7 +48,7 @@ fn the_gpu_trains_it_as_the_cpu_path_does() {
     let mlp = |device: &Device| Vae::mlp(&mut Init::new(device, 3), 784, 24, 4).unwrap();
     let conv = |device: &Device| Vae::conv(&mut Init::new(device, 3), 4).unwrap();
     for make in [&mlp as &dyn Fn(&Device) -> Vae, &conv] {
-        same_losses(20, 1e-4, |device| make(device).task(Box::new(Adam::new(1e-3)), device, &set, 3, 3).unwrap());
+        same_losses(20, 1e-4, |device| make(device).task(Box::new(Adam::new(1e-3)), &set, 3, 3).unwrap());
     }
 }
 
@@ -56,8 +56,8 @@ fn the_gpu_trains_it_as_the_cpu_path_does() {
 fn it_learns_to_draw_digits() {
     let (device, set) = (Device::cpu(), digits::generate(300, 1));
     let model = Vae::mlp(&mut Init::new(&device, 3), 784, 64, 2).unwrap();
-    let task = model.task(Box::new(Adam::new(3e-3)), &device, &set, 50, 3).unwrap();
-    let mut task = task.validate_with(100, pictures_of(&device, &set));
+    let task = model.task(Box::new(Adam::new(3e-3)), &set, 50, 3).unwrap();
+    let mut task = task.validate_with(100, pictures_of(&set));
     let untrained = Loop::new(1).validate_every(1).run(&mut task).unwrap().validation("loss").unwrap();
     let outcome = Loop::new(120).validate_every(120).run(&mut task).unwrap();
     let figure = |name| outcome.validation(name).unwrap();
@@ -68,7 +68,7 @@ fn it_learns_to_draw_digits() {
     let model = &task.model;
     let shown = model.samples(&device, 7, &mut Rng::new(1)).to_vec::<f32>().unwrap();
     assert!(shown.len() == 7 * 784 && shown.iter().all(|p| (0.0..=1.0).contains(p)));
-    let fetch = pictures_of(&device, &set);
+    let fetch = |indices: &[usize]| pictures_of(&set)(indices).unwrap().upload(&device);
     let (a, b) = (fetch(&[0]).unwrap(), fetch(&[1]).unwrap());
     let walk = model.interpolation(&a, &b, 5).unwrap().to_vec::<f32>().unwrap();
     let ends = [&a, &b].map(|x| model.reconstructions(x).to_vec::<f32>().unwrap());

@@ -1,8 +1,8 @@
 //! What all optimizers share: groups of parameters, clipping, gradients that wait, and the step.
 
 use super::loss_scale::{CHOICES, LossScaling, Scaler};
+use super::replays::Ahead;
 use super::slab::{Clip, Plan, Slab, Step, gradients, trainable};
-use super::steps::Ahead;
 use super::{Optimizer, OptimizerState, Schedule};
 use crate::error::{Error, Result};
 use crate::nn::{Param, Parameters};
@@ -173,13 +173,13 @@ impl<R: Rule> FirstOrder<R> {
         rules.reduce(|a, b| if b.states().len() > a.states().len() { b.join(a) } else { a.join(b) }).expect("one group")
     }
 
-    fn run(&mut self, model: &mut dyn Parameters, gradients: Vec<Tensor>, loss: Option<&Tensor>) -> Result<()> {
+    fn run(&mut self, model: &mut dyn Parameters, gradients: Vec<Tensor>, figures: &[&Tensor]) -> Result<()> {
         let hyper = self.hyper(self.steps);
         let sign = if self.maximize { -1.0 } else { 1.0 };
         let groups = self.groups.len() + 1;
         let slab = self.slab.as_mut().expect("it was prepared");
         let step = Step { clip: self.clip, sign, hyper: &hyper, groups, scaler: self.scaler.as_mut() };
-        self.norm = slab.step(model, gradients, loss, step)?;
+        self.norm = slab.step(model, gradients, figures, step)?;
         self.steps += 1;
         Ok(())
     }
@@ -219,10 +219,15 @@ impl<R: Rule> FirstOrder<R> {
 impl<R: Rule> Optimizer for FirstOrder<R> {
     #[track_caller]
     fn step(&mut self, model: &mut dyn Parameters, loss: &Tensor) -> Result<()> {
+        self.step_with_figures(model, loss, &[])
+    }
+
+    #[track_caller]
+    fn step_with_figures(&mut self, model: &mut dyn Parameters, loss: &Tensor, figures: &[&Tensor]) -> Result<()> {
         let named = trainable(model)?;
         let gradients = self.gradients(loss, &named)?;
         self.prepare(&named, None)?;
-        self.run(model, gradients, Some(loss))
+        self.run(model, gradients, &[&[loss], figures].concat())
     }
 
     #[track_caller]
@@ -251,7 +256,7 @@ impl<R: Rule> Optimizer for FirstOrder<R> {
             let scale = scaler.scale(gradients[0].device())?;
             gradients.iter_mut().for_each(|g| *g = &*g * &scale);
         }
-        self.run(model, gradients, None)
+        self.run(model, gradients, &[])
     }
 
     #[track_caller]

@@ -10,6 +10,8 @@ mod clip;
 mod first_order;
 mod loss_scale;
 mod plateau;
+mod replays;
+mod row;
 mod schedule;
 mod sgd;
 mod slab;
@@ -22,6 +24,8 @@ pub use clip::{clip_grad_norm, clip_grad_value};
 pub use first_order::{FirstOrder, Now, Rule};
 pub use loss_scale::LossScaling;
 pub use plateau::ReduceOnPlateau;
+pub(crate) use replays::{Replays, Trained};
+pub use row::{Host, Row};
 pub use schedule::{
     Anneal, Chained, Constant, ConstantFactor, CosineAnnealing, CosineWarmRestarts, Cycle, Cyclic, Every, Exponential,
     InverseTime, Lambda, LinearFactor, MultiStep, OneCycle, Polynomial, Schedule, Sequential, StepDecay,
@@ -32,6 +36,7 @@ pub use steps::Steps;
 
 use crate::error::Result;
 use crate::nn::Parameters;
+use crate::plan::eval;
 use crate::tensor::Tensor;
 
 /// A rule that changes parameters to make a loss smaller.
@@ -47,6 +52,22 @@ pub trait Optimizer {
     /// If `loss` is not one number.
     #[track_caller]
     fn step(&mut self, model: &mut dyn Parameters, loss: &Tensor) -> Result<()>;
+
+    /// [`Optimizer::step`], which computes other numbers with the loss, such as an accuracy, in the same program: their history is
+    /// released too.
+    ///
+    /// # Errors
+    /// As [`Optimizer::step`].
+    ///
+    /// # Panics
+    /// As [`Optimizer::step`].
+    #[track_caller]
+    fn step_with_figures(&mut self, model: &mut dyn Parameters, loss: &Tensor, figures: &[&Tensor]) -> Result<()> {
+        self.step(model, loss)?;
+        eval(figures)?;
+        figures.iter().for_each(|figure| figure.release_history());
+        Ok(())
+    }
 
     /// The step for gradients that come from elsewhere: one for each parameter that is not frozen, in the order of
     /// [`Parameters::named_parameters`].
@@ -118,7 +139,7 @@ pub trait Optimizer {
 
     /// What lets [`Steps`] replay its steps; an optimizer without takes each by itself.
     #[doc(hidden)]
-    fn ahead(&mut self) -> Option<&mut dyn steps::Ahead> {
+    fn ahead(&mut self) -> Option<&mut dyn replays::Ahead> {
         None
     }
 }
@@ -127,6 +148,10 @@ impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
     #[track_caller]
     fn step(&mut self, model: &mut dyn Parameters, loss: &Tensor) -> Result<()> {
         (**self).step(model, loss)
+    }
+    #[track_caller]
+    fn step_with_figures(&mut self, model: &mut dyn Parameters, loss: &Tensor, figures: &[&Tensor]) -> Result<()> {
+        (**self).step_with_figures(model, loss, figures)
     }
     #[track_caller]
     fn step_with_gradients(&mut self, model: &mut dyn Parameters, gradients: &[Tensor]) -> Result<()> {
@@ -154,7 +179,7 @@ impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
     fn load_state(&mut self, model: &mut dyn Parameters, state: &OptimizerState) -> Result<()> {
         (**self).load_state(model, state)
     }
-    fn ahead(&mut self) -> Option<&mut dyn steps::Ahead> {
+    fn ahead(&mut self) -> Option<&mut dyn replays::Ahead> {
         (**self).ahead()
     }
 }

@@ -178,12 +178,12 @@ impl Slab {
         Ok(())
     }
 
-    /// Runs one step. Gives the norm of the gradients if they are clipped by it.
+    /// Runs one step, and computes `figures` with it, the loss among them. Gives the norm of the gradients if they are clipped by it.
     pub fn step(
         &mut self,
         model: &mut dyn Parameters,
         gradients: Vec<Tensor>,
-        loss: Option<&Tensor>,
+        figures: &[&Tensor],
         step: Step,
     ) -> Result<Option<Tensor>> {
         let Step { clip, sign, hyper, groups, mut scaler } = step;
@@ -241,13 +241,11 @@ impl Slab {
         }
         let mut roots: Vec<&Tensor> = updated.iter().collect();
         roots.extend(&recorded.values);
-        roots.extend(loss);
+        roots.extend(figures);
         roots.extend(&norm);
         roots.extend(&next);
         eval_donating(&roots, &donors)?;
-        if let Some(loss) = loss {
-            loss.release_history();
-        }
+        figures.iter().for_each(|figure| figure.release_history());
         self.waiting = None;
 
         if let (Some(scaler), Some(next)) = (scaler, next) {

@@ -123,8 +123,8 @@ pub(crate) struct Replay {
     device: Device,
     plan: Arc<Plan>,
     storages: Vec<Weak<Buffer>>,
-    /// Which storages are given anew.
-    given: Vec<usize>,
+    /// Which storages are given anew, and their bytes.
+    given: Vec<(usize, usize)>,
     /// The leaves that count on, and their place among the draws of a step.
     counters: Vec<(usize, u32)>,
     draws: u32,
@@ -193,8 +193,14 @@ fn counters_of(ran: &Ran, counting: &Counting) -> std::result::Result<Vec<(usize
 }
 
 impl Replay {
-    /// The step that ran twice in succession, if it can be run again; `counting` says what the second took.
-    pub fn of(before: &Notes, now: &Notes, counting: &Counting) -> std::result::Result<Replay, Refused> {
+    /// The step that ran twice in succession, if it can be run again; `counting` says what the second took, and `wanted` which
+    /// of its results are wanted of every step, by node and output; `None` if it does not compute them.
+    pub fn of(
+        before: &Notes,
+        now: &Notes,
+        counting: &Counting,
+        wanted: Option<&[(usize, usize)]>,
+    ) -> std::result::Result<Replay, Refused> {
         if now.evaluations != 1 {
             return refused("it is more than one program: something is evaluated on the way, or by another optimizer");
         }
@@ -202,6 +208,7 @@ impl Replay {
             return refused("it runs on no GPU, or each of its launches by itself, to be checked or timed");
         };
         let Body::Gpu(body) = &ran.plan.body else { return refused("it runs on no GPU") };
+        let Some(wanted) = wanted else { return refused("the loss, or a figure, is not computed by the step") };
         let counters = counters_of(ran, counting)?;
         // The first step of an optimizer also evaluates, before, what it starts from.
         let Some(first) = before.ran.as_ref().filter(|first| Arc::ptr_eq(&first.plan, &ran.plan)) else {
@@ -225,13 +232,15 @@ impl Replay {
         if !ran.scalars.iter().zip(&first.scalars).enumerate().all(goes_on) {
             return refused("a number of the host differs from step to step");
         }
-        let rows = body.rows(draws > 0, &given);
+        let Some(rows) = body.rows(draws > 0, &given, wanted) else {
+            return refused("a figure of the step is computed into memory that is not its own");
+        };
         let most = body.most_turns();
         let mut replay = Replay {
             device: ran.device.clone(),
             plan: Arc::clone(&ran.plan),
             storages: ran.storages.clone(),
-            given: given.iter().map(|&(s, _)| s).collect(),
+            given,
             counters,
             draws,
             bytes: vec![0; rows.bytes(most)],
@@ -282,7 +291,7 @@ impl Replay {
             Some(table) => Arc::clone(table),
             None => gpu.allocate(self.bytes.len().max(4) as u64, "the numbers of many steps")?,
         };
-        let storage = |(s, weak): (usize, &Weak<Buffer>)| match self.given.contains(&s) {
+        let storage = |(s, weak): (usize, &Weak<Buffer>)| match self.given.iter().any(|&(given, _)| given == s) {
             true => Some(Storage::Gpu(Arc::clone(&table))),
             false => weak.upgrade().map(Storage::Gpu),
         };
@@ -328,6 +337,11 @@ impl Run<'_> {
         self.replay.most
     }
 
+    /// The lengths in bytes of what is given anew, in the order in which it was noted.
+    pub fn given(&self) -> impl Iterator<Item = usize> {
+        self.replay.given.iter().map(|&(_, bytes)| bytes)
+    }
+
     /// Submits some steps, the first of which takes counts from `counter` on. `given` gives the content of what is given anew to a
     /// step, in the order in which it was noted.
     pub fn submit(
@@ -369,10 +383,11 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// What the last step made in this place.
-    pub fn value(&self, (node, output): (usize, usize)) -> Option<Tensor> {
-        let Replay { device, plan, .. } = &*self.replay;
-        let value = self.replay.parts().1.value(&self.buffers, node, output)?;
-        Some(Tensor::leaf(device, plan.graph.nodes[node].metas[output].clone(), value, false))
+    /// What a step of the submission made in a place that is wanted.
+    pub fn value(&self, step: usize, (node, output): (usize, usize)) -> Option<Tensor> {
+        let Replay { device, plan, rows, .. } = &*self.replay;
+        let meta = &plan.graph.nodes[node].metas[output];
+        let value = self.replay.parts().1.value(&self.buffers, rows, step, (node, output), meta.dtype.bytes())?;
+        Some(Tensor::leaf(device, meta.clone(), value, false))
     }
 }

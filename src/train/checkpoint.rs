@@ -220,6 +220,11 @@ impl Checkpoints {
         step.is_multiple_of(self.every)
     }
 
+    /// Steps from this one to the next after which one is wanted.
+    pub(super) fn ahead(&self, step: u64) -> u64 {
+        self.every - step % self.every
+    }
+
     /// Saves the state of a step and removes those that are too old.
     ///
     /// # Errors

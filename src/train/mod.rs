@@ -15,8 +15,8 @@
 //! let device = Device::cpu();
 //! let digits = digits::dataset(500, 100, 0);
 //! let model = Sequential::new().then(Flatten).then(Linear::new(&mut Init::new(&device, 1), 784, 10)?);
-//! let task = Supervised::classifier(model, Box::new(Adam::new(1e-2)), &device, &digits.train, 50, 1)?;
-//! let mut task = task.validate_on(&device, &digits.test);
+//! let task = Supervised::classifier(model, Box::new(Adam::new(1e-2)), &digits.train, 50, 1)?;
+//! let mut task = task.validate_on(&digits.test);
 //! let outcome = Loop::new(60).log_every(20).validate_every(30).run(&mut task)?;
 //! assert!(outcome.figure("loss").unwrap() < 1.5);
 //! assert!(outcome.validation("accuracy").unwrap() > 0.5);
@@ -51,5 +51,5 @@ pub mod summary;
 pub use log::{CsvLog, JsonLog};
 pub use run::{Event, Goal, Loop, Outcome, Progress, Task};
 pub use state::{Saved, State};
-pub use supervised::Supervised;
+pub use supervised::{Labelled, Supervised};
 pub use window::{Figures, Window};

@@ -18,6 +18,16 @@ pub trait Task {
     /// A fault of the device or the data.
     fn step(&mut self) -> Result<Figures>;
 
+    /// Does one step or more, up to `most`, and gives the figures of each: as many as are one submission, where the task replays its
+    /// steps ([`Steps`](crate::optim::Steps)).
+    ///
+    /// # Errors
+    /// Those of [`Task::step`].
+    fn steps(&mut self, most: usize) -> Result<Vec<Figures>> {
+        let _ = most;
+        Ok(vec![self.step()?])
+    }
+
     /// Judges the model on data it was not trained on; no figures if there are none.
     ///
     /// # Errors
@@ -51,7 +61,8 @@ pub struct Progress {
 /// What observers of a run are told.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// A step was recorded and submitted; nothing was read.
+    /// A step was submitted; nothing was read. Where several are one submission, all of them were submitted before the first is
+    /// told.
     Step,
     /// The means of the figures since the last of these events.
     Train(&'a [(String, f64)]),
@@ -205,7 +216,7 @@ impl<'a, T: Task> Loop<'a, T> {
         self
     }
 
-    /// Ends the run, saved, after the step during which this becomes true.
+    /// Ends the run, saved, after the step during which this becomes true; of steps that are one submission, after the last.
     pub fn stop_when(mut self, flag: Arc<AtomicBool>) -> Self {
         self.stop = flag;
         self
@@ -249,11 +260,15 @@ impl<'a, T: Task> Loop<'a, T> {
         let mut window = Window::new();
         let mut saved = at.step;
         while at.step < self.steps && !outcome.stopped && !outcome.stale && !outcome.met {
-            window.add(at.step + 1, 1.0, &task.step()?)?;
-            at.step += 1;
-            let per_second = (at.step - first) as f64 / begun.elapsed().as_secs_f64();
-            let progress = Progress { step: at.step, of: self.steps, per_second };
-            self.tell(Event::Step, &progress, task)?;
+            let made = task.steps(self.undisturbed(at.step))?;
+            let done = at.step + made.len() as u64;
+            let per_second = (done - first) as f64 / begun.elapsed().as_secs_f64();
+            let progress = Progress { step: done, of: self.steps, per_second };
+            for figures in &made {
+                at.step += 1;
+                window.add(at.step, 1.0, figures)?;
+                self.tell(Event::Step, &Progress { step: at.step, ..progress }, task)?;
+            }
             outcome.stopped = self.stop.load(Relaxed);
             let last = at.step == self.steps || outcome.stopped;
             if (last || at.step.is_multiple_of(self.log_every)) && !window.is_empty() {
@@ -289,6 +304,14 @@ impl<'a, T: Task> Loop<'a, T> {
         let per_second = (at.step - first) as f64 / seconds.max(1e-9);
         self.tell(Event::End, &Progress { step: at.step, of: self.steps, per_second }, task)?;
         Ok(Outcome { steps: at.step, best: at.best, seconds, ..outcome })
+    }
+
+    /// How many steps after this one are taken before something else is to be done.
+    fn undisturbed(&self, step: u64) -> usize {
+        let next = |every: u64| every - step % every;
+        let validated = self.validate_every.map_or(u64::MAX, next);
+        let ahead = (self.steps - step).min(next(self.log_every)).min(validated).min(self.save_ahead(step));
+        ahead.try_into().unwrap_or(usize::MAX)
     }
 
     fn tell(&mut self, event: Event, progress: &Progress, task: &mut T) -> Result<()> {
@@ -347,6 +370,11 @@ impl<'a, T: Task> Loop<'a, T> {
     }
 
     #[cfg(feature = "checkpoint")]
+    fn save_ahead(&self, step: u64) -> u64 {
+        self.checkpoints.as_ref().map_or(u64::MAX, |c| c.ahead(step))
+    }
+
+    #[cfg(feature = "checkpoint")]
     fn save(&mut self, at: &Standing, progress: &Progress, task: &mut T) -> Result<()> {
         let state = self.state(at, task)?;
         if let Some(name) = state.part("task.model").not_finite() {
@@ -372,6 +400,11 @@ impl<'a, T: Task> Loop<'a, T> {
     #[cfg(not(feature = "checkpoint"))]
     fn save_due(&self, _: u64, _: bool) -> bool {
         false
+    }
+
+    #[cfg(not(feature = "checkpoint"))]
+    fn save_ahead(&self, _: u64) -> u64 {
+        u64::MAX
     }
 
     #[cfg(not(feature = "checkpoint"))]

@@ -5,19 +5,19 @@ use std::rc::Rc;
 use super::{Figures, State, Task, Window};
 use crate::autodiff;
 use crate::data::{self, Batches, Images};
-use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::nn::{Module, Parameters, Pass};
-use crate::optim::Optimizer;
+use crate::optim::{Host, Optimizer, Replays, Row, Trained};
 use crate::tensor::{DType, Tensor};
 
-/// Makes the batch of these samples, on the device.
+/// Makes the batch of these samples.
 type Fetch<'a, B> = Rc<dyn Fn(&[usize]) -> Result<B> + 'a>;
 /// What the model makes of a batch: the loss first, then whatever else is of interest.
-type Judge<'a, M, B> = Box<dyn Fn(&M, &B, &mut Pass) -> Figures + 'a>;
+type Judge<'a, M, B> = Box<dyn Fn(&M, &<B as Row>::Tensors, &mut Pass) -> Figures + 'a>;
 
-/// A model that learns from batches: forward, a loss, a step of an optimizer.
-pub struct Supervised<'a, M, B> {
+/// A model that learns from batches: forward, a loss, a step of an optimizer. On a GPU its steps are replayed where they can be, as
+/// those of [`Steps`](crate::optim::Steps) are: what `judge` does on the host counts for all of them.
+pub struct Supervised<'a, M, B: Row> {
     /// What is trained.
     pub model: M,
     /// What trains it.
@@ -33,12 +33,13 @@ pub struct Supervised<'a, M, B> {
     drawn: (usize, u64),
     fetch: Fetch<'a, B>,
     judge: Judge<'a, M, B>,
+    replays: Replays,
     validation: Option<(Vec<usize>, Fetch<'a, B>)>,
 }
 
-impl<'a, M: Parameters, B> Supervised<'a, M, B> {
+impl<'a, M: Parameters, B: Row> Supervised<'a, M, B> {
     /// Trains `model` on batches of `batch` of `len` samples, in an order that `seed` determines. `fetch` makes a batch of
-    /// the samples it is given, and `judge` records what the model makes of it: its loss first, a mean over the batch.
+    /// the samples it is given, and `judge` records what the model makes of it on the device: its loss first, a mean over the batch.
     ///
     /// # Errors
     /// If there is no sample, or the batch is empty.
@@ -47,7 +48,7 @@ impl<'a, M: Parameters, B> Supervised<'a, M, B> {
         optimizer: Box<dyn Optimizer>,
         (len, batch, seed): (usize, usize, u64),
         fetch: impl Fn(&[usize]) -> Result<B> + 'a,
-        judge: impl Fn(&M, &B, &mut Pass) -> Figures + 'a,
+        judge: impl Fn(&M, &B::Tensors, &mut Pass) -> Figures + 'a,
     ) -> Result<Self> {
         let batches = Batches::new(len, batch, seed)?;
         Ok(Supervised {
@@ -60,6 +61,7 @@ impl<'a, M: Parameters, B> Supervised<'a, M, B> {
             drawn: (batch, seed),
             fetch: Rc::new(fetch),
             judge: Box::new(judge),
+            replays: Replays::new(),
             validation: None,
         })
     }
@@ -99,6 +101,14 @@ impl<'a, M: Parameters, B> Supervised<'a, M, B> {
         self
     }
 
+    /// Whether the next steps are replayed; if not, why.
+    ///
+    /// # Errors
+    /// The reason, in words.
+    pub fn replayed(&self) -> std::result::Result<(), &'static str> {
+        if self.parts > 1 { Err("a step is several batches") } else { self.replays.replayed() }
+    }
+
     /// The gradient of each trainable parameter for the loss of one batch, the first samples, in evaluation mode: to look at. Training
     /// goes on as if nobody had asked.
     ///
@@ -107,7 +117,7 @@ impl<'a, M: Parameters, B> Supervised<'a, M, B> {
     pub fn gradients(&self) -> Result<Vec<(String, Tensor)>> {
         let samples = &self.train[..self.train.len().min(self.drawn.0)];
         let mut pass = Pass { mixed: self.pass.mixed, ..Pass::eval() };
-        let figures = (self.judge)(&self.model, &(self.fetch)(samples)?, &mut pass);
+        let figures = (self.judge)(&self.model, &self.on_device(&(self.fetch)(samples)?)?, &mut pass);
         let params: Vec<_> = self.model.named_parameters().into_iter().filter(|(_, p)| !p.is_frozen()).collect();
         let slopes = autodiff::grad(&figures[0].1, &params.iter().map(|(_, p)| p.get()).collect::<Vec<_>>());
         Ok(params.into_iter().map(|(name, _)| name).zip(slopes).collect())
@@ -121,24 +131,26 @@ impl<'a, M: Parameters, B> Supervised<'a, M, B> {
         let mut window = Window::new();
         let mut pass = Pass { mixed: self.pass.mixed, ..Pass::eval() };
         for chunk in samples.chunks(250) {
-            let figures = (self.judge)(&self.model, &fetch(chunk)?, &mut pass);
+            let figures = (self.judge)(&self.model, &self.on_device(&fetch(chunk)?)?, &mut pass);
             window.add(0, chunk.len() as f64, &figures)?;
         }
         window.read()
     }
-}
 
-impl<M: Parameters, B> Task for Supervised<'_, M, B> {
-    fn step(&mut self) -> Result<Figures> {
+    /// A batch, where the model is.
+    fn on_device(&self, batch: &B) -> Result<B::Tensors> {
+        let params = self.model.named_parameters();
+        let (_, first) = params.first().ok_or_else(|| Error::argument("the model has no parameter", "train one"))?;
+        batch.upload(first.get().device())
+    }
+
+    /// One step of several batches.
+    fn accumulated(&mut self) -> Result<Figures> {
         let mut figures = Figures::new();
         for part in 1..=self.parts {
             let samples: Vec<usize> = self.batches.next_batch().iter().map(|&i| self.train[i]).collect();
-            let found = (self.judge)(&self.model, &(self.fetch)(&samples)?, &mut self.pass);
-            if self.parts == 1 {
-                figures = found;
-                self.optimizer.step(&mut self.model, &figures[0].1)?;
-                break;
-            }
+            let batch = self.on_device(&(self.fetch)(&samples)?)?;
+            let found = (self.judge)(&self.model, &batch, &mut self.pass);
             let share = 1.0 / self.parts as f32;
             let loss = &found[0].1 * share;
             if part < self.parts {
@@ -158,6 +170,24 @@ impl<M: Parameters, B> Task for Supervised<'_, M, B> {
         }
         figures.extend(self.optimizer.gradient_norm().map(|norm| ("gradient norm", norm.clone())));
         Ok(figures)
+    }
+}
+
+impl<M: Parameters, B: Row> Task for Supervised<'_, M, B> {
+    fn step(&mut self) -> Result<Figures> {
+        self.steps(1).map(|mut made| made.swap_remove(0))
+    }
+
+    fn steps(&mut self, most: usize) -> Result<Vec<Figures>> {
+        if self.parts > 1 {
+            return Ok(vec![self.accumulated()?]);
+        }
+        let Supervised { model, optimizer, pass, batches, train, fetch, judge, replays, .. } = self;
+        let mut next = || {
+            let samples: Vec<usize> = batches.next_batch().iter().map(|&i| train[i]).collect();
+            fetch(&samples)
+        };
+        replays.take(Trained { model, optimizer, pass }, (most, true), &mut next, &**judge)
     }
 
     fn validate(&mut self) -> Result<Vec<(String, f64)>> {
@@ -183,14 +213,13 @@ impl<M: Parameters, B> Task for Supervised<'_, M, B> {
     }
 }
 
-/// Pixels and labels of a batch.
-pub type Labelled = (Tensor, Tensor);
+/// Pixels `[n, channels, height, width]` and labels `[n]` of a batch.
+pub type Labelled = (Host<f32>, Host<u32>);
 
-fn upload(device: &Device, set: &Images, batch: &[usize]) -> Result<Labelled> {
+fn gather(set: &Images, batch: &[usize]) -> Labelled {
     let (pixels, labels) = set.gather(batch);
     let [c, h, w] = set.shape;
-    let images = Tensor::from_slice(device, &pixels, [batch.len(), c, h, w])?;
-    Ok((images, Tensor::from_slice(device, &labels, batch.len())?))
+    (Host::new(pixels, [batch.len(), c, h, w]), Host::from(labels))
 }
 
 impl<'a, M: Module + 'a> Supervised<'a, M, Labelled> {
@@ -202,18 +231,16 @@ impl<'a, M: Module + 'a> Supervised<'a, M, Labelled> {
     pub fn classifier(
         model: M,
         optimizer: Box<dyn Optimizer>,
-        device: &Device,
         train: &'a Images,
         batch: usize,
         seed: u64,
     ) -> Result<Self> {
-        let on = device.clone();
-        let judge = |model: &M, (images, labels): &Labelled, pass: &mut Pass| {
+        let judge = |model: &M, (images, labels): &(Tensor, Tensor), pass: &mut Pass| {
             let logits = model.forward(images, pass);
             let right = logits.argmax(&[1]).equal(labels).cast(DType::F32).mean_all();
             vec![("loss", logits.cross_entropy(labels)), ("accuracy", right)]
         };
-        let fetch = move |indices: &[usize]| upload(&on, train, indices);
+        let fetch = |indices: &[usize]| Ok(gather(train, indices));
         Supervised::new(model, optimizer, (train.len(), batch, seed), fetch, judge)
     }
 
@@ -229,8 +256,7 @@ impl<'a, M: Module + 'a> Supervised<'a, M, Labelled> {
     }
 
     /// Validates on these pictures.
-    pub fn validate_on(self, device: &Device, set: &'a Images) -> Self {
-        let on = device.clone();
-        self.validate_with(set.len(), move |indices| upload(&on, set, indices))
+    pub fn validate_on(self, set: &'a Images) -> Self {
+        self.validate_with(set.len(), |indices| Ok(gather(set, indices)))
     }
 }

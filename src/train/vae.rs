@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::functional::{ConvTranspose2dOptions, Reduction};
 use crate::nn::{Conv2d, ConvTranspose2d, Flatten, Init, Linear, Module, Pass, Relu, Sequential, Unflatten};
 use crate::ops::{Conv2dOptions, Padding, Rng};
-use crate::optim::Optimizer;
+use crate::optim::{Host, Optimizer};
 use crate::tensor::Tensor;
 
 /// An encoder with two heads, and a decoder.
@@ -129,24 +129,22 @@ impl Vae {
     pub fn task<'a>(
         self,
         optimizer: Box<dyn Optimizer>,
-        device: &Device,
         train: &'a Images,
         batch: usize,
         seed: u64,
-    ) -> Result<Supervised<'a, Vae, Tensor>> {
+    ) -> Result<Supervised<'a, Vae, Host<f32>>> {
         let judge = |model: &Vae, pictures: &Tensor, pass: &mut Pass| {
             let elbo = model.drawn_elbo(pictures, pass);
             vec![("loss", elbo.loss()), ("reconstruction", elbo.reconstruction), ("kl", elbo.kl)]
         };
-        Supervised::new(self, optimizer, (train.len(), batch, seed), pictures_of(device, train), judge)
+        Supervised::new(self, optimizer, (train.len(), batch, seed), pictures_of(train), judge)
     }
 }
 
-/// Makes batches of pictures without their labels.
-pub fn pictures_of<'a>(device: &Device, set: &'a Images) -> impl Fn(&[usize]) -> Result<Tensor> + 'a {
-    let device = device.clone();
+/// Makes batches of pictures `[n, channels, height, width]` without their labels.
+pub fn pictures_of(set: &Images) -> impl Fn(&[usize]) -> Result<Host<f32>> {
     let [c, h, w] = set.shape;
-    move |indices| Tensor::from_slice(&device, &set.gather(indices).0, [indices.len(), c, h, w])
+    move |indices| Ok(Host::new(set.gather(indices).0, [indices.len(), c, h, w]))
 }
 
 // -------------------------------------------------------------------------------------------------------- pictures

@@ -13,7 +13,8 @@ use crate::tensor::{Storage, Value};
 /// The memory of each virtual buffer in a run.
 pub(in crate::plan) type Buffers = Vec<Option<Arc<Buffer>>>;
 
-/// Where the numbers of turns lie: in a table of one row per turn; ahead of the rows what is the same in all of them.
+/// Where the numbers of turns lie: in a table of one row per turn; ahead of the rows what is the same in all of them. Results that are
+/// wanted of every turn lie in a buffer each, one turn after another.
 pub(in crate::plan) struct Rows {
     /// The first byte of the first row, and the bytes of each.
     first: usize,
@@ -22,8 +23,10 @@ pub(in crate::plan) struct Rows {
     feed: Option<Place>,
     /// The given storages.
     given: Vec<Place>,
-    /// The virtual buffers that lie in the table.
+    /// Where each virtual buffer lies that is another part of its memory in each turn.
     buffers: Vec<Option<Place>>,
+    /// Those of them that are results, and the bytes of all turns.
+    results: Vec<(usize, u64)>,
 }
 
 /// Where something lies in the first turn, and how much further on in each after it.
@@ -112,8 +115,9 @@ impl GpuPlan {
     }
 
     /// A table for turns: of the host's numbers, which differ from turn to turn if `counted`, and of the content of these storages,
-    /// given with their lengths in bytes.
-    pub fn rows(&self, counted: bool, given: &[(usize, usize)]) -> Rows {
+    /// given with their lengths in bytes. `wanted` are results, by node and output, that each turn keeps; `None` if one of them has no
+    /// memory of its own.
+    pub fn rows(&self, counted: bool, given: &[(usize, usize)], wanted: &[(usize, usize)]) -> Option<Rows> {
         let feed = if self.feed { self.scalars * ALIGN as usize } else { 0 };
         let (first, mut row) = if counted { (0, feed) } else { (feed, 0) };
         let mut places = Vec::with_capacity(given.len());
@@ -128,7 +132,17 @@ impl GpuPlan {
             Memory::Storage(s) => given.iter().position(|(g, _)| g == s).map(|k| given_at[k]),
             _ => None,
         };
-        Rows { first, row, feed, buffers: self.memory.iter().map(place).collect(), given: given_at }
+        let mut buffers: Vec<Option<Place>> = self.memory.iter().map(place).collect();
+        let mut results = Vec::new();
+        for &wanted in wanted {
+            let (virtual_, _) = self.place(wanted)?;
+            let Memory::Output(bytes) = self.memory[virtual_] else { return None };
+            let stride = bytes.next_multiple_of(ALIGN);
+            if buffers[virtual_].replace(Place { first: 0, stride: stride as usize }).is_none() {
+                results.push((virtual_, stride * self.most_turns() as u64));
+            }
+        }
+        Some(Rows { first, row, feed, buffers, given: given_at, results })
     }
 
     /// The memory of turns whose numbers lie in the rows of a table.
@@ -144,6 +158,9 @@ impl GpuPlan {
             if place.is_some() {
                 *buffer = Some(Arc::clone(table));
             }
+        }
+        for &(virtual_, bytes) in &rows.results {
+            buffers[virtual_] = Some(gpu.allocate(bytes, "a result of many steps")?);
         }
         Ok(buffers)
     }
@@ -161,11 +178,23 @@ impl GpuPlan {
         self.submit(buffers, &turns, &self.launches, |encoded| gpu.submit(encoded).map(Some))
     }
 
-    /// The value of an output of a node after a run, if it is kept.
-    pub fn value(&self, buffers: &[Option<Arc<Buffer>>], node: usize, output: usize) -> Option<Value> {
-        let (_, values) = self.kept.iter().find(|(kept, _)| *kept == node)?;
-        let &(virtual_, offset) = values.get(output)?;
-        Some(Value { storage: Storage::Gpu(Arc::clone(memory_of(buffers, virtual_))), offset })
+    /// The value that a turn made of an output of a node, and that is among the wanted ones; of `bytes` per element.
+    pub fn value(
+        &self,
+        buffers: &[Option<Arc<Buffer>>],
+        rows: &Rows,
+        turn: usize,
+        wanted: (usize, usize),
+        bytes: usize,
+    ) -> Option<Value> {
+        let (virtual_, offset) = self.place(wanted)?;
+        let first = rows.buffers[virtual_]?.at(turn) / bytes;
+        Some(Value { storage: Storage::Gpu(Arc::clone(memory_of(buffers, virtual_))), offset: first + offset })
+    }
+
+    /// The virtual buffer and the offset of an output of a node, if it is kept.
+    fn place(&self, (node, output): (usize, usize)) -> Option<(usize, usize)> {
+        self.kept.iter().find(|(kept, _)| *kept == node)?.1.get(output).copied()
     }
 
     /// The memory of each virtual buffer in this run, with the host's numbers uploaded.
