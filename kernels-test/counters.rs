@@ -103,6 +103,21 @@ fn a_sequence_on_a_gpu_is_few_launches() {
     }
 }
 
+/// The gradient of a bias is made by the launches of the weight's.
+#[test]
+fn a_step_of_a_network_with_biases_on_a_gpu_sums_on_the_way() {
+    for (name, most) in [("cnn_cpcpff_step", 24), ("cnn_svhn_step", 35), ("vae_step", 27), ("lr_step", 4)] {
+        let device = crate::merge::device(true, false);
+        let mut work = make(name, &device, false).unwrap();
+        work.step().unwrap();
+        let before = device.counters();
+        work.step().unwrap();
+        let made = device.counters().since(&before).dispatches;
+        assert!(made <= most, "{name}: {made} launches, {most} before");
+        assert!(work.check().unwrap()[0].is_finite(), "{name}");
+    }
+}
+
 /// A step on the CPU path is one program, planned once.
 #[test]
 fn the_cpu_path_plans_a_step_once() {

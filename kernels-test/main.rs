@@ -31,6 +31,7 @@ mod rooms;
 mod shaders;
 mod spectral_norm;
 mod start;
+mod sums;
 mod train;
 mod tune;
 mod uniformity;

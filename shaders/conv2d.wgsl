@@ -49,8 +49,12 @@ fn columns_at(quad: u32) -> vec4<i32> {
 }
 
 // Row `i` of a quad of rows.
+fn row_of(quad: u32, i: u32) -> u32 {
+    return row_first + quad + i * QUADS;
+}
+
 fn put(quad: u32, i: u32, at: vec4<i32>, values: vec4<f32>) {
-    let row = row_first + quad + i * QUADS;
+    let row = row_of(quad, i);
     if row < p.m {
         let start = c_start + i32(row) * p.c_row;
         put_one(start, at.x, values.x);
@@ -93,5 +97,5 @@ fn implicit(
     quarter_digits = digits_of_k(DEPTH / 4u);
 
     c_start = p.c_base + i32(slice) * p.c_slice + i32(group) * p.c_group;
-    multiply((end - first + DEPTH - 1u) / DEPTH, local);
+    multiply((end - first + DEPTH - 1u) / DEPTH, local, index / tiles_all);
 }

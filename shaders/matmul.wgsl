@@ -94,8 +94,12 @@ fn put_one(row: i32, column: i32, value: f32) {
 }
 
 // Row `i` of a quad of rows.
+fn row_of(quad: u32, i: u32) -> u32 {
+    return row_first + quad + i * QUADS;
+}
+
 fn put(quad: u32, i: u32, at: vec4<i32>, values: vec4<f32>) {
-    let row = row_first + quad + i * QUADS;
+    let row = row_of(quad, i);
     if row < p.m {
         let start = c_start + i32(row) * p.c_row;
         put_one(start, at.x, values.x);
@@ -131,5 +135,5 @@ fn tiled(
     let here = locate(index);
     a_quads = quads_of(local, here.a_start, row_first, p.a_row, p.a_col);
     b_quads = quads_of(local, here.b_start, column_first, p.b_col, p.b_row);
-    multiply(here.rounds, local);
+    multiply(here.rounds, local, index / p.tiles);
 }

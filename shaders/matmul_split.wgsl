@@ -1,4 +1,5 @@
-// Adds up the partial sums of a matrix product whose reduction was cut into slices.
+// Adds up the partial sums of a matrix product whose reduction was cut into slices, and with shared/split_sums.wgsl (else
+// shared/split_product.wgsl) those of the sums that were made besides.
 //
 // `partial` is [slices, batches, m, n], dense; C is addressed by strides. Few slices are added in order by one invocation per
 // element of C. Of many, 16 invocations add every 16th, and a tree adds their sums: one alone would wait for its loads, and where
@@ -17,6 +18,7 @@ struct Params {
     c_inner: i32,
     c_row: i32,
     c_col: i32,
+    sums: u32,
 }
 
 var<immediate> p: Params;
@@ -26,7 +28,7 @@ var<immediate> p: Params;
 
 var<workgroup> sums: array<f32, 256>;
 
-fn put(i: u32, total: f32) {
+fn put_product(i: u32, total: f32) {
     let column = i32(i % p.n);
     let row = i32(i / p.n % p.m);
     let matrix = i / p.n / p.m;
@@ -44,12 +46,12 @@ fn add_slices(
     @builtin(local_invocation_index) local: u32,
 ) {
     let i = flat_index(group, grid, local);
-    if i >= p.count {
+    if i >= p.count + p.sums {
         return;
     }
-    var sum = partial[i];
+    var sum = term(0u, i);
     for (var s = 1u; s < p.slices; s += 1u) {
-        sum += partial[s * p.count + i];
+        sum += term(s, i);
     }
     put(i, sum);
 }
@@ -62,14 +64,14 @@ fn add_many_slices(
 ) {
     let i = ((group.z * grid.y + group.y) * grid.x + group.x) * 16u + local % 16u;
     var sum = 0.0;
-    if i < p.count {
+    if i < p.count + p.sums {
         var s = local / 16u;
         for (; s + 48u < p.slices; s += 64u) {
-            let first = partial[s * p.count + i] + partial[(s + 16u) * p.count + i];
-            sum += first + (partial[(s + 32u) * p.count + i] + partial[(s + 48u) * p.count + i]);
+            let first = term(s, i) + term(s + 16u, i);
+            sum += first + (term(s + 32u, i) + term(s + 48u, i));
         }
         for (; s < p.slices; s += 16u) {
-            sum += partial[s * p.count + i];
+            sum += term(s, i);
         }
     }
     sums[local] = sum;
@@ -79,7 +81,7 @@ fn add_many_slices(
             sums[local] += sums[local + width];
         }
     }
-    if local < 16u && i < p.count {
+    if local < 16u && i < p.count + p.sums {
         put(i, sums[local]);
     }
 }

@@ -89,8 +89,12 @@ fn columns_at(quad: u32) -> vec4<i32> {
 }
 
 // Row `i` of a quad of rows.
+fn row_of(quad: u32, i: u32) -> u32 {
+    return row_first + 4u * quad + i;
+}
+
 fn put(quad: u32, i: u32, at: vec4<i32>, values: vec4<f32>) {
-    let row = row_first + 4u * quad + i;
+    let row = row_of(quad, i);
     if row < p.m && at.x >= 0 {
         let place = u32(c_start + i32(row) * p.c_row + at.x) / 4u;
         var sum = values;
@@ -115,5 +119,5 @@ fn tiled(
     let here = locate(index);
     a_block = block_of(local, A_ALONG_K, here.a_start, row_first, p.a_row, p.a_col);
     b_block = block_of(local, B_ALONG_K, here.b_start, column_first, p.b_col, p.b_row);
-    multiply(here.rounds, local);
+    multiply(here.rounds, local, index / p.tiles);
 }

@@ -2,8 +2,8 @@
 //
 // What A, B and C are is the business of the file that includes this one. It provides `fetch`, which reads this
 // invocation's share of the next DEPTH columns of A and rows of B into registers; `keep`, which stores them in workgroup
-// memory; `columns_at`, where four columns of C lie; and `put`, which writes four elements. Its entry point says where
-// the tile lies and calls `multiply`.
+// memory; `row_of` and `columns_at`, where rows and columns of C lie; and `put`, which writes four elements. Its entry
+// point says where the tile lies and calls `multiply`. What is made besides is in shared/sums.wgsl or shared/no_sums.wgsl.
 //
 // Workgroup memory holds quads: four rows of A (or four columns of B) at one depth in one vec4, so that a step is two
 // or four vec4 loads and 16 or 64 multiply-adds. A whole vec4 is always written by one invocation: writing single
@@ -93,7 +93,8 @@ fn add_four(rows: u32, columns: u32, depth: u32) {
     add_products(first + 3u * QUADS + (row ^ 3u), first + 3u * QUADS + (column ^ 3u));
 }
 
-fn multiply(rounds: u32, local: u32) {
+// `matrix`: its number, counted through all slices.
+fn multiply(rounds: u32, local: u32, matrix: u32) {
     // 32 neighbours make a block of 4 x 8 quads, the fewest different quads that a subgroup can read, and each half of them two
     // rows of it: with a row for each quarter a generated tile of 128 x 128 made 30 TFLOP/s of 43 (H200), and this one 40.1 of 40.5.
     let block = local / 32u;
@@ -105,6 +106,7 @@ fn multiply(rounds: u32, local: u32) {
         workgroupBarrier(); // the round before has been read
         keep();
         workgroupBarrier();
+        add_to_sums(local);
         if round + 1u < rounds {
             fetch();
         }
@@ -120,6 +122,7 @@ fn multiply(rounds: u32, local: u32) {
         }
     }
 
+    put_sums(local, matrix);
     let at = columns_at(columns);
     put(rows, 0u, at, c01);
     put(rows, 1u, at, c11);

@@ -5,7 +5,7 @@
 mod gemm;
 mod variant;
 
-pub(crate) use gemm::{Gemm, Matrix, add_slices, cooperative_tile};
+pub(crate) use gemm::{Gemm, Matrix, add_slices, cooperative_tile, shader};
 pub(crate) use variant::{PROCESSORS, TILE_32, TILE_64, TILE_128, Tile, slice_length, tile_for};
 
 use super::cast::Widen;
@@ -68,7 +68,8 @@ fn lower(_: &Matmul, cx: &mut Lower) {
     let each = (m * n) as isize;
     let outer = batch[1] as isize * each;
     let c = Matrix { slot: c, base: 0, outer, inner: each, k_outer: 0, row: n as isize, col: 1 };
-    Gemm { m, n, k, batch, k_outer: 1, a, b, c, accumulate: false, finish: true }.launch(cx);
+    let sum = cx.sum_wanted(0, &[batch_axes + 1]);
+    Gemm { m, n, k, batch, k_outer: 1, a, b, c, accumulate: false, finish: true, sum }.launch(cx);
 }
 
 /// An operand where it lies, or a copy of it where its whole buffer is too long to bind.
@@ -87,7 +88,7 @@ fn dense(m: usize, n: usize, k: usize, batches: usize, [a, b, c]: [Slot; 3]) -> 
         Matrix { slot, base: 0, outer: 0, inner, k_outer: 0, row: columns as isize, col: 1 }
     };
     let (a, b, c) = (matrix(a, m, k), matrix(b, k, n), matrix(c, m, n));
-    Gemm { m, n, k, batch: [1, batches], k_outer: 1, a, b, c, accumulate: false, finish: true }
+    Gemm { m, n, k, batch: [1, batches], k_outer: 1, a, b, c, accumulate: false, finish: true, sum: None }
 }
 
 /// Whether a tensor was recorded as another with its last two axes swapped.

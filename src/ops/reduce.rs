@@ -95,29 +95,16 @@ struct Walk {
     reduced: Vec<Run>,
 }
 
-/// The axes of `layout` that are `reduced`, or the others, merged into runs.
-fn runs(layout: &Layout, axes: &[usize], reduced: bool) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
-    for a in (0..layout.shape.rank()).filter(|a| axes.contains(a) == reduced && layout.shape[*a] != 1) {
-        let (n, step) = (layout.shape[a], layout.strides[a]);
-        match runs.last_mut() {
-            Some(last) if last.1 == step * n as isize => *last = (last.0 * n, step),
-            _ => runs.push((n, step)),
-        }
-    }
-    runs
-}
-
 impl Walk {
     fn new(cx: &mut Lower, axes: &[usize]) -> Walk {
         let (slot, layout) = cx.strided(0);
-        let (kept, reduced) = (runs(&layout, axes, false), runs(&layout, axes, true));
+        let (kept, reduced) = (layout.runs(axes, false), layout.runs(axes, true));
         if kept.len() <= MOST_RUNS && reduced.len() <= MOST_RUNS {
             return Walk { slot, offset: layout.offset, kept, reduced };
         }
         let slot = cx.input(0);
         let layout = Layout::contiguous(cx.meta(0).shape.clone(), 0);
-        Walk { slot, offset: 0, kept: runs(&layout, axes, false), reduced: runs(&layout, axes, true) }
+        Walk { slot, offset: 0, kept: layout.runs(axes, false), reduced: layout.runs(axes, true) }
     }
 
     fn outputs(&self) -> usize {
@@ -237,7 +224,7 @@ fn reduced_shape(op: &str, x: &Meta, axes: &[usize], keep: bool, neutral: bool) 
         return Err(ShapeError::new(op, problem));
     }
     let dense = Layout::contiguous(x.shape.clone(), 0);
-    if runs(&dense, axes, true).len().max(runs(&dense, axes, false).len()) > MOST_RUNS {
+    if dense.runs(axes, true).len().max(dense.runs(axes, false).len()) > MOST_RUNS {
         let problem = format!(
             "axes {axes:?} of shape {}: kept and reduced axes alternate more than {MOST_RUNS} times; permute or \
              reduce in two steps",
@@ -294,7 +281,7 @@ impl Op for Reduce {
         Backward::Rule(|op, v| op.vjp(v))
     }
     fn lower(&self) -> Lowering<Self> {
-        Lowering::Kernel(|op, cx| {
+        let kernel = |op: &Self, cx: &mut Lower| {
             let kind = match (op.kind, cx.meta(0).dtype) {
                 (ReduceKind::Sum, DType::F32) => SUM,
                 (ReduceKind::Sum, _) => 1,
@@ -302,7 +289,11 @@ impl Op for Reduce {
                 (ReduceKind::Min, _) => 3,
             };
             lower(cx, &op.axes, kind, false);
-        })
+        };
+        match self.kind {
+            ReduceKind::Sum => Lowering::Sum(kernel, |op| &op.axes),
+            ReduceKind::Max | ReduceKind::Min => Lowering::Kernel(kernel),
+        }
     }
     fn reference<T: Real>(&self, inputs: &[View<T>]) -> Vec<Array<T>> {
         let x = &inputs[0];

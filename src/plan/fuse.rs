@@ -246,9 +246,7 @@ fn stored_as_halves(graph: &Graph) -> Vec<(Base, Vec<usize>)> {
         node.metas[0].dtype == DType::F16 && matches!(node.op.lower(), AnyLowering::Elementwise(_))
     };
     let kernels = graph.nodes.iter().enumerate().filter(|(_, node)| {
-        !node.kept
-            && node.metas.iter().any(|m| m.dtype == DType::F32)
-            && matches!(node.op.lower(), AnyLowering::Kernel(_))
+        !node.kept && node.metas.iter().any(|m| m.dtype == DType::F32) && node.op.lower().kernel().is_some()
     });
     let outputs = kernels.flat_map(|(i, node)| (0..node.metas.len()).map(move |k| (i, k)));
     outputs

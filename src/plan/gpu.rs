@@ -7,6 +7,7 @@
 mod fused;
 mod run;
 mod store;
+mod sums;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use fused::enlarge;
 pub(super) use run::{Buffers, Rows};
 use store::NodeStore;
+use sums::Sum;
 
 use super::fuse::{Base, Fused, Limits, Program, Step, fuse};
 use super::join::{self, Join};
@@ -70,6 +72,8 @@ pub(super) struct Built<'a> {
     feed: Virtual,
     pub copies: HashMap<(Base, Layout), Slot>,
     pub step: usize,
+    /// The sums that other steps may make on their way.
+    sums: Vec<Sum>,
     /// Where the measured choices are.
     tuning: Option<(&'a Tuning, &'a Gpu)>,
     /// Whether every value is to be looked at after the launch that made it.
@@ -199,6 +203,7 @@ impl<'a> Built<'a> {
             feed: Virtual(0),
             copies: HashMap::new(),
             step: 0,
+            sums: Vec::new(),
             tuning: None,
             checked: false,
         };
@@ -232,14 +237,20 @@ impl<'a> Built<'a> {
         self.place_packs();
         let steps = std::mem::take(&mut self.program.steps);
         self.program.joined = vec![false; steps.len()];
+        self.sums = self.sums_of(&steps, &joins);
         let mut start = 0;
         while start < steps.len() {
+            if self.sums.iter().any(|sum| sum.step == start && sum.made_by.is_some()) {
+                start += 1;
+                continue;
+            }
             let main = start + (joins[start] == Join::Ahead) as usize;
             let behind = joins[main + 1..].iter().take_while(|&&join| join == Join::Behind).count();
             self.lower_group(&steps, start, main, main + 1 + behind);
             start = main + 1 + behind;
         }
         self.program.steps = steps;
+        self.move_sums();
     }
 
     pub fn launch_step(&mut self, base: Base, fused: &Fused, open: bool) {
@@ -264,7 +275,7 @@ impl<'a> Built<'a> {
         let graph = self.graph;
         let (inputs, outputs) = (&graph.nodes[node].input_metas, &graph.nodes[node].metas);
         match op.lower() {
-            AnyLowering::Kernel(lower) => {
+            AnyLowering::Kernel(lower) | AnyLowering::Sum(lower, _) => {
                 let (caps, first) = (self.caps_for(node), self.launches.len());
                 let run = |built: &mut Self| {
                     lower(&mut Lower::new(&mut NodeStore { built, node }, inputs, outputs, caps));
@@ -356,7 +367,8 @@ impl<'a> Built<'a> {
                 let (input, layout) = &self.program.inputs[&node][k];
                 let Base::Node(j, out) = *input else { continue };
                 let producer = &self.graph.nodes[j];
-                let own = matches!(producer.op.lower(), AnyLowering::Kernel(_) | AnyLowering::Elementwise(_));
+                let lowering = producer.op.lower();
+                let own = matches!(lowering, AnyLowering::Elementwise(_)) || lowering.kernel().is_some();
                 let whole = layout.is_contiguous()
                     && layout.offset == 0
                     && layout.shape.elements() == producer.metas[out].shape.elements();

@@ -118,7 +118,7 @@ impl Groups {
                 let member = |at: &usize| program.reads(&program.steps[*at]).map(|(base, _)| base).collect::<Vec<_>>();
                 let read = self.behind[head].iter().flat_map(member).chain(inside.iter().map(|o| o.base));
                 let outputs: Vec<usize> = read.filter_map(|b| output_of(b, *node)).collect();
-                matches!(node_at.op.lower(), AnyLowering::Kernel(_))
+                node_at.op.lower().kernel().is_some()
                     && outputs.iter().all(|&k| k == outputs[0] && node_at.metas[k].shape.elements() == elements)
             }
         };
@@ -143,7 +143,7 @@ impl Groups {
             let once = layouts.len() == 1 && layouts[0].shape.elements() == fused.shape.elements();
             // What an update overwrites meanwhile would be read too late.
             let overwritten = (at + 1..reader).any(|k| matches!(lowering(k), Some(AnyLowering::InPlace(..))));
-            if once && !overwritten && matches!(lowering(reader), Some(AnyLowering::Kernel(_))) {
+            if once && !overwritten && lowering(reader).and_then(AnyLowering::kernel).is_some() {
                 self.ahead.insert(reader, at);
             }
         }

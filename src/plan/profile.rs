@@ -204,18 +204,29 @@ impl Profiler {
         let groups = program.groups();
         let firsts: Vec<usize> = groups.iter().map(|group| group.start).collect();
         let times = backend.times(&firsts)?;
+        let readers = program.readers();
         for (group, seconds) in groups.into_iter().zip(times) {
-            // Of steps in one launch only the last result counts, and what comes from outside.
+            // Of steps in one launch only what others read of their results counts, and what comes from outside, once.
             let (steps, mut event) = (&program.steps[group], None);
-            let mut inside: Vec<Base> = Vec::new();
-            for (k, step) in steps.iter().enumerate() {
+            let within: Vec<Base> = steps.iter().flat_map(|step| program.reads(step).map(|(base, _)| base)).collect();
+            let outlives = |base: &Base| {
+                readers.get(base).copied().unwrap_or(0) > within.iter().filter(|read| *read == base).count()
+            };
+            let (mut made, mut read) = (Vec::new(), Vec::new());
+            for step in steps {
                 let mut next = event_of(step, program, graph, sites, start, seconds);
-                next.bytes = 4 * traffic(step, program, graph, &inside, k + 1 == steps.len()) as u64;
-                inside.extend(made_by(step, graph));
+                let stored = results(step, graph).filter(|(base, _)| outlives(base)).map(|(_, elements)| elements);
+                let known = |base: &Base| made.contains(base) || read.contains(base);
+                next.bytes = 4 * (traffic(step, program, known) + stored.sum::<usize>()) as u64;
+                // A sum that a launch makes on its way is not what it is for.
+                let beside = !program.reads(step).any(|(base, _)| made.contains(&base));
+                made.extend(results(step, graph).map(|(base, _)| base));
+                read.extend(program.reads(step).map(|(base, _)| base));
                 event = Some(match event {
                     None => next,
-                    Some(Event { name, at, bytes, .. }) => {
-                        Event { name: format!("{name} + {}", next.name), at, bytes: bytes + next.bytes, ..next }
+                    Some(Event { name, at, bytes, result, .. }) => {
+                        let result = if beside { result } else { next.result };
+                        Event { name: format!("{name} + {}", next.name), at, bytes: bytes + next.bytes, result, ..next }
                     }
                 });
             }
@@ -242,24 +253,22 @@ impl Drop for Profiler {
     }
 }
 
-/// The bases that a step makes.
-fn made_by(step: &Step, graph: &Graph) -> Vec<Base> {
+/// The bases that a step makes, and their elements.
+fn results<'a>(step: &'a Step, graph: &'a Graph) -> Box<dyn Iterator<Item = (Base, usize)> + 'a> {
     match step {
-        Step::Fused(base, _) => vec![*base],
-        Step::Kernel(node) => (0..graph.nodes[*node].metas.len()).map(|k| Base::Node(*node, k)).collect(),
+        Step::Fused(base, fused) => Box::new(std::iter::once((*base, fused.shape.elements()))),
+        Step::Kernel(node) => {
+            let metas = graph.nodes[*node].metas.iter().enumerate();
+            Box::new(metas.map(|(k, meta)| (Base::Node(*node, k), meta.shape.elements())))
+        }
     }
 }
 
-/// Elements that a step reads from elsewhere than `inside`, and with `stores` those of its results.
-fn traffic(step: &Step, program: &Program, graph: &Graph, inside: &[Base], stores: bool) -> usize {
+/// Elements that a step reads of bases that are not `known`.
+fn traffic(step: &Step, program: &Program, known: impl Fn(&Base) -> bool) -> usize {
     // A broadcast axis is read once.
     let size = |l: &Layout| l.shape.iter().zip(&l.strides).filter(|(_, s)| **s != 0).map(|(n, _)| n).product::<usize>();
-    let read: usize = program.reads(step).filter(|(base, _)| !inside.contains(base)).map(|(_, l)| size(l)).sum();
-    let results = match step {
-        Step::Kernel(node) => graph.nodes[*node].metas.iter().map(|m| m.shape.elements()).sum(),
-        Step::Fused(_, fused) => fused.shape.elements(),
-    };
-    read + if stores { results } else { 0 }
+    program.reads(step).filter(|(base, _)| !known(base)).map(|(_, l)| size(l)).sum()
 }
 
 fn event_of(step: &Step, program: &Program, graph: &Graph, sites: &[Arc<Node>], start: f64, seconds: f64) -> Event {

@@ -26,7 +26,7 @@ use super::value::caps_of;
 use crate::device::{Binding, Device, Encoded, Gpu, Tune};
 use crate::error::{Error, Result};
 use crate::tensor::{
-    AnyLowering, AnyOp, Caps, DType, Layout, Lower, LoweredDispatch, Meta, Slot, Store, VARIANTS, Virtual,
+    AnyOp, Caps, DType, Layout, Lower, LoweredDispatch, Meta, Slot, Store, SumWanted, VARIANTS, Virtual,
 };
 
 /// What the table of an op chooses, as the name of a variant.
@@ -264,7 +264,7 @@ impl Alone<'_> {
             words: vec![0; met.inputs.len()],
             outputs: vec![None; met.outputs.len()],
         };
-        if let AnyLowering::Kernel(lower) = met.op.lower() {
+        if let Some(lower) = met.op.lower().kernel() {
             let metas: Vec<Meta> = met.inputs.iter().map(|input| input.meta.clone()).collect();
             lower(&mut Lower::new(&mut alone, &metas, &met.outputs, caps));
         }
@@ -302,6 +302,14 @@ impl Store for Alone<'_> {
         let slot = self.temp(self.met.outputs[k].shape.elements());
         self.outputs[k] = Some(slot);
         slot
+    }
+
+    fn sum_wanted(&self, _: usize, _: &[usize]) -> Option<SumWanted> {
+        None
+    }
+
+    fn make_sum(&mut self, _: SumWanted) -> Slot {
+        unreachable!("an op by itself is not wanted a sum of")
     }
 
     fn push(&mut self, mut launch: LoweredDispatch) {

@@ -274,6 +274,10 @@ impl LoweredDispatch {
     }
 }
 
+/// A sum that somebody wants of an input of a lowering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SumWanted(pub(crate) usize);
+
 /// What the planner does for a lowering.
 pub trait Store {
     /// Input `i` as a dense slot: its own memory, or a copy if it is a strided or unaligned view.
@@ -284,6 +288,10 @@ pub trait Store {
     fn temp(&mut self, elements: usize) -> Slot;
     /// Puts output `k` where it is bound to be: inside another value's buffer, for a pack, or its own.
     fn output(&mut self, k: usize) -> Slot;
+    /// The sum of input `i` over these axes, if the plan has it as a step of its own.
+    fn sum_wanted(&self, i: usize, axes: &[usize]) -> Option<SumWanted>;
+    /// Where that sum belongs; it is a step of its own no more.
+    fn make_sum(&mut self, sum: SumWanted) -> Slot;
     /// Appends a launch.
     fn push(&mut self, launch: LoweredDispatch);
 }
@@ -341,6 +349,17 @@ impl<'a> Lower<'a> {
     /// Scratch memory for this op, its content undefined.
     pub fn temp(&mut self, elements: usize) -> Slot {
         self.store.temp(elements)
+    }
+
+    /// Whether the program sums input `i` over these axes, rising, in a step of its own: a lowering that loads each element of it
+    /// anyhow may [make](Lower::make_sum) the sum beside its outputs.
+    pub fn sum_wanted(&self, i: usize, axes: &[usize]) -> Option<SumWanted> {
+        self.store.sum_wanted(i, axes)
+    }
+
+    /// The memory of a sum, dense over the axes that are left. Who asks for it must fill it.
+    pub fn make_sum(&mut self, sum: SumWanted) -> Slot {
+        self.store.make_sum(sum)
     }
 
     /// Appends a launch. One with no work is dropped.

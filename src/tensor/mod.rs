@@ -15,11 +15,11 @@ mod storage;
 
 pub use dtype::{DType, Element};
 pub(crate) use lower::TURNS_OF_A_LAUNCH;
-pub use lower::{Bind, Caps, Lower, LoweredDispatch, LoweredWork, Params, Slot, Store, VARIANTS, Virtual};
+pub use lower::{Bind, Caps, Lower, LoweredDispatch, LoweredWork, Params, Slot, Store, SumWanted, VARIANTS, Virtual};
 pub(crate) use node::RecordedAt;
 pub use node::{History, Node, NodeState, Tensor};
 pub use op::{
-    AnyLowering, AnyOp, Backward, BlockFn, Entry, Lowering, Meta, NoGrad, Op, Scalar, ScalarOf, ViewMap, Vjp,
+    AnyLowering, AnyOp, Backward, BlockFn, Entry, KernelOf, Lowering, Meta, NoGrad, Op, Scalar, ScalarOf, ViewMap, Vjp,
 };
 pub use sample::{Input, Sample, Tolerance};
 pub use shape::{Axis, Layout, Shape};

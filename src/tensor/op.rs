@@ -98,6 +98,9 @@ pub enum Lowering<O> {
     Elementwise(fn(&O, &[Meta]) -> Scalar),
     /// Dispatches of its own.
     Kernel(fn(&O, &mut Lower)),
+    /// The same for the sum of its one input over these axes, rising, which whoever else reads that input may make on the
+    /// way (see [`Lower::sum_wanted`]).
+    Sum(fn(&O, &mut Lower), fn(&O) -> &[usize]),
     /// Dispatches that overwrite: output `out` starts as the content of input `in` for each `(out, in)`, and is the
     /// same buffer when nobody else holds that input.
     InPlace(fn(&O, &mut Lower), &'static [(usize, usize)]),
@@ -125,6 +128,9 @@ pub type ViewMap<'a> = Box<dyn Fn(&Layout) -> Option<Layout> + 'a>;
 /// What an elementwise op is on inputs of given types.
 pub type ScalarOf<'a> = Box<dyn Fn(&[Meta]) -> Scalar + 'a>;
 
+/// What appends the dispatches of an op.
+pub type KernelOf<'a> = Box<dyn Fn(&mut Lower) + 'a>;
+
 /// [`Lowering`] without the op's type.
 pub enum AnyLowering<'a> {
     /// See [`Lowering::View`].
@@ -132,11 +138,23 @@ pub enum AnyLowering<'a> {
     /// See [`Lowering::Elementwise`].
     Elementwise(ScalarOf<'a>),
     /// See [`Lowering::Kernel`].
-    Kernel(Box<dyn Fn(&mut Lower) + 'a>),
+    Kernel(KernelOf<'a>),
+    /// See [`Lowering::Sum`].
+    Sum(KernelOf<'a>, &'a [usize]),
     /// See [`Lowering::InPlace`].
-    InPlace(Box<dyn Fn(&mut Lower) + 'a>, &'static [(usize, usize)]),
+    InPlace(KernelOf<'a>, &'static [(usize, usize)]),
     /// See [`Lowering::Pack`].
     Pack(&'a [usize]),
+}
+
+impl<'a> AnyLowering<'a> {
+    /// What appends its dispatches, if it is a [`Lowering::Kernel`] or a [`Lowering::Sum`].
+    pub fn kernel(self) -> Option<KernelOf<'a>> {
+        match self {
+            AnyLowering::Kernel(lower) | AnyLowering::Sum(lower, _) => Some(lower),
+            _ => None,
+        }
+    }
 }
 
 /// An op of any type. Every [`Op`] is one; op authors never see it.
@@ -173,6 +191,7 @@ impl<O: Op> AnyOp for O {
             Lowering::View(f) => AnyLowering::View(Box::new(move |l| f(self, l))),
             Lowering::Elementwise(f) => AnyLowering::Elementwise(Box::new(move |metas| f(self, metas))),
             Lowering::Kernel(f) => AnyLowering::Kernel(Box::new(move |cx| f(self, cx))),
+            Lowering::Sum(f, axes) => AnyLowering::Sum(Box::new(move |cx| f(self, cx)), axes(self)),
             Lowering::InPlace(f, pairs) => AnyLowering::InPlace(Box::new(move |cx| f(self, cx)), pairs),
             Lowering::Pack(f) => AnyLowering::Pack(f(self)),
         }

@@ -183,6 +183,20 @@ impl Layout {
         }
     }
 
+    /// Extents and strides of the axes among `axes`, or (not `among`) of the others, outermost first: axes that lie in one run are
+    /// one.
+    pub fn runs(&self, axes: &[usize], among: bool) -> Vec<(usize, isize)> {
+        let mut runs: Vec<(usize, isize)> = Vec::new();
+        for a in (0..self.shape.rank()).filter(|a| axes.contains(a) == among && self.shape[*a] != 1) {
+            let (n, step) = (self.shape[a], self.strides[a]);
+            match runs.last_mut() {
+                Some(last) if last.1 == step * n as isize => *last = (last.0 * n, step),
+                _ => runs.push((n, step)),
+            }
+        }
+        runs
+    }
+
     /// The same elements in row-major order under another shape, or `None` where that needs a copy.
     pub fn reshape(&self, shape: &Shape) -> Option<Layout> {
         if self.is_contiguous() {

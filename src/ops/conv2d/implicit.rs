@@ -4,61 +4,23 @@
 
 use super::sizes::Sizes;
 use crate::device::Shader;
-use crate::ops::matmul::{Tile, add_slices, cooperative_tile, slice_length};
-use crate::tensor::{Caps, Lower, LoweredDispatch, Slot};
+use crate::ops::matmul::{Tile, add_slices, cooperative_tile, shader, slice_length};
+use crate::tensor::{Caps, Lower, LoweredDispatch, Slot, SumWanted};
 
-const TILED: Shader = Shader::new(
-    "conv2d",
-    concat!(
-        include_str!("../../../shaders/shared/epilogue.wgsl"),
-        include_str!("../../../shaders/shared/patches.wgsl"),
-        include_str!("../../../shaders/shared/tile.wgsl"),
-        include_str!("../../../shaders/shared/rows.wgsl"),
-        include_str!("../../../shaders/conv2d_rows.wgsl"),
-        include_str!("../../../shaders/conv2d.wgsl")
-    ),
-);
+const TILED: Shader = shader!(
+    "conv2d": "shared/epilogue" "shared/patches" "shared/tile" "shared/no_sums" "shared/rows" "conv2d_rows" "conv2d");
+const TILED_SUMS: Shader = shader!(
+    "conv2d": "shared/epilogue" "shared/patches" "shared/tile" "shared/sums" "shared/rows" "conv2d_rows" "conv2d");
 /// The same where A is read in whole vec4s.
-const TILED_VEC4: Shader = Shader::new(
-    "conv2d",
-    concat!(
-        include_str!("../../../shaders/shared/epilogue.wgsl"),
-        include_str!("../../../shaders/shared/patches.wgsl"),
-        include_str!("../../../shaders/shared/tile.wgsl"),
-        include_str!("../../../shaders/conv2d_rows_vec4.wgsl"),
-        include_str!("../../../shaders/conv2d.wgsl")
-    ),
-);
-const COOPERATIVE_8: Shader = Shader::new(
-    "conv2d_coop",
-    concat!(
-        include_str!("../../../shaders/shared/coop8.wgsl"),
-        include_str!("../../../shaders/shared/epilogue.wgsl"),
-        include_str!("../../../shaders/shared/patches.wgsl"),
-        include_str!("../../../shaders/shared/coop_tile.wgsl"),
-        include_str!("../../../shaders/shared/rows.wgsl"),
-        include_str!("../../../shaders/conv2d_coop.wgsl")
-    ),
-);
-const COOPERATIVE_16: Shader = Shader::new(
-    "conv2d_coop",
-    concat!(
-        include_str!("../../../shaders/shared/coop16.wgsl"),
-        include_str!("../../../shaders/shared/epilogue.wgsl"),
-        include_str!("../../../shaders/shared/patches.wgsl"),
-        include_str!("../../../shaders/shared/coop_tile.wgsl"),
-        include_str!("../../../shaders/shared/rows.wgsl"),
-        include_str!("../../../shaders/conv2d_coop.wgsl")
-    ),
-);
-const DIRECT: Shader = Shader::new(
-    "conv2d_direct",
-    concat!(
-        include_str!("../../../shaders/shared/epilogue.wgsl"),
-        include_str!("../../../shaders/shared/patches.wgsl"),
-        include_str!("../../../shaders/conv2d_direct.wgsl")
-    ),
-);
+const VEC4: Shader =
+    shader!("conv2d": "shared/epilogue" "shared/patches" "shared/tile" "shared/no_sums" "conv2d_rows_vec4" "conv2d");
+const VEC4_SUMS: Shader =
+    shader!("conv2d": "shared/epilogue" "shared/patches" "shared/tile" "shared/sums" "conv2d_rows_vec4" "conv2d");
+const COOPERATIVE_8: Shader = shader!(
+    "conv2d_coop": "shared/coop8" "shared/epilogue" "shared/patches" "shared/coop_tile" "shared/rows" "conv2d_coop");
+const COOPERATIVE_16: Shader = shader!(
+    "conv2d_coop": "shared/coop16" "shared/epilogue" "shared/patches" "shared/coop_tile" "shared/rows" "conv2d_coop");
+const DIRECT: Shader = shader!("conv2d_direct": "shared/epilogue" "shared/patches" "conv2d_direct");
 
 crate::params! {
     struct ImplicitParams {
@@ -158,7 +120,16 @@ impl Product {
         each * groups
     }
 
-    fn launch(&self, groups: usize, slices: usize, kernel: Kernel, [a, pixels, c]: [Slot; 3], cx: &mut Lower) {
+    /// `sums`: where the sums of the rows of `a` go, slice by slice, if the kernel is to make them too.
+    fn launch(
+        &self,
+        (groups, slices): (usize, usize),
+        kernel: Kernel,
+        at: [Slot; 3],
+        sums: Option<Slot>,
+        cx: &mut Lower,
+    ) {
+        let [a, pixels, c] = at;
         let [_, n1, n2] = self.n.map(|e| e as u32);
         let [_, k1, k2] = self.k.map(|e| e.max(1) as u32);
         let params = ImplicitParams {
@@ -198,8 +169,13 @@ impl Product {
         let (caps, invocations) = (cx.caps(), kernel.invocations(cx.caps()));
         let launch = match kernel {
             Kernel::Tiled(tile) => {
-                let text = if self.rows_in_vec4s() && !a.half { &TILED_VEC4 } else { &TILED };
-                let launch = LoweredDispatch::new(text, "implicit").constant("SIDE", tile.side as u32);
+                let text = match (self.rows_in_vec4s() && !a.half, sums.is_some()) {
+                    (false, false) => TILED,
+                    (false, true) => TILED_SUMS,
+                    (true, false) => VEC4,
+                    (true, true) => VEC4_SUMS,
+                };
+                let launch = LoweredDispatch::new(&text, "implicit").constant("SIDE", tile.side as u32);
                 launch.constant("EACH", tile.each as u32)
             }
             Kernel::Direct if self.sum_over_images => LoweredDispatch::new(&DIRECT, "direct_sum"),
@@ -212,13 +188,22 @@ impl Product {
         let launch = launch.constant("SUM_OVER_IMAGES", self.sum_over_images as u8);
         let launch = launch.read(a).read(pixels).params(&params);
         let launch = if slices > 1 { launch.write(c) } else { launch.finish(c) };
+        let launch = sums.into_iter().fold(launch, LoweredDispatch::write);
         let workgroups = self.workgroups(groups, kernel, caps) * slices;
         cx.launch(launch.flat(workgroups * invocations as usize, invocations));
     }
 }
 
 /// Launches products that together fill `c`, over slices of the reduction where the largest would not fill the device.
-fn launch_all(products: &[Product], groups: usize, kernel: Kernel, [a, pixels, c]: [Slot; 3], cx: &mut Lower) {
+/// `sum`: the sum of the rows of `a`, of one product, made besides where the kernel can.
+fn launch_all(
+    products: &[Product],
+    groups: usize,
+    kernel: Kernel,
+    [a, pixels, c]: [Slot; 3],
+    sum: Option<SumWanted>,
+    cx: &mut Lower,
+) {
     if c.len == 0 {
         return;
     }
@@ -227,12 +212,14 @@ fn launch_all(products: &[Product], groups: usize, kernel: Kernel, [a, pixels, c
     let invocations = kernel.invocations(cx.caps()) as usize;
     let most = MOST_PARTIAL.min((cx.caps().max_binding / 4) as usize) / c.len;
     let slices = terms.div_ceil(slice_length(terms, c.len, [workgroups, invocations], cx.caps())).min(most).max(1);
-    let target = if slices > 1 { cx.temp(slices * c.len) } else { c };
+    let sum = sum.filter(|_| matches!(kernel, Kernel::Tiled(_))).map(|sum| cx.make_sum(sum));
+    let mut place = |whole: Slot| if slices > 1 { cx.temp(slices * whole.len) } else { whole };
+    let (target, sums) = (place(c), sum.map(place));
     for product in products {
-        product.launch(groups, slices, kernel, [a, pixels, target], cx);
+        product.launch((groups, slices), kernel, [a, pixels, target], sums, cx);
     }
     if slices > 1 {
-        add_slices(target, slices, c, cx);
+        add_slices(target, slices, c, sums.zip(sum), cx);
     }
 }
 
@@ -278,7 +265,7 @@ impl Sizes {
             c: self.result_digits(),
             sum_over_images: false,
         };
-        launch_all(&[product], self.groups, kernel, [weight, x, y], cx);
+        launch_all(&[product], self.groups, kernel, [weight, x, y], None, cx);
     }
 
     /// `dx` of `dy` and `weight`: one product for each residue of a pixel by the stride.
@@ -319,11 +306,12 @@ impl Sizes {
                 });
             }
         }
-        launch_all(&products, self.groups, kernel, [weight, dy, dx], cx);
+        launch_all(&products, self.groups, kernel, [weight, dy, dx], None, cx);
     }
 
-    /// `dw` of `x` and `dy`.
-    pub fn implicit_weight_grad(&self, kernel: Kernel, [x, dy, dw]: [Slot; 3], cx: &mut Lower) {
+    /// `dw` of `x` and `dy`, and the sum of `dy` over all but its channels, if it is wanted.
+    pub fn implicit_weight_grad(&self, kernel: Kernel, at: [Slot; 3], sum: Option<SumWanted>, cx: &mut Lower) {
+        let [x, dy, dw] = at;
         let product = Product {
             m: self.group(),
             n: self.taps(),
@@ -337,7 +325,7 @@ impl Sizes {
             c: self.weight_digits(),
             sum_over_images: true,
         };
-        launch_all(&[product], self.groups, kernel, [dy, x, dw], cx);
+        launch_all(&[product], self.groups, kernel, [dy, x, dw], sum, cx);
     }
 }
 

@@ -234,7 +234,7 @@ impl Sizes {
         let wide = |x: Matrix| Matrix { outer: 0, col: x.outer, ..x };
         let (b, c) = if one_product { (wide(b), wide(c)) } else { (b, c) };
         let (n, outer) = if one_product { (images, 1) } else { (windows, images) };
-        Gemm { m, n, k, batch: [outer, self.groups], k_outer: 1, a, b, c, accumulate: false, finish: false }
+        Gemm { m, n, k, batch: [outer, self.groups], k_outer: 1, a, b, c, accumulate: false, finish: false, sum: None }
     }
 }
 
@@ -245,7 +245,8 @@ fn transposed(x: Matrix) -> Matrix {
 /// Writes zeros: a product of which the sum is empty.
 fn zeros(cx: &mut Lower, slot: Slot) {
     let c = Matrix { slot, base: 0, outer: 0, inner: 0, k_outer: 0, row: slot.len as isize, col: 1 };
-    Gemm { m: 1, n: slot.len, k: 0, batch: [1, 1], k_outer: 1, a: c, b: c, c, accumulate: false, finish: true }
+    let [m, k] = [1, 0];
+    Gemm { m, n: slot.len, k, batch: [1, 1], k_outer: 1, a: c, b: c, c, accumulate: false, finish: true, sum: None }
         .launch(cx);
 }
 
@@ -333,8 +334,10 @@ pub(super) fn lower_weight_grad(op: &Conv2dWeightGrad, cx: &mut Lower) {
         sum_over_images: true,
         halves: x.half && dy.half,
     };
+    // The gradient of a bias reads the same.
+    let sum = cx.sum_wanted(1, &[0, 2, 3]);
     if let Algorithm::Implicit(kernel) = s.algorithm(extent, cx.caps()) {
-        return s.implicit_weight_grad(kernel, [x, dy, dw], cx);
+        return s.implicit_weight_grad(kernel, [x, dy, dw], sum, cx);
     }
     let cols = s.columns(cx, x);
     let chunks = s.chunks(cx);
@@ -354,6 +357,7 @@ pub(super) fn lower_weight_grad(op: &Conv2dWeightGrad, cx: &mut Lower) {
             c: s.weight(dw),
             accumulate: i > 0,
             finish: i + 1 == count,
+            sum: sum.filter(|_| count == 1),
         }
         .launch(cx);
     }

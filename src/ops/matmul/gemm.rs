@@ -2,84 +2,34 @@
 
 use super::variant::{LONGEST, PROCESSORS, Tile, Variant, is_merged, slice_length};
 use crate::device::Shader;
-use crate::tensor::{Caps, Lower, LoweredDispatch, Slot};
+use crate::tensor::{Caps, Lower, LoweredDispatch, Slot, SumWanted};
 
-/// The text of a kernel over tiles: parameters, where the tile lies, the tile, and the operands.
-const TILED: Shader = Shader::new(
-    "matmul",
-    concat!(
-        include_str!("../../../shaders/shared/gemm.wgsl"),
-        include_str!("../../../shaders/shared/tiles.wgsl"),
-        include_str!("../../../shaders/shared/tile.wgsl"),
-        include_str!("../../../shaders/shared/rows.wgsl"),
-        include_str!("../../../shaders/shared/epilogue.wgsl"),
-        include_str!("../../../shaders/matmul.wgsl")
-    ),
-);
-const VEC4: Shader = Shader::new(
-    "matmul_vec4",
-    concat!(
-        include_str!("../../../shaders/shared/gemm.wgsl"),
-        include_str!("../../../shaders/shared/tiles.wgsl"),
-        include_str!("../../../shaders/shared/tile.wgsl"),
-        include_str!("../../../shaders/shared/epilogue.wgsl"),
-        include_str!("../../../shaders/matmul_vec4.wgsl")
-    ),
-);
-const ALONG_K: Shader = Shader::new(
-    "matmul_along_k",
-    concat!(
-        include_str!("../../../shaders/shared/gemm.wgsl"),
-        include_str!("../../../shaders/shared/epilogue.wgsl"),
-        include_str!("../../../shaders/matmul_along_k.wgsl")
-    ),
-);
-const BROADCAST: Shader = Shader::new(
-    "matmul_subgroup",
-    concat!(
-        include_str!("../../../shaders/shared/gemm.wgsl"),
-        include_str!("../../../shaders/shared/epilogue.wgsl"),
-        include_str!("../../../shaders/matmul_subgroup.wgsl")
-    ),
-);
-const COOPERATIVE_8: Shader = Shader::new(
-    "matmul_coop",
-    concat!(
-        include_str!("../../../shaders/shared/coop8.wgsl"),
-        include_str!("../../../shaders/shared/gemm.wgsl"),
-        include_str!("../../../shaders/shared/tiles.wgsl"),
-        include_str!("../../../shaders/shared/coop_tile.wgsl"),
-        include_str!("../../../shaders/shared/epilogue.wgsl"),
-        include_str!("../../../shaders/matmul_coop.wgsl")
-    ),
-);
-const COOPERATIVE_16: Shader = Shader::new(
-    "matmul_coop",
-    concat!(
-        include_str!("../../../shaders/shared/coop16.wgsl"),
-        include_str!("../../../shaders/shared/gemm.wgsl"),
-        include_str!("../../../shaders/shared/tiles.wgsl"),
-        include_str!("../../../shaders/shared/coop_tile.wgsl"),
-        include_str!("../../../shaders/shared/epilogue.wgsl"),
-        include_str!("../../../shaders/matmul_coop.wgsl")
-    ),
-);
-const PLAIN: Shader = Shader::new(
-    "matmul_plain",
-    concat!(
-        include_str!("../../../shaders/shared/gemm.wgsl"),
-        include_str!("../../../shaders/shared/epilogue.wgsl"),
-        include_str!("../../../shaders/matmul_plain.wgsl")
-    ),
-);
-const SPLIT: Shader = Shader::new(
-    "matmul_split",
-    concat!(
-        include_str!("../../../shaders/shared/flat.wgsl"),
-        include_str!("../../../shaders/shared/epilogue.wgsl"),
-        include_str!("../../../shaders/matmul_split.wgsl")
-    ),
-);
+/// A shader of these files of `shaders/`, one after another.
+macro_rules! shader {
+    ($name:literal: $($file:literal)*) => {
+        crate::device::Shader::new($name, concat!($(include_str!(concat!("../../../shaders/", $file, ".wgsl"))),*))
+    };
+}
+pub(crate) use shader;
+
+// Kernels over tiles: parameters, where the tile lies, the tile, what is made besides, and the operands.
+const TILED: Shader = shader!("matmul":
+    "shared/gemm" "shared/tiles" "shared/tile" "shared/no_sums" "shared/rows" "shared/epilogue" "matmul");
+const TILED_SUMS: Shader = shader!("matmul":
+    "shared/gemm" "shared/tiles" "shared/tile" "shared/sums" "shared/rows" "shared/epilogue" "matmul");
+const VEC4: Shader = shader!("matmul_vec4":
+    "shared/gemm" "shared/tiles" "shared/tile" "shared/no_sums" "shared/epilogue" "matmul_vec4");
+const VEC4_SUMS: Shader = shader!("matmul_vec4":
+    "shared/gemm" "shared/tiles" "shared/tile" "shared/sums" "shared/epilogue" "matmul_vec4");
+const ALONG_K: Shader = shader!("matmul_along_k": "shared/gemm" "shared/epilogue" "matmul_along_k");
+const BROADCAST: Shader = shader!("matmul_subgroup": "shared/gemm" "shared/epilogue" "matmul_subgroup");
+const COOPERATIVE_8: Shader = shader!("matmul_coop":
+    "shared/coop8" "shared/gemm" "shared/tiles" "shared/coop_tile" "shared/epilogue" "matmul_coop");
+const COOPERATIVE_16: Shader = shader!("matmul_coop":
+    "shared/coop16" "shared/gemm" "shared/tiles" "shared/coop_tile" "shared/epilogue" "matmul_coop");
+const PLAIN: Shader = shader!("matmul_plain": "shared/gemm" "shared/epilogue" "matmul_plain");
+const SPLIT: Shader = shader!("matmul_split": "shared/flat" "shared/epilogue" "shared/split_product" "matmul_split");
+const SPLIT_SUMS: Shader = shader!("matmul_split": "shared/flat" "shared/epilogue" "shared/split_sums" "matmul_split");
 
 /// Terms of a sum from which on more than 64 invocations share it.
 const LONG_LINE: usize = 1024;
@@ -102,6 +52,7 @@ crate::params! {
     struct SplitParams {
         m: u32, n: u32, slices: u32, batch_inner: u32, count: u32, accumulate: u32,
         c_base: i32, c_outer: i32, c_inner: i32, c_row: i32, c_col: i32,
+        sums: u32,
     }
 }
 
@@ -147,6 +98,8 @@ pub(crate) struct Gemm {
     pub accumulate: bool,
     /// `c` is dense in an output of the op, and final.
     pub finish: bool,
+    /// The sum of the rows of all `a`, if somebody wants it: made besides where the kernel can.
+    pub sum: Option<SumWanted>,
 }
 
 impl Gemm {
@@ -175,7 +128,7 @@ impl Gemm {
             };
             let (a, b) = (moved(self.a, self.a.col), moved(self.b, self.b.row));
             let finish = self.finish && i + 1 == count;
-            Gemm { k, k_outer, a, b, accumulate: self.accumulate || i > 0, finish, ..*self }.launch(cx);
+            Gemm { k, k_outer, a, b, accumulate: self.accumulate || i > 0, finish, sum: None, ..*self }.launch(cx);
         }
     }
 
@@ -202,7 +155,7 @@ impl Gemm {
         if g.k * g.k_outer == 0 {
             // An empty sum is 0: the kernels write it, but an operand without elements cannot be bound.
             let nothing = cx.temp(64);
-            (g.a.slot, g.b.slot, g.k) = (nothing, nothing, 0);
+            (g.a.slot, g.b.slot, g.k, g.sum) = (nothing, nothing, 0, None);
         }
         let caps = cx.caps();
         let variant = Variant::choose(&g, caps);
@@ -233,6 +186,12 @@ impl Gemm {
             return g.launch_in_turn((k_outer_step, k_step), cx);
         }
         let target = g.c;
+        let sum = match variant {
+            Variant::Tiled(_) | Variant::Vec4(_) => g.sum.map(|sum| cx.make_sum(sum)),
+            _ => None,
+        };
+        // What the tiles store of it: what is wanted, or a slice of it.
+        let sums = sum.map(|sum| if all_slices > 1 { cx.temp(all_slices * sum.len) } else { sum });
         if all_slices > 1 {
             let (matrix, n) = ((g.m * g.n) as isize, g.n as isize);
             let slot = cx.temp(all_slices * count);
@@ -284,6 +243,7 @@ impl Gemm {
             let launch = LoweredDispatch::new(shader, "tiled");
             launch.constant("SIDE", tile.side as u32).constant("EACH", tile.each as u32)
         };
+        let (tiled_text, vec4_text) = if sums.is_some() { (TILED_SUMS, VEC4_SUMS) } else { (TILED, VEC4) };
         let launch = match variant {
             Variant::Plain => LoweredDispatch::new(&PLAIN, "plain").independent(k_step * k_outer_step),
             Variant::Broadcast => LoweredDispatch::new(&BROADCAST, "broadcast"),
@@ -291,9 +251,9 @@ impl Gemm {
                 let launch = LoweredDispatch::new(&ALONG_K, "along_k").constant("FEW_ROWS", few_rows as u8);
                 launch.constant("WG", invocations)
             }
-            Variant::Tiled(tile) => tiled(&TILED, tile),
+            Variant::Tiled(tile) => tiled(&tiled_text, tile),
             Variant::Vec4(tile) => {
-                let launch = tiled(&VEC4, tile).constant("A_ALONG_K", (g.a.col == 1) as u8);
+                let launch = tiled(&vec4_text, tile).constant("A_ALONG_K", (g.a.col == 1) as u8);
                 let whole = [(g.m, tile.extent()), (g.n, tile.extent()), (g.k, k_step), (k_step, tile.depth())];
                 let launch = launch.constant("B_ALONG_K", (g.b.row == 1) as u8);
                 launch.constant("WHOLE", whole.iter().all(|(n, by)| n.is_multiple_of(*by)) as u8)
@@ -309,6 +269,7 @@ impl Gemm {
         // at the first step than the launches it spares are worth.
         let finish = g.finish && all_slices == 1 && variant != Variant::Broadcast;
         let launch = if finish { launch.finish(g.c.slot) } else { launch.write(g.c.slot) };
+        let launch = sums.into_iter().fold(launch, LoweredDispatch::write);
         cx.launch(launch.flat(groups.div_ceil(per_group) * invocations as usize, invocations));
         if all_slices > 1 {
             let params = SplitParams {
@@ -323,8 +284,9 @@ impl Gemm {
                 c_inner: target.inner as i32,
                 c_row: target.row as i32,
                 c_col: target.col as i32,
+                sums: sum.map_or(0, |sum| sum.len) as u32,
             };
-            add_up(g.c.slot, (target.slot, g.finish), params, cx);
+            add_up(g.c.slot, (target.slot, g.finish), sums.zip(sum), params, cx);
         }
     }
 }
@@ -348,34 +310,43 @@ pub(crate) fn cooperative_tile(
         .constant("B_ALONG_K", b_along_k as u8)
 }
 
-/// Adds up `slices` copies of `sum`, an output, that lie one after another, in order.
-pub(crate) fn add_slices(partial: Slot, slices: usize, sum: Slot, cx: &mut Lower) {
+/// Adds up `slices` copies of `total`, an output, that lie one after another, in order; and so those of `sums` besides.
+pub(crate) fn add_slices(partial: Slot, slices: usize, total: Slot, sums: Option<(Slot, Slot)>, cx: &mut Lower) {
     let params = SplitParams {
         m: 1,
-        n: sum.len as u32,
+        n: total.len as u32,
         slices: slices as u32,
         batch_inner: 1,
-        count: sum.len as u32,
+        count: total.len as u32,
         accumulate: 0,
         c_base: 0,
         c_outer: 0,
         c_inner: 0,
         c_row: 0,
         c_col: 1,
+        sums: sums.map_or(0, |(_, sum)| sum.len) as u32,
     };
-    add_up(partial, (sum, true), params, cx);
+    add_up(partial, (total, true), sums, params, cx);
 }
 
 /// With more slices than this one invocation alone waits longer for its loads than for a launch.
 const MANY_SLICES: u32 = 16;
 
-/// Adds up the slices into a slot, which may be a finished output.
-fn add_up(partial: Slot, (sum, finish): (Slot, bool), params: SplitParams, cx: &mut Lower) {
+/// Adds up the slices into a slot, which may be a finished output, and those of sums besides into another.
+fn add_up(
+    partial: Slot,
+    (total, finish): (Slot, bool),
+    sums: Option<(Slot, Slot)>,
+    params: SplitParams,
+    cx: &mut Lower,
+) {
     let launch = |entry| {
-        let launch = LoweredDispatch::new(&SPLIT, entry).read(partial).params(&params);
-        if finish { launch.finish(sum) } else { launch.write(sum) }
+        let text = if sums.is_some() { SPLIT_SUMS } else { SPLIT };
+        let launch = LoweredDispatch::new(&text, entry).read(partial).params(&params);
+        let launch = if finish { launch.finish(total) } else { launch.write(total) };
+        sums.into_iter().fold(launch, |launch, (partial, sum)| launch.read(partial).write(sum))
     };
-    let count = params.count as usize;
+    let count = (params.count + params.sums) as usize;
     cx.launch(match cx.caps().software || params.slices <= MANY_SLICES {
         true => launch("add_slices").independent(params.slices as usize).flat(count, 64),
         false => launch("add_many_slices").flat(count.div_ceil(16) * 256, 256),

@@ -229,6 +229,6 @@ impl Steps {
         };
         let (row, col) = if transposed { (1, self.h) } else { (self.h, 1) };
         let (a, b, c) = (matrix(a, base, k, 1), matrix(weight, 0, row, col), matrix(c, 0, n, 1));
-        Gemm { m: self.b, n, k, batch: [1, 1], k_outer: 1, a, b, c, accumulate, finish: false }.launch(cx);
+        Gemm { m: self.b, n, k, batch: [1, 1], k_outer: 1, a, b, c, accumulate, finish: false, sum: None }.launch(cx);
     }
 }

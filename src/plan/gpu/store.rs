@@ -4,7 +4,7 @@ use super::{Built, Kind, Launch};
 use crate::device::Shader;
 use crate::plan::fuse::{Base, Fused, Instruction, Operand};
 use crate::plan::halves;
-use crate::tensor::{DType, Layout, LoweredDispatch, Scalar, Slot, Store};
+use crate::tensor::{DType, Layout, LoweredDispatch, Scalar, Slot, Store, SumWanted};
 
 /// What one op's lowering sees of the plan.
 pub(super) struct NodeStore<'a, 'b> {
@@ -43,6 +43,14 @@ impl Store for NodeStore<'_, '_> {
     fn output(&mut self, k: usize) -> Slot {
         let (meta, base) = (&self.built.graph.nodes[self.node].metas[k], Base::Node(self.node, k));
         self.built.slot_of(base, meta.shape.elements(), self.built.program.stored(base, meta.dtype))
+    }
+
+    fn sum_wanted(&self, i: usize, axes: &[usize]) -> Option<SumWanted> {
+        self.built.sum_wanted(&self.built.program.inputs[&self.node][i], axes)
+    }
+
+    fn make_sum(&mut self, sum: SumWanted) -> Slot {
+        self.built.make_sum(sum)
     }
 
     fn push(&mut self, mut launch: LoweredDispatch) {
