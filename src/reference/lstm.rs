@@ -5,8 +5,8 @@
 //! c_t = f c_(t-1) + i g          h_t = o tanh(c_t)
 //! ```
 
-use super::rnn::{Part, Walk, add_biases, sigmoid, transposed};
-use super::simd::vectorized;
+use super::rnn::{Part, Walk, sigmoid, with_biases};
+use super::simd::{map_over, vectorized};
 use super::{Array, Real, View};
 
 /// Inputs x, W, b_ih, b_hh, h_0, c_0. Gives h and c of every step, and the gates after their functions.
@@ -14,7 +14,7 @@ pub fn forward<T: Real>(inputs: &[View<T>], reverse: bool) -> Vec<Array<T>> {
     let walk = Walk::of(&inputs[0], &inputs[1], reverse);
     let (h, all) = (walk.h, walk.t * walk.b * walk.h);
     let [x, w, b_ih, b_hh, h0, c0] = [0, 1, 2, 3, 4, 5].map(|i| inputs[i].floats());
-    let w_t = transposed(&w, h);
+    let weight = walk.weight(&w, true);
     let (mut hs, mut cs, mut gates) = (T::stale(all), T::stale(all), T::stale(4 * all));
     let dealt =
         walk.deal(&mut hs, h).into_iter().zip(walk.deal(&mut cs, h)).zip(walk.deal(&mut gates, 4 * h)).collect();
@@ -25,9 +25,8 @@ pub fn forward<T: Real>(inputs: &[View<T>], reverse: bool) -> Vec<Array<T>> {
             let h_before = h_done.last().map_or(walk.state_part(&h0, h, chunk), |h| h);
             let c_before = c_done.last().map_or(walk.state_part(&c0, h, chunk), |c| c);
             let now = &mut *gates[step];
-            now.copy_from_slice(walk.part(&x, 4 * h, step, chunk));
-            add_biases(now, &b_ih, &b_hh);
-            walk.product([4 * h, h], h_before, &w_t, now, true);
+            with_biases(walk.part(&x, 4 * h, step, chunk), &b_ih, &b_hh, now);
+            weight.product(h_before, now, true);
             let states = h_rest[0].chunks_mut(h).zip(c_rest[0].chunks_mut(h)).zip(c_before.chunks(h));
             for (gates, ((h, c), c_before)) in now.chunks_mut(4 * h).zip(states) {
                 vectorized(
@@ -62,7 +61,9 @@ fn unit_forward<T: Real>(gates: &mut [T], c_before: &[T], c: &mut [T], h: &mut [
 pub fn backward<T: Real>(inputs: &[View<T>], reverse: bool) -> Vec<Array<T>> {
     let walk = Walk::of(&inputs[1], &inputs[3], reverse);
     let h = walk.h;
-    let [gates, cs, c0, w, dhs, dcs] = [0, 1, 2, 3, 4, 5].map(|i| inputs[i].floats());
+    let [gates, cs, c0, w] = [0, 1, 2, 3].map(|i| inputs[i].floats());
+    let [dhs, dcs] = [4, 5].map(|i| walk.given(&inputs[i]));
+    let weight = walk.weight(&w, false);
     let mut da = T::stale(gates.len());
     let (mut dh0, mut dc0) = (vec![T::ZERO; walk.b * h], vec![T::ZERO; walk.b * h]);
     let states = walk.deal_state(&mut dh0, h).into_iter().zip(walk.deal_state(&mut dc0, h));
@@ -74,17 +75,15 @@ pub fn backward<T: Real>(inputs: &[View<T>], reverse: bool) -> Vec<Array<T>> {
                 0 => walk.state_part(&c0, h, chunk),
                 _ => walk.part(&cs, h, step - 1, chunk),
             };
-            let [c, dh_given, dc_given] = [&cs, &dhs, &dcs].map(|all| walk.part(all, h, step, chunk));
+            let c = walk.part(&cs, h, step, chunk);
+            let [dh_given, dc_given] = [&dhs, &dcs].map(|all| all.part(&walk, h, step, chunk));
             let gates = walk.part(&gates, 4 * h, step, chunk);
             for (row, (da, gates)) in now.chunks_mut(4 * h).zip(gates.chunks(4 * h)).enumerate() {
                 let line = row * h..(row + 1) * h;
                 let states = [c_before, c, dh_given, dc_given, &*dh].map(|x| &x[line.clone()]);
-                vectorized(
-                    #[inline(always)]
-                    || unit_backward(gates, states, &mut dc[line], da),
-                );
+                unit_backward(gates, states, &mut dc[line], da);
             }
-            walk.product([h, 4 * h], now, &w, dh, false);
+            weight.product(now, dh, false);
         }
     });
     let state = [walk.b, h];
@@ -92,23 +91,27 @@ pub fn backward<T: Real>(inputs: &[View<T>], reverse: bool) -> Vec<Array<T>> {
 }
 
 /// One row: the cotangents of what goes into its gates; `dc` is carried from the step after to the step before.
-#[inline(always)]
 fn unit_backward<T: Real>(gates: &[T], states: [&[T]; 5], dc: &mut [T], da: &mut [T]) {
     let n = dc.len();
-    // Slices of one length, so that the loop needs no other bounds.
-    let [c_before, c, dh_given, dc_given, dh] = states.map(|x| &x[..n]);
     let [i, f, g, o] = [0, 1, 2, 3].map(|k| &gates[k * n..(k + 1) * n]);
+    let [c_before, c, dh_given, dc_given, dh] = states;
     let (di, da) = da.split_at_mut(n);
     let (df, da) = da.split_at_mut(n);
     let (dg, d_o) = da.split_at_mut(n);
-    let d_o = &mut d_o[..n];
-    for j in 0..n {
-        let (tanh_c, dh) = (c[j].tanh(), dh[j] + dh_given[j]);
-        let d = dc[j] + dc_given[j] + dh * o[j] * (T::ONE - tanh_c * tanh_c);
-        di[j] = d * g[j] * (i[j] * (T::ONE - i[j]));
-        df[j] = d * c_before[j] * (f[j] * (T::ONE - f[j]));
-        dg[j] = d * i[j] * (T::ONE - g[j] * g[j]);
-        d_o[j] = dh * tanh_c * (o[j] * (T::ONE - o[j]));
-        dc[j] = d * f[j];
-    }
+    map_over(
+        [i, f, g, o, c_before, c, dh_given, dc_given, dh],
+        [dc, di, df, dg, d_o],
+        #[inline(always)]
+        |[i, f, g, o, c_before, c, dh_given, dc_given, dh], [dc, ..]| {
+            let (tanh_c, dh) = (c.tanh(), dh + dh_given);
+            let d = dc + dc_given + dh * o * (T::ONE - tanh_c * tanh_c);
+            [
+                d * f,
+                d * g * (i * (T::ONE - i)),
+                d * c_before * (f * (T::ONE - f)),
+                d * i * (T::ONE - g * g),
+                dh * tanh_c * (o * (T::ONE - o)),
+            ]
+        },
+    );
 }

@@ -1,12 +1,18 @@
 //! The plain recurrent layer over a whole sequence, and what all recurrent layers share on the CPU.
 //!
 //! Rows of a batch do not know of each other, so a batch is cut into chunks of rows, and each chunk walks through all of
-//! its steps on one thread: its state stays in that core's cache, and nobody waits for anybody between steps.
+//! its steps on one thread: its state stays in that core's cache, and nobody waits for anybody between steps. The weight
+//! is the same in every step, so it is laid out once for all of them.
+
+use std::borrow::Cow;
 
 use rayon::prelude::*;
 
 use super::matmul::{Matrix, Target, gemm};
+use super::real::{singles, singles_mut};
+use super::recycle::{give_back, stale};
 use super::simd::vectorized;
+use super::tile::{self, Left, PANEL, Right};
 use super::{Array, Real, View};
 
 /// Rows that the matrix product makes at a time: chunks are cut between those.
@@ -105,17 +111,92 @@ impl Walk {
         dealt.into_par_iter().enumerate().for_each(|(chunk, mine)| work(chunk, mine));
     }
 
-    /// `c = a b`, or `c += a b`, row-major, for the rows of one chunk.
-    pub fn product<T: Real>(&self, [n, k]: [usize; 2], a: &[T], b: &[T], c: &mut [T], accumulate: bool) {
-        let rows = c.len() / n.max(1);
-        let alone = rows == self.b && rows * n * k >= SPLIT_STEP;
-        gemm([rows, n, k], Matrix::rows(a, k), Matrix::rows(b, n), Target::rows(c, n), accumulate, alone);
+    /// What `[t, b, width]` holds; of a view that is the same in every step, one of them.
+    pub fn given<'a, T: Real>(&self, x: &View<'a, T>) -> Given<'a, T> {
+        let same = x.strides[0] == 0;
+        let one = View { shape: &x.shape[1..], strides: x.strides[1..].to_vec(), ..x.clone() };
+        Given { all: if same { one.floats() } else { x.floats() }, same }
+    }
+
+    /// A weight as the right operand of [`Weight::product`]: itself, `[k, n]`, or the transpose of `[n, k]`.
+    pub fn weight<'a, T: Real>(&self, w: &'a [T], turned: bool) -> Weight<'a, T> {
+        let (rows, columns) = (w.len() / self.h.max(1), self.h);
+        let [n, k] = if turned { [rows, columns] } else { [columns, rows] };
+        let alone = self.chunks() == 1 && self.b * w.len() >= SPLIT_STEP;
+        let panels = singles(w).filter(|_| n > 0 && tile::padded(n) == n && !alone).map(|w| panels(w, [n, k], turned));
+        let plain = match (&panels, turned) {
+            (Some(_), _) => Cow::Borrowed(&[][..]),
+            (None, true) => Cow::Owned(transposed(w, columns)),
+            (None, false) => Cow::Borrowed(w),
+        };
+        Weight { n, k, panels, plain, alone }
     }
 }
 
-/// The transpose of a row-major matrix of `columns` columns. A weight is turned round once for a whole sequence, so that
-/// every step reads it in the order in which it lies.
-pub(super) fn transposed<T: Real>(x: &[T], columns: usize) -> Vec<T> {
+/// A value of every step.
+pub(super) struct Given<'a, T: Real> {
+    all: Cow<'a, [T]>,
+    same: bool,
+}
+
+impl<T: Real> Given<'_, T> {
+    /// The elements, `width` to a row, that chunk `chunk` reads at step `step` of the walk.
+    pub fn part(&self, walk: &Walk, width: usize, step: usize, chunk: usize) -> &[T] {
+        if self.same { walk.state_part(&self.all, width, chunk) } else { walk.part(&self.all, width, step, chunk) }
+    }
+}
+
+/// A weight, laid out once for all steps: in panels for the tiles of single precision, whose results are whole vectors;
+/// row-major for all else.
+pub(super) struct Weight<'a, T: Real> {
+    n: usize,
+    k: usize,
+    panels: Option<Vec<f32>>,
+    plain: Cow<'a, [T]>,
+    /// Whether the batch is one chunk, and the product of a step is split over threads instead.
+    alone: bool,
+}
+
+impl<T: Real> Weight<'_, T> {
+    /// `c = a b`, or `c += a b`, row-major, for the rows of one chunk.
+    pub fn product(&self, a: &[T], c: &mut [T], accumulate: bool) {
+        let Weight { n, k, alone, .. } = *self;
+        let count = c.len() / n.max(1);
+        if let (Some(panels), Some(a), Some(c)) = (&self.panels, singles(a), singles_mut(c)) {
+            let rows: Vec<usize> = (0..count).map(|row| row * k).collect();
+            let left = Left { buffer: a, rows: &rows, runs: &[0], len: k, step: 1 };
+            return tile::product(&left, &Right { buffer: panels, depth: k, first: 0 }, n, c, accumulate);
+        }
+        let (a, b) = (Matrix::rows(a, k), Matrix::rows(&self.plain, n));
+        gemm([count, n, k], a, b, Target::rows(c, n), accumulate, alone);
+    }
+}
+
+impl<T: Real> Drop for Weight<'_, T> {
+    fn drop(&mut self) {
+        self.panels.take().into_iter().for_each(give_back);
+    }
+}
+
+/// `[k, n]`, or the transpose of `[n, k]`, in panels.
+fn panels(w: &[f32], [n, k]: [usize; 2], turned: bool) -> Vec<f32> {
+    let mut panels = stale(n * k);
+    for (p, to) in panels.chunks_mut(PANEL * k).enumerate() {
+        let (_, width) = tile::panel(p, 0, k, n);
+        if turned {
+            vectorized(
+                #[inline(always)]
+                || tile::transpose(&w[p * PANEL * k..], |r| r * k, [width, k], to, |c| c * width),
+            );
+        } else {
+            to.chunks_mut(width).zip(w.chunks(n)).for_each(|(to, w)| to.copy_from_slice(&w[p * PANEL..][..width]));
+        }
+    }
+    panels
+}
+
+/// The transpose of a row-major matrix of `columns` columns.
+fn transposed<T: Real>(x: &[T], columns: usize) -> Vec<T> {
     let rows = x.len() / columns.max(1);
     let mut out = vec![T::ZERO; x.len()];
     // In tiles: a column of a large matrix touches a line of the cache per element.
@@ -138,16 +219,19 @@ pub(super) fn sigmoid<T: Real>(x: T) -> T {
     T::ONE / (T::ONE + (-x).exp())
 }
 
-/// Sets each row to itself plus two biases.
-pub(super) fn add_biases<T: Real>(rows: &mut [T], first: &[T], second: &[T]) {
+/// Sets each row to what is given for it plus two biases.
+pub(super) fn with_biases<T: Real>(given: &[T], first: &[T], second: &[T], rows: &mut [T]) {
     if first.is_empty() {
         return;
     }
     vectorized(
         #[inline(always)]
         || {
-            for row in rows.chunks_mut(first.len()) {
-                row.iter_mut().zip(first).zip(second).for_each(|((x, &a), &b)| *x += a + b);
+            for (row, given) in rows.chunks_mut(first.len()).zip(given.chunks(first.len())) {
+                row.iter_mut().zip(given).zip(first).zip(second).for_each(
+                    #[inline(always)]
+                    |(((row, &x), &a), &b)| *row = x + (a + b),
+                );
             }
         },
     );
@@ -158,16 +242,15 @@ pub fn forward<T: Real>(inputs: &[View<T>], reverse: bool, relu: bool) -> Vec<Ar
     let walk = Walk::of(&inputs[0], &inputs[1], reverse);
     let h = walk.h;
     let [x, w, b_ih, b_hh, h0] = [0, 1, 2, 3, 4].map(|i| inputs[i].floats());
-    let w_t = transposed(&w, h);
+    let weight = walk.weight(&w, true);
     let mut hs = T::stale(walk.t * walk.b * h);
     walk.run(walk.deal(&mut hs, h), |chunk, mut hs| {
         for step in 0..walk.t {
             let (done, rest) = hs.split_at_mut(step);
             let before = done.last().map_or(walk.state_part(&h0, h, chunk), |h| h);
             let now = &mut *rest[0];
-            now.copy_from_slice(walk.part(&x, h, step, chunk));
-            add_biases(now, &b_ih, &b_hh);
-            walk.product([h, h], before, &w_t, now, true);
+            with_biases(walk.part(&x, h, step, chunk), &b_ih, &b_hh, now);
+            weight.product(before, now, true);
             vectorized(
                 #[inline(always)]
                 || match relu {
@@ -191,28 +274,26 @@ pub fn forward<T: Real>(inputs: &[View<T>], reverse: bool, relu: bool) -> Vec<Ar
 pub fn backward<T: Real>(inputs: &[View<T>], reverse: bool, relu: bool) -> Vec<Array<T>> {
     let walk = Walk::of(&inputs[0], &inputs[1], reverse);
     let h = walk.h;
-    let [hs, w, dhs] = [0, 1, 2].map(|i| inputs[i].floats());
+    let [hs, w] = [0, 1].map(|i| inputs[i].floats());
+    let dhs = walk.given(&inputs[2]);
+    let weight = walk.weight(&w, false);
     let mut da = T::stale(hs.len());
     let mut dh0 = vec![T::ZERO; walk.b * h];
     let dealt = walk.deal(&mut da, h).into_iter().zip(walk.deal_state(&mut dh0, h)).collect();
     walk.run(dealt, |chunk, (mut da, dh): (Part<T>, &mut [T])| {
         for step in (0..walk.t).rev() {
             let now = &mut *da[step];
-            let given = walk.part(&dhs, h, step, chunk).iter().zip(walk.part(&hs, h, step, chunk));
-            for ((a, &carried), (&dy, &y)) in now.iter_mut().zip(dh.iter()).zip(given) {
-                let slope = match relu {
-                    true => {
-                        if y > T::ZERO {
-                            T::ONE
-                        } else {
-                            T::ZERO
-                        }
+            let given = dhs.part(&walk, h, step, chunk).iter().zip(walk.part(&hs, h, step, chunk));
+            vectorized(
+                #[inline(always)]
+                || {
+                    for ((a, &carried), (&dy, &y)) in now.iter_mut().zip(dh.iter()).zip(given) {
+                        let above = if y > T::ZERO { T::ONE } else { T::ZERO };
+                        *a = (dy + carried) * if relu { above } else { T::ONE - y * y };
                     }
-                    false => T::ONE - y * y,
-                };
-                *a = (dy + carried) * slope;
-            }
-            walk.product([h, h], now, &w, dh, false);
+                },
+            );
+            weight.product(now, dh, false);
         }
     });
     vec![Array::floats([walk.t, walk.b, h], da), Array::floats([walk.b, h], dh0)]

@@ -38,6 +38,90 @@ fn has_avx512() -> bool {
     has!("avx512f") && has!("avx512vl") && has!("avx512bw") && has!("avx512dq")
 }
 
+/// Sets the numbers at one place of each of `outputs` to what `f` makes of those at that place of `inputs` and of what
+/// stood there. The compiler cannot know that many slices lie apart, so results wait in an array of their own until a
+/// whole block is read.
+///
+/// # Panics
+/// If the slices differ in length.
+#[inline(always)]
+pub(super) fn map_over<T: Copy + Default, const N: usize, const M: usize>(
+    inputs: [&[T]; N],
+    outputs: [&mut [T]; M],
+    f: impl Fn([T; N], [T; M]) -> [T; M],
+) {
+    vectorized(
+        #[inline(always)]
+        || {
+            let n = inputs[0].len();
+            assert!(inputs.iter().all(|x| x.len() == n) && outputs.iter().all(|x| x.len() == n), "lengths differ");
+            let inputs = inputs.map(
+                #[inline(always)]
+                |x| x.as_chunks::<LANES>(),
+            );
+            let outputs = outputs.map(
+                #[inline(always)]
+                |x| x.as_chunks_mut::<LANES>(),
+            );
+            let mut results = [[T::default(); LANES]; M];
+            for c in 0..n / LANES {
+                for m in 0..M {
+                    results[m] = outputs[m].0[c];
+                }
+                let inputs = inputs.map(
+                    #[inline(always)]
+                    |(x, _)| &x[c],
+                );
+                block(inputs, &mut results, &f);
+                for m in 0..M {
+                    outputs[m].0[c] = results[m];
+                }
+            }
+            // The last few are one more block, of which the rest counts for nothing.
+            let rest = n % LANES;
+            if rest > 0 {
+                let mut last = [[T::default(); LANES]; N];
+                for k in 0..N {
+                    last[k][..rest].copy_from_slice(inputs[k].1);
+                }
+                for m in 0..M {
+                    results[m][..rest].copy_from_slice(outputs[m].1);
+                }
+                block(last.each_ref(), &mut results, &f);
+                for m in 0..M {
+                    outputs[m].1.copy_from_slice(&results[m][..rest]);
+                }
+            }
+        },
+    );
+}
+
+/// Numbers of a block: enough that the compiler makes vectors of the loop over them before it unrolls it.
+const LANES: usize = 64;
+
+/// One block of [`map_over`].
+#[inline(always)]
+fn block<T: Copy, const N: usize, const M: usize>(
+    x: [&[T; LANES]; N],
+    y: &mut [[T; LANES]; M],
+    f: &impl Fn([T; N], [T; M]) -> [T; M],
+) {
+    for j in 0..LANES {
+        let x = x.map(
+            #[inline(always)]
+            |x| x[j],
+        );
+        let before = y.each_ref().map(
+            #[inline(always)]
+            |y| y[j],
+        );
+        let after = f(x, before);
+        for m in 0..M {
+            y[m][j] = after[m];
+        }
+    }
+}
+
 /// Asks for numbers to be brought near from memory, where a processor can be asked.
 pub(crate) fn prefetch<T>(numbers: &[T]) {
     #[cfg(target_arch = "x86_64")]
