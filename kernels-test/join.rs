@@ -1,7 +1,7 @@
 //! Elementwise work inside other kernels: how many launches are left, and that the numbers are those of double precision.
 
 use wgrad::device::GpuOptions;
-use wgrad::nn::{BatchNorm2d, Conv2d, Dropout, Init, Linear, Module, Parameters, Pass, Relu, Sequential};
+use wgrad::nn::{BatchNorm1d, BatchNorm2d, Conv2d, Dropout, Init, Linear, Module, Parameters, Pass, Relu, Sequential};
 use wgrad::ops::{Conv2dOptions, Padding, Pool2dOptions};
 use wgrad::optim::{Adam, Optimizer};
 use wgrad::tensor::Input;
@@ -125,6 +125,44 @@ fn convolution_pooling_and_norms_take_in_what_follows() {
     }
 }
 
+/// In training it overwrites its running statistics, whose old values may still be asked for: an optimizer's step lets it.
+#[test]
+fn a_norm_that_overwrites_its_statistics_takes_in_what_follows() {
+    for device in devices() {
+        let step = |device: &Device, after: &dyn Fn(&Tensor, &Tensor) -> Tensor| {
+            let init = &mut Init::new(device, 3);
+            let mut model =
+                Sequential::new().then(Linear::new(init, 5, 8).unwrap()).then(BatchNorm1d::new(init, 8).unwrap());
+            let mut sgd = wgrad::optim::Sgd::new(0.1);
+            let (x, skip) = (input(device, &[6, 5], 1), input(device, &[6, 8], 2));
+            let mut all = Vec::new();
+            let mut launches = 0;
+            for _ in 0..3 {
+                let mean = model.named_buffers()[0].1.get();
+                let y = after(&model.forward(&x, &mut Pass::train(0)), &mean);
+                drop(mean);
+                let loss = (&y - &skip).square().mean_all();
+                drop(y);
+                let before = device.counters();
+                sgd.step(&mut model, &loss).unwrap();
+                launches = device.counters().since(&before).dispatches;
+                all.push(loss.item().unwrap());
+            }
+            all.extend(model.named_buffers()[..2].iter().flat_map(|(_, b)| b.get().to_vec::<f32>().unwrap()));
+            all.extend(model.named_parameters().iter().flat_map(|(_, p)| p.get().to_vec::<f32>().unwrap()));
+            (all, launches)
+        };
+        let behind = |after: &dyn Fn(&Tensor, &Tensor) -> Tensor| {
+            let ((got, launches), (want, _)) = (step(&device, after), step(&Device::cpu(), after));
+            assert!(got.iter().zip(&want).all(|(g, w)| (g - w).abs() < 1e-5), "{got:?} on {device}, {want:?}");
+            launches
+        };
+        let alone = behind(&|y, _| y.clone());
+        let (relu, old) = (behind(&|y, _| y.relu()), behind(&|y, mean| (y + mean).relu()));
+        assert_eq!((relu, old), (alone, alone + 1), "on {device}: the old mean is copied before, and nothing else is");
+    }
+}
+
 /// A network in which most of what may join does: the gradients of all its parameters, checked step by step.
 #[test]
 fn a_checked_run_sees_steps_that_share_a_launch() {
@@ -136,6 +174,7 @@ fn a_checked_run_sees_steps_that_share_a_launch() {
             .then(Conv2d::new(init, 1, 4, [3, 3], same).unwrap())
             .then(Relu)
             .then(BatchNorm2d::new(init, 4).unwrap())
+            .then(Relu)
             .then(wgrad::nn::Flatten)
             .then(Linear::new(init, 4 * 6 * 6, 20).unwrap())
             .then(wgrad::nn::Tanh)

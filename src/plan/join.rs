@@ -118,8 +118,12 @@ impl Groups {
                 let member = |at: &usize| program.reads(&program.steps[*at]).map(|(base, _)| base).collect::<Vec<_>>();
                 let read = self.behind[head].iter().flat_map(member).chain(inside.iter().map(|o| o.base));
                 let outputs: Vec<usize> = read.filter_map(|b| output_of(b, *node)).collect();
-                node_at.op.lower().kernel().is_some()
-                    && outputs.iter().all(|&k| k == outputs[0] && node_at.metas[k].shape.elements() == elements)
+                let hosts = match node_at.op.lower() {
+                    // What is overwritten must be what the op says it is.
+                    AnyLowering::InPlace(_, pairs) => pairs.iter().all(|&(k, _)| k != outputs[0]),
+                    lowering => lowering.kernel().is_some(),
+                };
+                hosts && outputs.iter().all(|&k| k == outputs[0] && node_at.metas[k].shape.elements() == elements)
             }
         };
         (fits && inside.iter().all(|o| whole(o))).then_some(head)
