@@ -8,6 +8,7 @@ mod compare;
 mod concat;
 mod conv2d;
 mod cross_entropy;
+mod dynamic_update_slice;
 mod elementwise;
 mod gather;
 mod gru;

@@ -6,11 +6,10 @@
 //! Gym's `CartPole-v0` and `-v1`, so that the usual figures can be compared.
 
 use super::draw::Canvas;
-use super::{End, Env, Step, assert_action, saved, uniform};
+use super::{End, Env, Moved, Step, TensorEnv, assert_action, saved, tensor_env, uniform};
 use crate::device::Device;
 use crate::error::Result;
 use crate::ops::Rng;
-use crate::plan::eval;
 use crate::tensor::{DType, Shape, Tensor};
 
 const GRAVITY: f64 = 9.8;
@@ -26,9 +25,6 @@ const TAU: f64 = 0.02;
 const TRACK: f64 = 2.4;
 /// The pole has fallen beyond this: 12 degrees.
 const FALLEN: f64 = 12.0 * 2.0 * std::f64::consts::PI / 360.0;
-
-/// Steps of many carts between two looks at whether one is still up: a look waits for the device.
-const LOOK: usize = 20;
 
 /// How large the numbers of a frame get: a network that sees them divided by these learns several times faster.
 pub const SCALE: [f32; 4] = [2.4, 3.0, 0.21, 3.0];
@@ -157,12 +153,12 @@ pub fn up(states: &Tensor) -> Tensor {
 /// # Errors
 /// A fault of the device.
 pub fn starts(device: &Device, n: usize, rng: &mut Rng) -> Result<Tensor> {
-    (&(&Tensor::uniform(device, [n, 4], rng) * 0.1) - 0.05).into_leaf(false)
+    Carts { limit: 1 }.starts(device, n, rng).into_leaf(false)
 }
 
-/// One episode of at most `limit` steps from each of the states `[n, 4]`, all at once on their device, by a policy that gives
-/// actions `u32 [n]` for states `[n, 4]`: the returns `[n]`. Nothing is read back but, now and then, whether any pole is still up.
-/// On the CPU path it costs as much as [`Lanes`](super::Lanes); on a GPU nothing crosses the bus.
+/// One episode of at most `limit` steps from each of the states `[n, 4]` ([`play`](super::play)), by a policy that gives actions
+/// `u32 [n]` for states `[n, 4]`: the returns `[n]`. On the CPU path it costs as much as [`Lanes`](super::Lanes); on a GPU nothing
+/// crosses the bus.
 ///
 /// # Errors
 /// A fault of the device.
@@ -171,17 +167,37 @@ pub fn starts(device: &Device, n: usize, rng: &mut Rng) -> Result<Tensor> {
 /// If the shapes do not fit.
 #[track_caller]
 pub fn play(starts: &Tensor, limit: usize, policy: impl Fn(&Tensor) -> Tensor) -> Result<Tensor> {
-    let mut states = starts.clone();
-    let mut returns = Tensor::zeros(states.device(), [states.shape()[0]]);
-    let mut playing = Tensor::ones(states.device(), [states.shape()[0]]);
-    for t in 0..limit {
-        states = step(&states, &policy(&states));
-        returns = &returns + &playing;
-        playing = &playing * &up(&states).cast(DType::F32);
-        eval(&[&states, &returns, &playing])?;
-        if t % LOOK == LOOK - 1 && playing.max(&[0]).item()? == 0.0 {
-            break;
-        }
+    // No step of a cart draws anything.
+    tensor_env::play(&Carts { limit }, starts, &mut Rng::new(0), policy)
+}
+
+/// Carts as a tensor program: what [`CartPole`] is on the host, in single precision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Carts {
+    /// Steps after which an episode ends: 200 is `CartPole-v0`, 500 is `CartPole-v1`.
+    pub limit: usize,
+}
+
+impl TensorEnv for Carts {
+    fn observation(&self) -> Shape {
+        [4].into()
     }
-    Ok(returns)
+    fn actions(&self) -> usize {
+        2
+    }
+    fn limit(&self) -> usize {
+        self.limit
+    }
+    fn starts(&self, device: &Device, n: usize, rng: &mut Rng) -> Tensor {
+        &(&Tensor::uniform(device, [n, 4], rng) * 0.1) - 0.05
+    }
+    fn observe(&self, states: &Tensor) -> Tensor {
+        states.clone()
+    }
+    #[track_caller]
+    fn step(&self, states: &Tensor, actions: &Tensor, _: &mut Rng) -> Moved {
+        let states = step(states, actions);
+        let rewards = Tensor::ones(states.device(), [states.shape()[0]]);
+        Moved { rewards, terminal: up(&states).logical_not(), states }
+    }
 }

@@ -3,9 +3,11 @@
 //! With transitions `P [s, a, s']` and rewards `r [s, a]`, the value of what an action leads to is one product, and Bellman's
 //! equations are a line each (`train::planning`).
 
+use super::{Moved, TensorEnv};
 use crate::device::Device;
 use crate::error::Result;
-use crate::tensor::Tensor;
+use crate::ops::Rng;
+use crate::tensor::{DType, Shape, Tensor};
 
 /// A finite Markov decision process.
 #[derive(Debug, Clone)]
@@ -87,6 +89,93 @@ impl Mdp {
             0 | 15 => (None, 0.0),
             _ => (Some(neighbour(state, action, 4).unwrap_or(state)), -1.0),
         })
+    }
+}
+
+/// Walks through a finite decision process as a tensor program. A state is its number, an observation is 1 in its place and 0 in the
+/// others, so that a linear layer on it is a table.
+#[derive(Debug, Clone)]
+pub struct Walks {
+    /// Sums of the chances up to each next state, for each state and action: `[states * actions, states]`.
+    sums: Tensor,
+    /// `[states * actions]`
+    rewards: Tensor,
+    starts: Tensor,
+    actions: usize,
+    limit: usize,
+}
+
+impl Walks {
+    /// Walks that begin in one of the states `starts`, with equal chance, and end after `limit` steps if not before.
+    ///
+    /// # Errors
+    /// A fault of the device.
+    ///
+    /// # Panics
+    /// Without starts, or with one that is no state.
+    #[track_caller]
+    pub fn new(mdp: &Mdp, starts: &[u32], limit: usize) -> Result<Walks> {
+        let (states, actions) = (mdp.states(), mdp.actions());
+        assert!(
+            !starts.is_empty() && starts.iter().all(|&s| (s as usize) < states),
+            "Walks: starts {starts:?} in a process of {states} states; there must be one, and all of them states"
+        );
+        let mut sums = mdp.transitions.to_vec::<f32>()?;
+        for chances in sums.chunks_mut(states) {
+            let mut sum = 0.0;
+            for chance in chances.iter_mut() {
+                sum += f64::from(*chance);
+                // A sum of 1 that is rounded down must not end episodes.
+                *chance = if sum > 1.0 - 1e-6 { 1.0 } else { sum as f32 };
+            }
+        }
+        let device = mdp.rewards.device();
+        Ok(Walks {
+            sums: Tensor::from_slice(device, &sums, [states * actions, states])?,
+            rewards: mdp.rewards.reshape(states * actions).into_leaf(false)?,
+            starts: Tensor::from_slice(device, starts, starts.len())?,
+            actions,
+            limit,
+        })
+    }
+
+    fn states(&self) -> usize {
+        self.sums.shape()[1]
+    }
+}
+
+impl TensorEnv for Walks {
+    fn observation(&self) -> Shape {
+        [self.states()].into()
+    }
+    fn actions(&self) -> usize {
+        self.actions
+    }
+    fn limit(&self) -> usize {
+        self.limit
+    }
+    fn starts(&self, device: &Device, n: usize, rng: &mut Rng) -> Tensor {
+        let count = Tensor::scalar(device, self.starts.elements() as u32);
+        self.starts.index_select(0, &(&Tensor::random_bits(device, n, rng) % &count))
+    }
+    fn observe(&self, states: &Tensor) -> Tensor {
+        let numbers = Tensor::iota(states.device(), self.states(), 0u32, 1u32);
+        states.unsqueeze(1).equal(&numbers).cast(DType::F32)
+    }
+    /// The next state is the first up to which the chances sum up to more than a number drawn from [0, 1).
+    #[track_caller]
+    fn step(&self, states: &Tensor, actions: &Tensor, rng: &mut Rng) -> Moved {
+        let (device, n) = (states.device(), states.elements());
+        let taken = &(states * &Tensor::scalar(device, self.actions as u32)) + actions;
+        let drawn = Tensor::uniform(device, [n, 1], rng);
+        let before = self.sums.index_select(0, &taken).less_equal(&drawn).cast(DType::F32);
+        let next = before.sum(&[1]).cast(DType::U32);
+        let last = Tensor::scalar(device, self.states() as u32 - 1);
+        Moved {
+            terminal: next.greater(&last),
+            states: next.minimum(&last),
+            rewards: self.rewards.index_select(0, &taken),
+        }
     }
 }
 

@@ -5,8 +5,10 @@
 //! other implementation. [`Lanes`] plays many copies at once, so that a network sees one batch per step and not one
 //! picture; it also stacks the last frames into an observation, since one picture of a ball does not say where it flies.
 //!
-//! What has no dynamics worth a loop is a tensor from the start: the arms of [`bandits`], the transitions of
-//! [`gridworld`]; and [`cartpole::step`] is the whole cart-pole as a tensor program, for thousands of carts on the device.
+//! What has no dynamics worth a loop is a tensor from the start: the arms of [`bandits`], the transitions of [`gridworld`].
+//!
+//! A [`TensorEnv`] is an environment as a tensor program, for any number of lanes on the device where the player is:
+//! [`cartpole::Carts`], and a walk through any finite decision process, [`gridworld::Walks`].
 
 pub mod bandits;
 pub mod cartpole;
@@ -15,10 +17,12 @@ pub mod gridworld;
 mod lanes;
 pub mod pong;
 pub mod random_walk;
+mod tensor_env;
 
 pub use cartpole::CartPole;
 pub use lanes::{Episode, Lanes, Watch, observation_shape};
 pub use pong::Pong;
+pub use tensor_env::{Moved, Round, TensorEnv, advance, play};
 
 use crate::ops::Rng;
 use crate::tensor::Shape;

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use super::{Param, Parameters};
 use crate::error::Result;
+use crate::plan::eval_donating;
 use crate::tensor::{DType, Meta, NodeState, Tensor};
 
 /// A tensor that belongs to a model and is not trained.
@@ -134,6 +135,16 @@ impl Recorded {
         });
         all
     }
+}
+
+/// Computes what the buffers of a model recorded, over the values before where nobody else holds them: what the step of an optimizer
+/// does besides, for a model that is run without one.
+///
+/// # Errors
+/// A fault of the device.
+pub fn settle(model: &dyn Parameters) -> Result<()> {
+    let Recorded { values, before } = Recorded::take(model);
+    eval_donating(&values.iter().collect::<Vec<_>>(), &before.iter().collect::<Vec<_>>())
 }
 
 /// The values of a model's buffers as they lie on the device; `None` if one is recorded and not computed.

@@ -64,7 +64,7 @@ pub use activation::{
 pub use attention::MultiheadAttention;
 pub use augment::{RandomCrop, RandomHorizontalFlip};
 pub use batch_norm::{BatchNorm1d, BatchNorm2d, BatchNorm3d};
-pub use buffer::Buffer;
+pub use buffer::{Buffer, settle};
 pub(crate) use buffer::{Recorded, computed, count_on, counts};
 pub use conv_transpose::{ConvTranspose1d, ConvTranspose2d};
 pub use conv1d::Conv1d;
@@ -77,7 +77,7 @@ pub use init::{Init, Scheme};
 pub use linear::Linear;
 pub use norm::{GroupNorm, InstanceNorm1d, InstanceNorm2d, LayerNorm, LocalResponseNorm, RmsNorm};
 pub use normalize::Normalize;
-pub use param::{Param, Parameters};
+pub use param::{Param, Parameters, functional_call};
 pub use pool::{
     AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, AvgPool3d,
     DropoutChannels, LpPool1d, LpPool2d, MaxPool1d, MaxPool2d, MaxPool3d, PixelShuffle, PixelUnshuffle, Upsample,

@@ -113,6 +113,48 @@ pub trait Parameters: Send + Sync {
     }
 }
 
+/// What `call` computes with other values in place of a model's parameters, in their order: `torch.func.functional_call`. They need
+/// not be computed yet. The model has its own again afterwards.
+///
+/// ```
+/// # use wgrad::nn::{Init, Linear, Module, Pass, functional_call};
+/// # use wgrad::{Device, Tensor};
+/// # let device = Device::cpu();
+/// let mut layer = Linear::new(&mut Init::new(&device, 0), 2, 1)?;
+/// let weights = [Tensor::ones(&device, [1, 2]), Tensor::full(&device, [1], 0.5f32)];
+/// let x = Tensor::from_slice(&device, &[3f32, 4.0], [1, 2])?;
+/// let y = functional_call(&mut layer, &weights, |layer| layer.forward(&x, &mut Pass::eval()));
+/// assert_eq!(y.item()?, 7.5);
+/// # Ok::<(), wgrad::Error>(())
+/// ```
+///
+/// # Panics
+/// If there are more or fewer values than parameters, or shape or type of one differ.
+#[track_caller]
+pub fn functional_call<M: Parameters + ?Sized, R>(model: &mut M, values: &[Tensor], call: impl FnOnce(&M) -> R) -> R {
+    let own: Vec<Tensor> = model.named_parameters().into_iter().map(|(_, param)| param.get().clone()).collect();
+    assert!(own.len() == values.len(), "functional_call: {} values for {} parameters", values.len(), own.len());
+    for (own, value) in own.iter().zip(values) {
+        assert!(
+            own.meta() == value.meta(),
+            "functional_call: {} {} for a parameter of {} {}",
+            value.dtype(),
+            value.shape(),
+            own.dtype(),
+            own.shape()
+        );
+    }
+    exchange(model, values.to_vec());
+    let result = call(model);
+    exchange(model, own);
+    result
+}
+
+fn exchange<M: Parameters + ?Sized>(model: &mut M, values: Vec<Tensor>) {
+    let mut values = values.into_iter();
+    model.params_mut(&mut |_, param| values.by_ref().take(1).for_each(|value| param.replace(value)));
+}
+
 /// Implements [`Parameters`](crate::nn::Parameters) for a struct by the list of those of its fields that hold some.
 #[macro_export]
 macro_rules! parameters {

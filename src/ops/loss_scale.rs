@@ -47,6 +47,7 @@ impl Op for LossScale {
                 cx.launch(launch.write(control).groups(1, 1, 1));
             },
             &[(0, 0)],
+            None,
         )
     }
     fn reference<T: Real>(&self, inputs: &[View<T>]) -> Vec<Array<T>> {

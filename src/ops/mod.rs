@@ -8,6 +8,7 @@ pub mod compare;
 pub mod concat;
 pub mod conv2d;
 pub mod cross_entropy;
+pub mod dynamic_update_slice;
 pub mod elementwise;
 pub mod gather;
 pub mod gru;
@@ -63,6 +64,7 @@ pub static REGISTRY: &[Entry] = &[
     Entry::of::<gather::Gather>(),
     Entry::of::<scatter::Scatter>(),
     Entry::of::<scatter::ScatterLast>(),
+    Entry::of::<dynamic_update_slice::DynamicUpdateSlice>(),
     Entry::of::<sort::Sort>(),
     Entry::of::<scan::Scan>(),
     Entry::of::<scan::ScanArg>(),

@@ -232,7 +232,7 @@ impl Op for Norm {
     fn lower(&self) -> Lowering<Self> {
         match self.running {
             false => Lowering::Kernel(Norm::lower_with),
-            true => Lowering::InPlace(Norm::lower_with, &[(2, 1), (3, 2)]),
+            true => Lowering::InPlace(Norm::lower_with, &[(2, 1), (3, 2)], None),
         }
     }
 

@@ -170,6 +170,7 @@ impl Op for Update {
                 cx.launch(launch.independent(8 * each).flat(p.len.div_ceil(BLOCK) * BLOCK / each, 64));
             },
             &IN_PLACE[..self.states().len() + 1],
+            None,
         )
     }
     fn reference<T: Real>(&self, inputs: &[View<T>]) -> Vec<Array<T>> {

@@ -18,7 +18,7 @@ use super::walk::Walk;
 use crate::device::{Shader, Tally};
 use crate::error::Result;
 use crate::reference::{Array, Data, Real, View, recycle};
-use crate::tensor::{DType, Layout, QuickMap, Storage, Value};
+use crate::tensor::{AnyLowering, DType, Layout, QuickMap, Storage, Value};
 
 /// Words per block: a dozen blocks fit the first-level cache.
 const BLOCK: usize = 1024;
@@ -121,14 +121,41 @@ impl Run<'_> {
             }
             Step::Kernel(node) => {
                 let places = &self.plan.program.inputs[node];
-                let views: Vec<View<f32>> = places.iter().map(|(base, l)| view(&self.memory[base], l)).collect();
-                let outputs = self.graph.nodes[*node].op.reference_f32(&views);
-                for (k, Array { data, .. }) in outputs.into_iter().enumerate() {
-                    self.memory.insert(Base::Node(*node, k), Arc::new(data));
+                match self.overwrite(*node, at) {
+                    Some(data) => _ = self.memory.insert(Base::Node(*node, 0), Arc::new(data)),
+                    None => {
+                        let outputs = self.graph.nodes[*node].op.reference_f32(&self.views(places));
+                        for (k, Array { data, .. }) in outputs.into_iter().enumerate() {
+                            self.memory.insert(Base::Node(*node, k), Arc::new(data));
+                        }
+                    }
                 }
                 places.iter().for_each(|(base, _)| self.release(*base, at));
             }
         }
+    }
+
+    fn views<'a>(&'a self, places: &'a [(Base, Layout)]) -> Vec<View<'a, f32>> {
+        places.iter().map(|(base, layout)| view(&self.memory[base], layout)).collect()
+    }
+
+    /// The first input of a node, written over by its op: if that can, and if nobody else reads or holds the memory.
+    fn overwrite(&mut self, node: usize, at: usize) -> Option<Data<f32>> {
+        let AnyLowering::InPlace(_, _, Some(overwrite)) = self.graph.nodes[node].op.lower() else { return None };
+        let ((base, layout), others) = self.plan.program.inputs[&node].split_first()?;
+        let whole = layout.is_contiguous() && layout.offset == 0;
+        if !whole || self.plan.last_use[base] != at || others.iter().any(|(other, _)| other == base) {
+            return None;
+        }
+        let mut memory = self.memory.remove(base)?;
+        match Arc::get_mut(&mut memory).filter(|data| data.len() == layout.shape.elements()) {
+            Some(data) => overwrite(data, &layout.shape, &self.views(others)),
+            None => {
+                self.memory.insert(*base, memory);
+                return None;
+            }
+        }
+        Arc::into_inner(memory)
     }
 
     fn release(&mut self, base: Base, at: usize) {

@@ -296,7 +296,7 @@ impl<'a> Built<'a> {
                     self.run_in_single(node, &halves, run);
                 }
             }
-            AnyLowering::InPlace(lower, pairs) => {
+            AnyLowering::InPlace(lower, pairs, _) => {
                 for &(output, input) in pairs {
                     self.prepare_in_place(node, output, input, steps);
                 }

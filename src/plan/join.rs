@@ -143,11 +143,18 @@ impl Groups {
             };
             let reads = |at: &usize| program.reads(&program.steps[*at]).any(|(b, _)| b == *base);
             let Some(reader) = (at + 1..program.steps.len()).find(reads) else { continue };
-            let layouts: Vec<&Layout> = program.reads(&program.steps[reader]).map(|(_, layout)| layout).collect();
-            let once = layouts.len() == 1 && layouts[0].shape.elements() == fused.shape.elements();
+            // Of several inputs only what is written over something is loaded in order.
+            let alone = match lowering(reader) {
+                Some(AnyLowering::InPlace(..)) => false,
+                Some(other) if other.kernel().is_some() => true,
+                _ => continue,
+            };
+            let read: Vec<(Base, &Layout)> =
+                program.reads(&program.steps[reader]).filter(|(b, _)| alone || b == base).collect();
+            let once = read.len() == 1 && read[0].1.shape.elements() == fused.shape.elements();
             // What an update overwrites meanwhile would be read too late.
             let overwritten = (at + 1..reader).any(|k| matches!(lowering(k), Some(AnyLowering::InPlace(..))));
-            if once && !overwritten && lowering(reader).and_then(AnyLowering::kernel).is_some() {
+            if once && !overwritten {
                 self.ahead.insert(reader, at);
             }
         }

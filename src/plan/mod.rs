@@ -89,6 +89,14 @@ pub(crate) fn eval_donating(tensors: &[&Tensor], donors: &[&Tensor]) -> Result<(
         Check::Off => profiler.run(program, &plan.graph, &nodes, backend),
         _ => inspect.run(program, &scalars, backend),
     };
+    let given = match &plan.body {
+        // There an op writes over memory that only the run holds.
+        Body::Cpu(_) if !stepwise => {
+            given.iter().for_each(|node| node.give());
+            Vec::new()
+        }
+        _ => given,
+    };
     let results = match (&plan.body, device.kind()) {
         (Body::Gpu(body), Kind::Gpu(gpu)) if stepwise => body.run_stepwise(gpu, &storages, &scalars, walk)?,
         (Body::Cpu(body), _) if stepwise => body.run_stepwise(&plan.graph, storages, &scalars, device.tally(), walk)?,

@@ -12,6 +12,7 @@ pub mod compare;
 pub mod concat;
 pub mod conv2d;
 pub mod cross_entropy;
+pub mod dynamic_update_slice;
 pub mod elementwise;
 pub mod gather;
 pub mod gru;

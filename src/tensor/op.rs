@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::{DType, Layout, Lower, Sample, Shape, Tensor};
 use crate::error::ShapeError;
-use crate::reference::{Array, Real, View};
+use crate::reference::{Array, Data, Real, View};
 
 /// What is known of a value before it is computed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -102,12 +102,16 @@ pub enum Lowering<O> {
     /// way (see [`Lower::sum_wanted`]).
     Sum(fn(&O, &mut Lower), fn(&O) -> &[usize]),
     /// Dispatches that overwrite: output `out` starts as the content of input `in` for each `(out, in)`, and is the
-    /// same buffer when nobody else holds that input.
-    InPlace(fn(&O, &mut Lower), &'static [(usize, usize)]),
+    /// same buffer when nobody else holds that input. Last, what does so on the CPU path; without it, results are made anew there.
+    InPlace(fn(&O, &mut Lower), &'static [(usize, usize)], Option<Overwrite<O>>),
     /// Its one output is a buffer that holds input `k`, row-major, from element `offsets[k]` on, and zeros between.
     /// The planner lets whoever computes an input write it there.
     Pack(fn(&O) -> &[usize]),
 }
+
+/// The CPU form of an op whose only output is its first input written over: the elements of that input, its shape, and the other
+/// inputs.
+pub type Overwrite<O> = fn(&O, &mut Data<f32>, &[usize], &[View<f32>]);
 
 /// The CPU form of an elementwise op: whole blocks of 4-byte words, `args[k][i]` to `out[i]`.
 pub type BlockFn = fn(args: &[&[u32]], out: &mut [u32]);
@@ -131,6 +135,9 @@ pub type ScalarOf<'a> = Box<dyn Fn(&[Meta]) -> Scalar + 'a>;
 /// What appends the dispatches of an op.
 pub type KernelOf<'a> = Box<dyn Fn(&mut Lower) + 'a>;
 
+/// [`Overwrite`] of an op.
+pub type OverwriteOf<'a> = Box<dyn Fn(&mut Data<f32>, &[usize], &[View<f32>]) + 'a>;
+
 /// [`Lowering`] without the op's type.
 pub enum AnyLowering<'a> {
     /// See [`Lowering::View`].
@@ -142,7 +149,7 @@ pub enum AnyLowering<'a> {
     /// See [`Lowering::Sum`].
     Sum(KernelOf<'a>, &'a [usize]),
     /// See [`Lowering::InPlace`].
-    InPlace(KernelOf<'a>, &'static [(usize, usize)]),
+    InPlace(KernelOf<'a>, &'static [(usize, usize)], Option<OverwriteOf<'a>>),
     /// See [`Lowering::Pack`].
     Pack(&'a [usize]),
 }
@@ -192,7 +199,11 @@ impl<O: Op> AnyOp for O {
             Lowering::Elementwise(f) => AnyLowering::Elementwise(Box::new(move |metas| f(self, metas))),
             Lowering::Kernel(f) => AnyLowering::Kernel(Box::new(move |cx| f(self, cx))),
             Lowering::Sum(f, axes) => AnyLowering::Sum(Box::new(move |cx| f(self, cx)), axes(self)),
-            Lowering::InPlace(f, pairs) => AnyLowering::InPlace(Box::new(move |cx| f(self, cx)), pairs),
+            Lowering::InPlace(f, pairs, overwrite) => {
+                let overwrite =
+                    overwrite.map(|f| -> OverwriteOf { Box::new(move |x, shape, with| f(self, x, shape, with)) });
+                AnyLowering::InPlace(Box::new(move |cx| f(self, cx)), pairs, overwrite)
+            }
             Lowering::Pack(f) => AnyLowering::Pack(f(self)),
         }
     }
