@@ -2,6 +2,7 @@
 //! shader through every backend's translator, the planner's counters, and known answers from outside.
 
 mod acting;
+mod acting_on_device;
 mod attention;
 mod autodiff;
 mod buffers;

@@ -4,14 +4,22 @@
 //! What is learned from is drawn from a memory ([`Replay`]), since what happens in a row is too much alike; and the value of
 //! what follows is asked of a copy of the network that stands still for a while, since a goal that moves with every step
 //! is not reached.
+//!
+//! [`DeviceAgent`] does the same where the network is: lanes that are a tensor program ([`TensorEnv`](crate::env::TensorEnv)), a
+//! memory ([`Ring`]) that is never read by the host, and rounds that are one program, which is replayed.
 
 mod agent;
+mod device_agent;
+mod learner;
 mod network;
 mod replay;
+mod ring;
 
 pub use agent::{Agent, AgentOptions, Epsilon, evaluate};
+pub use device_agent::DeviceAgent;
 pub use network::{Dueling, Scale, Size, conv, mlp};
 pub use replay::{Batch, Keep, Replay};
+pub use ring::{Ring, Transitions};
 
 use crate::device::Device;
 use crate::error::Result;
@@ -40,6 +48,20 @@ pub struct DqnOptions {
     pub cost: Cost,
     /// Steps of learning between two copies to the slow network.
     pub target_every: u64,
+}
+
+impl DqnOptions {
+    /// The mean cost of a batch. `online` gives the values of the learning network, `slow` those of the other for what follows.
+    #[track_caller]
+    fn loss(&self, online: impl Fn(&Tensor) -> Tensor, slow: &Tensor, batch: &Batch) -> Tensor {
+        let best = if self.double { pick(slow, &online(&batch.next).argmax(&[1])) } else { slow.max(&[1]) };
+        let goal = &batch.rewards + &(&batch.discounts * &best);
+        let values = pick(&online(&batch.states), &batch.actions);
+        match self.cost {
+            Cost::Squared => values.mse_loss(&goal.detach(), Reduction::Mean),
+            Cost::Huber => values.huber_loss(&goal.detach(), 1.0, Reduction::Mean),
+        }
+    }
 }
 
 impl Default for DqnOptions {
@@ -124,19 +146,8 @@ impl<N: Module> Dqn<N> {
     /// How far the values of what was done are from what came of it: the mean cost over a batch.
     #[track_caller]
     pub fn loss(&self, batch: &Batch) -> Tensor {
-        let mut pass = Pass::eval();
-        let next = self.target.forward(&batch.next, &mut pass);
-        let best = if self.options.double {
-            pick(&next, &self.online.forward(&batch.next, &mut pass).argmax(&[1]))
-        } else {
-            next.max(&[1])
-        };
-        let goal = &batch.rewards + &(&batch.discounts * &best);
-        let values = pick(&self.online.forward(&batch.states, &mut pass), &batch.actions);
-        match self.options.cost {
-            Cost::Squared => values.mse_loss(&goal.detach(), Reduction::Mean),
-            Cost::Huber => values.huber_loss(&goal.detach(), 1.0, Reduction::Mean),
-        }
+        let slow = self.target.forward(&batch.next, &mut Pass::eval());
+        self.options.loss(|states| self.values(states), &slow, batch)
     }
 
     /// Learns from a batch. The loss is on the device: read it now and then, not every step.
