@@ -3,22 +3,24 @@
 //! With no option it solves `CartPole-v1` (a mean return of at least 475 of 500 over 100 greedy episodes), and with `--limit 200`
 //! `CartPole-v0` (195 of 200), in seconds on a CPU. `--task pong --network full` beats the scripted opponent; without `--network` a
 //! network with a fiftieth of the work does, by less. A run ends when a validation is good enough, at the latest after `--steps`, and
-//! goes back to the weights that did best in a validation; the figure it prints is of episodes that no validation saw.
+//! goes back to the weights that did best in a validation; the figure it prints is of episodes that no validation saw. With
+//! `--on-device` the carts and the memory are on the device of the network, and whole rounds are replayed there.
 
 mod common;
 
 use clap::Parser;
 use common::Session;
+use wgrad::env::cartpole::Carts;
 use wgrad::env::pong::{PongOptions, SIZE};
 use wgrad::env::{CartPole, Env, Pong, cartpole, observation_shape};
 use wgrad::nn::{Init, Parameters, Sequential};
 use wgrad::ops::Rng;
 use wgrad::optim::Adam;
 use wgrad::train::dqn::{
-    Agent, AgentOptions, Cost, Dqn, DqnOptions, Epsilon, Keep, Replay, Scale, Size, conv, evaluate, mlp,
+    Agent, AgentOptions, Cost, DeviceAgent, Dqn, DqnOptions, Epsilon, Keep, Replay, Scale, Size, conv, evaluate, mlp,
 };
 use wgrad::train::picture::{Picture, save_gif};
-use wgrad::train::{Goal, Loop, Outcome};
+use wgrad::train::{Goal, Loop, Outcome, Task};
 use wgrad::{Device, Error, Result, Shape, Tensor};
 
 #[derive(Parser)]
@@ -35,6 +37,9 @@ struct Options {
     /// The network for pong: small, or full (that of Mnih et al., 2015)
     #[arg(long, default_value = "small")]
     network: String,
+    /// Keep the carts and the memory on the device of the network, where whole rounds are replayed
+    #[arg(long)]
+    on_device: bool,
     /// Let the slow network choose the next action as well, as the first DQN did
     #[arg(long)]
     single: bool,
@@ -85,6 +90,8 @@ struct Options {
 /// What the tasks differ in.
 struct Setup<E> {
     make: Box<dyn Fn(u64) -> E>,
+    /// The same on the device, if it is to be played there.
+    carts: Option<Carts>,
     stack: usize,
     keep: Keep,
     cost: Cost,
@@ -119,6 +126,7 @@ fn cart_pole(options: &Options) -> Result<()> {
     }
     let setup = Setup {
         make: Box::new(move |seed| CartPole::new(limit, seed)),
+        carts: options.on_device.then_some(Carts { limit }),
         stack: 1,
         keep: Keep::Floats,
         cost: Cost::Squared,
@@ -169,9 +177,13 @@ fn pong(options: &Options) -> Result<()> {
     if !(options.opponent.is_finite() && options.opponent >= 0.0) {
         return Err(Error::argument(format!("--opponent {}", options.opponent), "use pixels per frame, 0 or more"));
     }
+    if options.on_device {
+        return Err(Error::argument("--on-device with --task pong", "only the cart-pole is a tensor program"));
+    }
     let game = PongOptions { opponent: options.opponent, ..PongOptions::default() };
     let setup = Setup {
         make: Box::new(move |seed| Pong::new(game, seed)),
+        carts: None,
         stack: 4,
         keep: Keep::Bytes,
         cost: Cost::Huber,
@@ -255,7 +267,6 @@ fn train<E: Env>(
         |first: u64, count: usize| (0..count as u64).map(|k| (setup.make)((common.seed << 32) + first + k)).collect();
     let envs: Vec<E> = many(0, lanes);
     let shape = observation_shape(&envs[0].frame(), setup.stack);
-    let replay = Replay::new(memory, lanes, &shape, setup.stack, setup.keep, common.seed)?;
     let habits = AgentOptions {
         batch,
         discount: options.discount,
@@ -265,27 +276,43 @@ fn train<E: Env>(
         epsilon: Epsilon { from: 1.0, to: 0.05, over: options.explore.unwrap_or(setup.explore) },
         seed: common.seed,
     };
-    let agent = Agent::new(dqn, envs, setup.stack, replay, habits);
-    let mut agent = agent.validate_in(|| many(1 << 30, setup.validations));
-    let run = Loop::new(steps).goal(Goal::Most("return".into())).enough(setup.enough);
-    let run = run.validate_every(test_every);
     let Options { limit, opponent, network, .. } = options;
     let settings = format!("{rules:?} {habits:?} {rate} {lanes} {memory} {limit} {opponent} {network}");
-    let run = run.setting("task", &options.task).setting("options", settings);
-    let outcome = session.equip(run, steps)?.run(&mut agent)?;
-    agent.restore_best()?;
+    let task = if options.on_device { "cartpole on the device" } else { &*options.task };
+    let run = Run { steps, enough: setup.enough, test_every, task, settings };
+    let (dqn, played, outcome) = match setup.carts {
+        Some(carts) => {
+            let mut agent = DeviceAgent::new(dqn, carts, lanes, memory, habits)?.validate_in(setup.validations);
+            let outcome = run.of(&mut agent, &mut session)?;
+            match agent.replayed() {
+                Ok(()) => println!("steps were replayed"),
+                Err(why) => println!("each step was recorded anew: {why}"),
+            }
+            agent.restore_best()?;
+            let played = agent.played();
+            (agent.into_dqn()?, played, outcome)
+        }
+        None => {
+            let replay = Replay::new(memory, lanes, &shape, setup.stack, setup.keep, common.seed)?;
+            let agent = Agent::new(dqn, envs, setup.stack, replay, habits);
+            let mut agent = agent.validate_in(|| many(1 << 30, setup.validations));
+            let outcome = run.of(&mut agent, &mut session)?;
+            agent.restore_best()?;
+            let played = agent.steps();
+            (agent.dqn, played, outcome)
+        }
+    };
 
-    let returns = evaluate(&agent.dqn, many(1 << 31, tests), setup.stack)?;
+    let returns = evaluate(&dqn, many(1 << 31, tests), setup.stack)?;
     let mean = returns.iter().sum::<f32>() / returns.len() as f32;
     let least = returns.iter().copied().fold(f32::INFINITY, f32::min);
     println!(
-        "mean return {mean:.2} over {tests} greedy episodes (the least {least}), after {} steps played and {} of learning, {:.1} s",
-        agent.steps(),
-        agent.dqn.steps(),
+        "mean return {mean:.2} over {tests} greedy episodes (the least {least}), after {played} steps played and {} of learning, {:.1} s",
+        dqn.steps(),
         outcome.seconds
     );
     if let Some(path) = session.path("policy.gif") {
-        save_gif(&path, &film(&agent.dqn, (setup.make)(common.seed), setup.stack)?, 40)?;
+        save_gif(&path, &film(&dqn, (setup.make)(common.seed), setup.stack)?, 40)?;
         println!("film: {}", path.display());
         report(&session, &outcome, &device, mean)?;
     }
@@ -294,7 +321,25 @@ fn train<E: Env>(
             format!("the mean return of {mean:.2} is below the expected {expected:.2}"),
             "train for more steps, or expect less",
         )),
-        _ => Ok(agent.dqn),
+        _ => Ok(dqn),
+    }
+}
+
+/// How an agent is trained, whichever it is.
+struct Run<'a> {
+    steps: u64,
+    enough: f64,
+    test_every: u64,
+    task: &'a str,
+    settings: String,
+}
+
+impl Run<'_> {
+    fn of<T: Task>(&self, agent: &mut T, session: &mut Session) -> Result<Outcome> {
+        let run = Loop::new(self.steps).goal(Goal::Most("return".into())).enough(self.enough);
+        let run = run.validate_every(self.test_every);
+        let run = run.setting("task", self.task).setting("options", &self.settings);
+        session.equip(run, self.steps)?.run(agent)
     }
 }
 

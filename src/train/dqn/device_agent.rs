@@ -265,7 +265,8 @@ impl<N: Module, E: TensorEnv> Task for DeviceAgent<N, E> {
         if state.notes.contains_key("best.return") {
             let part = state.part("best");
             let weights = learner.online.named_parameters().into_iter();
-            let saved = |(name, param): (String, &Param)| Saved::of(&part.tensor(&name, param.get().shape(), &device)?);
+            let saved =
+                |(name, param): (String, &Param)| Saved::of(&part.tensor(&name, param.get().shape(), &device)?);
             self.best = Some((f64::from_bits(part.note("return")?), weights.map(saved).collect::<Result<_>>()?));
         }
         (self.warm, self.clears) = (state.note("warm")?, state.note("clears")?);

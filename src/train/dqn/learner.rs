@@ -177,7 +177,8 @@ impl<N: Module, E: TensorEnv> Learner<N, E> {
         );
         let zero = Tensor::scalar(device, 0f32);
         let moves = row.moves();
-        let over = |buffer: &Buffer, value: &Tensor| buffer.record(&buffer.get().dynamic_update_slice(0, value, &moves));
+        let over =
+            |buffer: &Buffer, value: &Tensor| buffer.record(&buffer.get().dynamic_update_slice(0, value, &moves));
         let ended = round.ended.cast(DType::F32);
         let finished = Tensor::stack(&[&(&returns * &ended).sum(&[0]), &ended.sum(&[0])], 0);
         over(&self.totals, &(&Tensor::select(&row.clears(), &zero, &self.totals.get()) + &finished));
