@@ -2,7 +2,6 @@
 //! shader through every backend's translator, the planner's counters, and known answers from outside.
 
 mod acting;
-mod acting_on_device;
 mod attention;
 mod autodiff;
 mod buffers;
@@ -11,6 +10,7 @@ mod cli;
 mod conformance;
 mod counters;
 mod data;
+mod device_agent;
 mod dqn;
 mod env;
 mod functional;
@@ -33,6 +33,7 @@ mod shaders;
 mod spectral_norm;
 mod start;
 mod sums;
+mod tensor_env;
 mod train;
 mod tune;
 mod uniformity;
