@@ -68,17 +68,17 @@ fn a_memory_gives_what_is_written_and_forgets_the_oldest() {
     for d in devices() {
         // Seven transitions are three rounds of two lanes.
         let ring = Remembering(Ring::new(&d, 7, 2, &[2].into()).unwrap());
-        assert_eq!(ring.0.places(), 6);
+        assert_eq!(ring.0.places().count(), 6);
         let write = |t: u32, place: u32| {
             ring.0.write(&happened(&d, t), &Tensor::scalar(&d, place));
             settle(&ring).unwrap();
         };
         for t in 0..8 {
-            write(t, ring.0.place(u64::from(t)));
+            write(t, ring.0.places().of(u64::from(t)));
             if t == 2 {
                 write(99, u32::MAX); // nowhere
             }
-            let filled = ring.0.filled(u64::from(t) + 1);
+            let filled = ring.0.places().filled(u64::from(t) + 1);
             let counts = drawn(&ring.0, filled, 300);
             let held: Vec<u32> = (2 * (t + 1) - filled..2 * (t + 1)).collect();
             assert_eq!(counts.keys().copied().collect::<Vec<_>>(), held, "after round {t} on {d}");
@@ -92,10 +92,10 @@ fn transitions_are_drawn_with_equal_chance() {
     for d in [Device::cpu(), under_test()] {
         let ring = Remembering(Ring::new(&d, 100, 2, &[2].into()).unwrap());
         for t in 0..5 {
-            ring.0.write(&happened(&d, t), &Tensor::scalar(&d, ring.0.place(u64::from(t))));
+            ring.0.write(&happened(&d, t), &Tensor::scalar(&d, ring.0.places().of(u64::from(t))));
             settle(&ring).unwrap();
         }
-        let counts = drawn(&ring.0, ring.0.filled(5), 5000);
+        let counts = drawn(&ring.0, ring.0.places().filled(5), 5000);
         let sum: f64 = counts.values().map(|&count| (count as f64 - 500.0).powi(2) / 500.0).sum();
         assert!(counts.len() == 10 && sum < 27.9, "{sum}: {counts:?} on {d}");
     }

@@ -1,23 +1,21 @@
 //! The loop of [`Agent`](super::Agent) without the host: whole rounds are replayed, and only their numbers are sent.
 
 use super::learner::{Learner, Turn};
-use super::{AgentOptions, Dqn, restore};
+use super::{AgentOptions, Dqn, Places, restore};
 use crate::env::{TensorEnv, play};
 use crate::error::{Error, Result};
 use crate::nn::{Module, Param, Pass, settle};
 use crate::ops::Rng;
-use crate::optim::{Optimizer, Steps};
+use crate::optim::{Optimizer, Replays, Row, Trained};
 use crate::tensor::Tensor;
 use crate::train::{Figures, Saved, State, Task};
-
-/// How a step is recorded.
-type Record<N, E> = fn(&Learner<N, E>, &Tensor, &mut Pass) -> Tensor;
 
 /// Rounds between two looks at the returns: a look waits for the device.
 const LOOK: u64 = 100;
 
 /// An agent whose environments and whose memory are on the device of its network. A step of learning is one program with the action
-/// in every lane before it, which [`Steps`] replays on a GPU: nothing crosses the bus but six numbers for each step.
+/// in every lane before it, which is replayed on a GPU as [`Steps`](crate::optim::Steps) are: nothing crosses the bus but six numbers
+/// for each step.
 ///
 /// It learns as an [`Agent`](super::Agent) with the same options does, but for the random numbers, and for dynamics in single
 /// precision. As a [`Task`], a step is one action in every lane and then the steps of learning; the warm-up is part of the first.
@@ -26,15 +24,49 @@ const LOOK: u64 = 100;
 /// With several steps of learning for each action ([`AgentOptions::updates`]) all of them are the same program, and those after the first
 /// throw away what their lanes did. More lanes cost a GPU less.
 pub struct DeviceAgent<N, E> {
-    steps: Steps<Learner<N, E>, Box<dyn Optimizer>, Record<N, E>>,
-    options: AgentOptions,
-    /// Rounds of the warm-up, and whether they were played.
-    warmup: u64,
+    learner: Learner<N, E>,
+    optimizer: Box<dyn Optimizer>,
+    pass: Pass,
+    replays: Replays,
+    course: Course,
+    /// Whether the warm-up was played.
     warm: bool,
     /// Whether the sums of returns are to begin anew.
     clears: bool,
     tests: usize,
     best: Option<(f64, Vec<Saved>)>,
+}
+
+/// What follows from the number of a step.
+#[derive(Clone, Copy)]
+struct Course {
+    options: AgentOptions,
+    lanes: u64,
+    places: Places,
+    target_every: u64,
+    /// Rounds before the first step of learning.
+    warmup: u64,
+}
+
+impl Course {
+    /// The turn of a round that is played, and learned from by nobody.
+    fn played(&self, round: u64) -> Turn {
+        Turn {
+            epsilon: self.options.epsilon.at(round * self.lanes),
+            place: Some(self.places.of(round)),
+            filled: self.places.filled(round + 1),
+            copies: false,
+            clears: false,
+        }
+    }
+
+    /// The turn of the step of learning after so many others.
+    fn learned(&self, steps: u64) -> Turn {
+        let updates = self.options.updates as u64;
+        let turn = self.played(self.warmup + steps / updates);
+        let place = turn.place.filter(|_| steps.is_multiple_of(updates));
+        Turn { place, copies: steps.is_multiple_of(self.target_every), ..turn }
+    }
 }
 
 impl<N: Module, E: TensorEnv> DeviceAgent<N, E> {
@@ -54,10 +86,25 @@ impl<N: Module, E: TensorEnv> DeviceAgent<N, E> {
         let Dqn { online, target, optimizer, options: rules, .. } = dqn;
         let form = (options.batch, options.discount);
         let learner = Learner::new((online, target), (env, lanes, memory), rules, form, &mut pass.rng)?;
-        // The first step plays a round as well.
-        let warmup = options.warmup.div_ceil(lanes as u64).saturating_sub(1);
-        let steps = Steps::with_rows(learner, optimizer, pass, Learner::step as Record<N, E>);
-        Ok(DeviceAgent { steps, options, warmup, warm: false, clears: false, tests: 0, best: None })
+        let course = Course {
+            options,
+            lanes: lanes as u64,
+            places: learner.memory.places(),
+            target_every: rules.target_every.max(1),
+            // The first step plays a round as well.
+            warmup: options.warmup.div_ceil(lanes as u64).saturating_sub(1),
+        };
+        Ok(DeviceAgent {
+            learner,
+            optimizer,
+            pass,
+            replays: Replays::new(),
+            course,
+            warm: false,
+            clears: false,
+            tests: 0,
+            best: None,
+        })
     }
 
     /// Validates by so many episodes without exploring, the same ones each time, and keeps the weights that did best.
@@ -67,7 +114,7 @@ impl<N: Module, E: TensorEnv> DeviceAgent<N, E> {
 
     /// With every step recorded anew: to find out what replaying changes.
     pub fn one_by_one(self) -> Self {
-        DeviceAgent { steps: self.steps.one_by_one(), ..self }
+        DeviceAgent { replays: Replays::none("each step is recorded anew, as was asked for"), ..self }
     }
 
     /// Whether the next steps are replayed; if not, why.
@@ -75,31 +122,32 @@ impl<N: Module, E: TensorEnv> DeviceAgent<N, E> {
     /// # Errors
     /// The reason, in words.
     pub fn replayed(&self) -> std::result::Result<(), &'static str> {
-        self.steps.replayed()
+        self.replays.replayed()
     }
 
     /// The network that learns.
     pub fn network(&self) -> &N {
-        &self.steps.model().online
+        &self.learner.online
     }
 
     /// Steps of learning done.
     pub fn learned(&self) -> u64 {
-        self.steps.optimizer().steps()
+        self.optimizer.steps()
     }
 
     /// Steps played, over all lanes.
     pub fn played(&self) -> u64 {
-        let rounds = self.learned().div_ceil(self.options.updates as u64);
-        (rounds + if self.warm { self.warmup } else { 0 }) * self.steps.model().lanes as u64
+        let Course { options, lanes, warmup, .. } = self.course;
+        let rounds = self.learned().div_ceil(options.updates as u64);
+        (rounds + if self.warm { warmup } else { 0 }) * lanes
     }
 
     /// The chance of a random action now.
     pub fn epsilon(&self) -> f64 {
-        self.options.epsilon.at(self.played())
+        self.course.options.epsilon.at(self.played())
     }
 
-    /// Does so many steps of learning, with an action in every lane before each, or before as many of them as
+    /// Does so many steps of learning, with an action in every lane before each, or before the first of as many as
     /// [`AgentOptions::updates`] says. Gives the loss of the last, on the device.
     ///
     /// # Errors
@@ -109,16 +157,24 @@ impl<N: Module, E: TensorEnv> DeviceAgent<N, E> {
     /// If `steps` is 0.
     #[track_caller]
     pub fn run(&mut self, steps: usize) -> Result<Tensor> {
+        assert!(steps > 0, "run: 0 steps have no loss");
+        let made = self.take(steps, false)?;
+        Ok(made.into_iter().next_back().expect("a step was taken").swap_remove(0).1)
+    }
+
+    /// Takes up to `most` steps of learning. `each`: those of one submission, and the figures of each; else all, and those of the last.
+    #[track_caller]
+    fn take(&mut self, most: usize, each: bool) -> Result<Vec<Figures>> {
         self.warm_up()?;
-        let (first, clears) = (self.learned(), self.clears);
-        let turns = (first..).map(|step| self.turn(step));
-        let mut rows = turns.take(steps).collect::<Vec<_>>();
-        // The first that plays after the sums were read.
-        if clears && let Some(turn) = rows.iter_mut().find(|turn| turn.place.is_some()) {
-            (turn.clears, self.clears) = (true, false);
-        }
-        let mut rows = rows.iter().map(Turn::row);
-        self.steps.run_rows(steps, || rows.next().expect("a row for each step"))
+        let DeviceAgent { learner, optimizer, pass, replays, course, clears, .. } = self;
+        let mut steps = optimizer.steps()..;
+        let mut next = || {
+            let turn = course.learned(steps.next().expect("there is no end of numbers"));
+            let clears = turn.place.is_some() && std::mem::take(clears);
+            Ok(Turn { clears, ..turn }.row())
+        };
+        let record = |learner: &Learner<N, E>, row: &Tensor, pass: &mut Pass| vec![("loss", learner.step(row, pass))];
+        replays.take(Trained { model: learner, optimizer: &mut **optimizer, pass }, (most, each), &mut next, &record)
     }
 
     /// The mean return of the episodes that ended since this was asked for, and how many they were; `None` if none did. It waits for the
@@ -130,7 +186,7 @@ impl<N: Module, E: TensorEnv> DeviceAgent<N, E> {
         if self.clears {
             return Ok(None);
         }
-        let [sum, count] = self.steps.model().totals()?;
+        let [sum, count] = self.learner.totals()?;
         self.clears = true;
         Ok((count > 0.0).then(|| (sum / count, count as u32)))
     }
@@ -141,7 +197,7 @@ impl<N: Module, E: TensorEnv> DeviceAgent<N, E> {
     /// A fault of the device.
     #[track_caller]
     pub fn evaluate(&self, n: usize, seed: u64) -> Result<Vec<f32>> {
-        let (learner, mut rng) = (self.steps.model(), Rng::new(seed));
+        let (learner, mut rng) = (&self.learner, Rng::new(seed));
         let starts = learner.env.starts(&learner.device(), n, &mut rng).into_leaf(false)?;
         play(&learner.env, &starts, &mut rng, |seen| learner.greedy(seen))?.to_vec()
     }
@@ -152,9 +208,10 @@ impl<N: Module, E: TensorEnv> DeviceAgent<N, E> {
     /// A fault of the device.
     pub fn restore_best(&mut self) -> Result<Option<f64>> {
         let Some((value, weights)) = &self.best else { return Ok(None) };
-        let device = self.steps.model().device();
+        let device = self.learner.device();
         let weights = weights.iter().map(|saved| saved.on(&device)).collect::<Result<Vec<_>>>()?;
-        restore(&mut self.steps.parts_mut().0.online, &weights)?;
+        restore(&mut self.learner.online, &weights)?;
+        self.replays.forget();
         Ok(Some(*value))
     }
 
@@ -163,42 +220,20 @@ impl<N: Module, E: TensorEnv> DeviceAgent<N, E> {
     /// # Errors
     /// A fault of the device.
     pub fn into_dqn(self) -> Result<Dqn<N>> {
-        let (learner, optimizer, _) = self.steps.into_parts();
+        let DeviceAgent { learner, optimizer, .. } = self;
         let (options, device) = (learner.rules, learner.device());
         let (online, target) = learner.into_networks()?;
         Ok(Dqn { online, target, optimizer, options, device })
     }
 
-    /// The turn of the step of learning after so many others.
-    fn turn(&self, learned: u64) -> Turn {
-        let updates = self.options.updates as u64;
-        self.turn_of(self.warmup + learned / updates, learned.is_multiple_of(updates), Some(learned))
-    }
-
-    /// A turn in this round, which is played in it or was, and before which so many steps were learned.
-    fn turn_of(&self, round: u64, plays: bool, learned: Option<u64>) -> Turn {
-        let Learner { memory, lanes, rules, .. } = self.steps.model();
-        Turn {
-            epsilon: self.options.epsilon.at(round * *lanes as u64),
-            place: plays.then(|| memory.place(round)),
-            filled: memory.filled(round + 1),
-            copies: learned.is_some_and(|learned| learned.is_multiple_of(rules.target_every.max(1))),
-            clears: false,
-        }
-    }
-
     /// Plays the rounds before the first step of learning.
     fn warm_up(&mut self) -> Result<()> {
-        if self.warm {
-            return Ok(());
-        }
-        let turns: Vec<Turn> = (0..self.warmup).map(|round| self.turn_of(round, true, None)).collect();
-        let (learner, _, pass) = self.steps.parts_mut();
-        let device = learner.device();
-        for turn in turns {
-            let row = turn.row();
-            learner.play(&Tensor::from_slice(&device, &row, row.len())?, &mut pass.rng);
-            settle(learner)?;
+        let device = self.learner.device();
+        let rounds = if self.warm { 0 } else { self.course.warmup };
+        for round in 0..rounds {
+            let row = self.course.played(round).row().upload(&device)?;
+            self.learner.play(&row, &mut self.pass.rng);
+            settle(&self.learner)?;
         }
         self.warm = true;
         Ok(())
@@ -207,14 +242,23 @@ impl<N: Module, E: TensorEnv> DeviceAgent<N, E> {
 
 impl<N: Module, E: TensorEnv> Task for DeviceAgent<N, E> {
     fn step(&mut self) -> Result<Figures> {
-        let updates = self.options.updates;
-        let mut figures = vec![("loss", self.run(updates)?)];
+        self.steps(1).map(|mut made| made.swap_remove(0))
+    }
+
+    fn steps(&mut self, most: usize) -> Result<Vec<Figures>> {
+        let updates = self.course.options.updates;
+        let until = |steps: u64, every: u64| every - steps % every;
+        let mut made = match updates {
+            1 => self.take(most.min(until(self.learned(), LOOK) as usize), true)?,
+            _ => self.take(updates, false)?,
+        };
         if self.learned().is_multiple_of(LOOK * updates as u64)
             && let Some((mean, _)) = self.returns()?
+            && let Some(figures) = made.last_mut()
         {
-            figures.push(("return", Tensor::scalar(&self.steps.model().device(), mean)));
+            figures.push(("return", Tensor::scalar(&self.learner.device(), mean)));
         }
-        Ok(figures)
+        Ok(made)
     }
 
     fn validate(&mut self) -> Result<Vec<(String, f64)>> {
@@ -222,7 +266,7 @@ impl<N: Module, E: TensorEnv> Task for DeviceAgent<N, E> {
             return Ok(Vec::new());
         }
         // Another generator than that of practice.
-        let returns = self.evaluate(self.tests, !self.options.seed)?;
+        let returns = self.evaluate(self.tests, !self.course.options.seed)?;
         let mean = returns.iter().map(|&r| f64::from(r)).sum::<f64>() / returns.len() as f64;
         if self.best.as_ref().is_none_or(|(best, _)| mean > *best) {
             // On the host: a handle on the weights would keep the next step from writing over them.
@@ -234,9 +278,9 @@ impl<N: Module, E: TensorEnv> Task for DeviceAgent<N, E> {
     }
 
     fn save(&self, state: &mut State) -> Result<()> {
-        let learner = self.steps.model();
+        let learner = &self.learner;
         state.put_model("model", &learner.online)?;
-        state.put_optimizer("optimizer", self.steps.optimizer())?;
+        state.put_optimizer("optimizer", &*self.optimizer)?;
         for (name, buffer) in learner.own_buffers() {
             state.put_tensor(&name, &buffer.get())?;
         }
@@ -246,14 +290,14 @@ impl<N: Module, E: TensorEnv> Task for DeviceAgent<N, E> {
                 state.tensors.insert(format!("best.{name}"), weight.clone());
             }
         }
-        state.put_rng("pass", &self.steps.pass().rng);
+        state.put_rng("pass", &self.pass.rng);
         state.put_note("warm", self.warm);
         state.put_note("clears", self.clears);
         Ok(())
     }
 
     fn load(&mut self, state: &State) -> Result<()> {
-        let (learner, optimizer, pass) = self.steps.parts_mut();
+        let DeviceAgent { learner, optimizer, pass, replays, .. } = self;
         let device = learner.device();
         state.model("model", &mut learner.online)?;
         state.optimizer("optimizer", &mut **optimizer, learner)?;
@@ -261,6 +305,7 @@ impl<N: Module, E: TensorEnv> Task for DeviceAgent<N, E> {
             buffer.set(state.tensor(&name, buffer.get().shape(), &device)?)?;
         }
         pass.rng = state.rng("pass")?;
+        replays.forget();
         self.best = None;
         if state.notes.contains_key("best.return") {
             let part = state.part("best");

@@ -8,6 +8,7 @@ use crate::env::{TensorEnv, advance};
 use crate::error::Result;
 use crate::nn::{Buffer, Module, Param, Parameters, Pass, functional_call};
 use crate::ops::Rng;
+use crate::optim::Host;
 use crate::tensor::{DType, Tensor};
 
 /// Beyond every place: what is to be written there is not.
@@ -33,16 +34,16 @@ const CHANCES: f64 = (1 << 24) as f64;
 
 impl Turn {
     /// A row of numbers that [`Row`] reads.
-    pub fn row(&self) -> Vec<u32> {
+    pub fn row(&self) -> Host<u32> {
         let at = |holds: bool| if holds { 0 } else { NOWHERE };
-        vec![
+        Host::from(vec![
             (self.epsilon * CHANCES).round() as u32,
             self.place.unwrap_or(NOWHERE),
             self.filled,
             at(self.place.is_some()),
             at(self.copies),
             u32::from(self.clears),
-        ]
+        ])
     }
 }
 

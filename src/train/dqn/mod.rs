@@ -19,7 +19,7 @@ pub use agent::{Agent, AgentOptions, Epsilon, evaluate};
 pub use device_agent::DeviceAgent;
 pub use network::{Dueling, Scale, Size, conv, mlp};
 pub use replay::{Batch, Keep, Replay};
-pub use ring::{Ring, Transitions};
+pub use ring::{Places, Ring, Transitions};
 
 use crate::device::Device;
 use crate::error::Result;

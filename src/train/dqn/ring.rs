@@ -31,7 +31,32 @@ pub struct Ring {
     /// `[places, 2 * observation + 3]`: an observation, the next one, the action, the reward, and 1 where there is more to come.
     rows: Buffer,
     observation: Shape,
+    places: Places,
+}
+
+/// Where the transitions of a round belong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Places {
     lanes: usize,
+    /// How many rounds there is room for.
+    rounds: usize,
+}
+
+impl Places {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.lanes * self.rounds
+    }
+
+    /// The first place of a round; the first round is number 0.
+    pub fn of(&self, round: u64) -> u32 {
+        (round % self.rounds as u64) as u32 * self.lanes as u32
+    }
+
+    /// How many places are written after so many rounds.
+    pub fn filled(&self, rounds: u64) -> u32 {
+        rounds.saturating_mul(self.lanes as u64).min(self.count() as u64) as u32
+    }
 }
 
 impl Ring {
@@ -47,29 +72,20 @@ impl Ring {
                 "give at least one lane, a transition for each of them, and fewer than 2^32 in all",
             ));
         }
+        let places = Places { lanes, rounds };
         let width = 2 * observation.elements() + 3;
-        let rows = Buffer::new(Tensor::zeros(device, [rounds * lanes, width]))?;
-        Ok(Ring { rows, observation: observation.clone(), lanes })
+        let rows = Buffer::new(Tensor::zeros(device, [places.count(), width]))?;
+        Ok(Ring { rows, observation: observation.clone(), places })
     }
 
-    /// Transitions that it holds at most: those of whole rounds.
-    pub fn places(&self) -> usize {
-        self.rows.get().shape()[0]
+    /// Where the transitions of a round belong: it holds those of whole rounds.
+    pub fn places(&self) -> Places {
+        self.places
     }
 
     /// Its content, to be counted among the buffers of what is trained.
     pub fn buffer(&self) -> &Buffer {
         &self.rows
-    }
-
-    /// Where the transitions of a round belong, the first being round 0.
-    pub fn place(&self, round: u64) -> u32 {
-        (round % (self.places() / self.lanes) as u64) as u32 * self.lanes as u32
-    }
-
-    /// How many places are written after so many rounds.
-    pub fn filled(&self, rounds: u64) -> u32 {
-        rounds.saturating_mul(self.lanes as u64).min(self.places() as u64) as u32
     }
 
     /// Records that transitions are written from the place on that one `u32` says, over what was there; one beyond the end says that
@@ -79,8 +95,9 @@ impl Ring {
     /// If the shapes do not fit.
     #[track_caller]
     pub fn write(&self, new: &Transitions, place: &Tensor) -> Tensor {
-        let flat = |x: &Tensor| x.reshape([self.lanes, self.observation.elements()]);
-        let column = |x: &Tensor| x.cast(DType::F32).reshape([self.lanes, 1]);
+        let lanes = self.places.lanes;
+        let flat = |x: &Tensor| x.reshape([lanes, self.observation.elements()]);
+        let column = |x: &Tensor| x.cast(DType::F32).reshape([lanes, 1]);
         let more = column(&new.terminal.logical_not());
         let parts = [&flat(&new.states), &flat(&new.next), &column(&new.actions), &column(&new.rewards), &more];
         let rows = self.rows.get().dynamic_update_slice(0, &Tensor::concat(&parts, 1), place);
