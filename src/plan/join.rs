@@ -145,8 +145,8 @@ impl Groups {
             let Some(reader) = (at + 1..program.steps.len()).find(reads) else { continue };
             // Of several inputs only what is written over something is loaded in order.
             let alone = match lowering(reader) {
+                Some(AnyLowering::Kernel(_) | AnyLowering::Sum(..)) => true,
                 Some(AnyLowering::InPlace(..)) => false,
-                Some(other) if other.kernel().is_some() => true,
                 _ => continue,
             };
             let read: Vec<(Base, &Layout)> =
