@@ -120,7 +120,7 @@ impl Groups {
                 let outputs: Vec<usize> = read.filter_map(|b| output_of(b, *node)).collect();
                 let hosts = match node_at.op.lower() {
                     // What is overwritten must be what the op says it is.
-                    AnyLowering::InPlace(_, pairs) => pairs.iter().all(|&(k, _)| k != outputs[0]),
+                    AnyLowering::InPlace(_, pairs, _) => pairs.iter().all(|&(k, _)| k != outputs[0]),
                     lowering => lowering.kernel().is_some(),
                 };
                 hosts && outputs.iter().all(|&k| k == outputs[0] && node_at.metas[k].shape.elements() == elements)
