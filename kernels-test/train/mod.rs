@@ -9,11 +9,11 @@ mod run;
 mod summary;
 mod vae;
 
-use wgrad::Device;
 use wgrad::data::{Images, digits};
-use wgrad::nn::{Dropout, Flatten, Init, Linear, Relu, Sequential};
-use wgrad::optim::Adam;
+use wgrad::nn::{Dropout, Flatten, Init, Linear, Parameters, Relu, Sequential};
+use wgrad::optim::{Adam, Optimizer, OptimizerState};
 use wgrad::train::{Labelled, Supervised, Task};
+use wgrad::{Device, Result, Tensor};
 
 use crate::registry::under_test;
 
@@ -30,6 +30,39 @@ fn pictures() -> Images {
 
 fn task<'a>(device: &Device, set: &'a Images) -> Supervised<'a, Sequential, Labelled> {
     Supervised::classifier(mlp(device, 1), Box::new(Adam::new(1e-2).clip_norm(0.5)), set, 16, 5).unwrap()
+}
+
+/// An optimizer that does not say what its next steps are, so that each is an ordinary one.
+struct Unforeseen(Adam);
+
+impl Optimizer for Unforeseen {
+    fn step(&mut self, model: &mut dyn Parameters, loss: &Tensor) -> Result<()> {
+        self.0.step(model, loss)
+    }
+    fn step_with_gradients(&mut self, model: &mut dyn Parameters, gradients: &[Tensor]) -> Result<()> {
+        self.0.step_with_gradients(model, gradients)
+    }
+    fn accumulate(&mut self, model: &mut dyn Parameters, loss: &Tensor) -> Result<()> {
+        self.0.accumulate(model, loss)
+    }
+    fn gradient_norm(&self) -> Option<&Tensor> {
+        self.0.gradient_norm()
+    }
+    fn loss_scale(&self) -> Option<Tensor> {
+        self.0.loss_scale()
+    }
+    fn steps(&self) -> u64 {
+        self.0.steps()
+    }
+    fn rate(&self) -> f64 {
+        self.0.rate()
+    }
+    fn state(&self) -> Result<OptimizerState> {
+        self.0.state()
+    }
+    fn load_state(&mut self, model: &mut dyn Parameters, state: &OptimizerState) -> Result<()> {
+        self.0.load_state(model, state)
+    }
 }
 
 /// Numbers in [-scale, scale) by a hash of their index, as the benchmarks and the scripts of PyTorch make them.

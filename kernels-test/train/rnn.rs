@@ -14,6 +14,7 @@ use wgrad::train::rnn::{
 use wgrad::train::{Event, Loop, State, Task};
 use wgrad::{Device, Result};
 
+use super::Unforeseen;
 use crate::registry::{tensor, under_test};
 
 #[test]
@@ -121,6 +122,41 @@ fn the_gpu_learns_as_the_cpu_path_does() {
         let off = worst(&on_gpu, &on_cpu);
         assert!(off < 1e-4, "{kind:?}: off by {off:e}");
         assert!(on_cpu[19] < on_cpu[0], "{kind:?} learns nothing: {on_cpu:?}");
+    }
+}
+
+/// The state is handed on in one memory from step to step, and begins anew with each round.
+#[test]
+fn replayed_steps_are_the_ordinary_ones_to_the_bit() {
+    let text = Text::new(&"to be, or not to be: that is the question. ".repeat(8), 0.1).unwrap();
+    for device in [under_test(), crate::merge::device(true, false)] {
+        for kind in [Kind::Rnn, Kind::Lstm, Kind::Gru] {
+            let run = |replayed: bool| {
+                let mut task = small(&device, kind, &text, (3, 8), 0.2);
+                if !replayed {
+                    task.optimizer = Box::new(Unforeseen(Adam::new(0.03).clip_norm(0.5)));
+                }
+                assert_eq!(task.round(), 12);
+                let mut told = Vec::new();
+                let mut run = Loop::new(32).log_every(1000).observe(|event, progress, _| {
+                    if let Event::Train(figures) = event {
+                        told.push((progress.step, figures.to_vec()));
+                    }
+                    Ok(())
+                });
+                run.run(&mut task).unwrap();
+                drop(run);
+                assert_eq!(task.replayed().is_ok(), replayed, "{kind:?} on {device}: {:?}", task.replayed());
+                let mut state = State::new();
+                task.save(&mut state).unwrap();
+                (told, state)
+            };
+            let (replayed, ordinary) = (run(true), run(false));
+            assert_eq!(replayed.0, ordinary.0, "{kind:?} on {device}");
+            for (name, saved) in &ordinary.1.tensors {
+                assert_eq!(replayed.1.tensors[name].words, saved.words, "{name} of {kind:?} on {device}");
+            }
+        }
     }
 }
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use wgrad::nn::{Module, Parameters};
-use wgrad::optim::{Adam, Host, Optimizer, OptimizerState};
+use wgrad::optim::{Adam, Host, Optimizer};
 use wgrad::train::checkpoint::{self, Checkpoints};
 use wgrad::train::{CsvLog, Event, Figures, Goal, JsonLog, Loop, State, Supervised, Task, Window};
 use wgrad::{Device, Result, Tensor};
 
-use super::{pictures, task};
+use super::{Unforeseen, pictures, task};
 use crate::registry::under_test;
 
 /// Losses of a run of `steps`, read after each.
@@ -42,39 +42,6 @@ fn a_resumed_run_continues_bit_for_bit() {
         let second = losses(&device, 10, Some(checkpoint::latest(folder.path()).unwrap()), None);
         assert_eq!(whole.len(), 10);
         assert_eq!(whole, [first, second].concat(), "on {device}");
-    }
-}
-
-/// An optimizer that does not say what its next steps are, so that each is an ordinary one.
-struct Unforeseen(Adam);
-
-impl Optimizer for Unforeseen {
-    fn step(&mut self, model: &mut dyn Parameters, loss: &Tensor) -> Result<()> {
-        self.0.step(model, loss)
-    }
-    fn step_with_gradients(&mut self, model: &mut dyn Parameters, gradients: &[Tensor]) -> Result<()> {
-        self.0.step_with_gradients(model, gradients)
-    }
-    fn accumulate(&mut self, model: &mut dyn Parameters, loss: &Tensor) -> Result<()> {
-        self.0.accumulate(model, loss)
-    }
-    fn gradient_norm(&self) -> Option<&Tensor> {
-        self.0.gradient_norm()
-    }
-    fn loss_scale(&self) -> Option<Tensor> {
-        self.0.loss_scale()
-    }
-    fn steps(&self) -> u64 {
-        self.0.steps()
-    }
-    fn rate(&self) -> f64 {
-        self.0.rate()
-    }
-    fn state(&self) -> Result<OptimizerState> {
-        self.0.state()
-    }
-    fn load_state(&mut self, model: &mut dyn Parameters, state: &OptimizerState) -> Result<()> {
-        self.0.load_state(model, state)
     }
 }
 
