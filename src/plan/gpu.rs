@@ -317,12 +317,17 @@ impl<'a> Built<'a> {
         }
     }
 
-    /// Gives output `output` the memory of input `input` if the run may overwrite it, else a copy of its content.
+    /// Gives output `output` the memory of input `input` if the run may overwrite it, else a copy of its content. What the run made
+    /// itself it may, such as the running statistics of an earlier pass through the same norm.
     fn prepare_in_place(&mut self, node: usize, output: usize, input: usize, steps: &[Step]) {
         let (base, layout) = self.program.inputs[&node][input].clone();
         let meta = &self.graph.nodes[node].metas[output];
-        if let Base::Storage(s) = base
-            && self.graph.donated[s]
+        let own = match base {
+            Base::Storage(s) => self.graph.donated[s],
+            Base::Node(..) => true,
+            _ => false,
+        };
+        if own
             && layout == Layout::contiguous(meta.shape.clone(), 0)
             && self.program.stored(base, meta.dtype) == meta.dtype
             && !self.read_after(base, steps)
