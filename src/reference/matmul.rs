@@ -6,7 +6,8 @@
 
 use rayon::prelude::*;
 
-use super::tile::CHAIN;
+use super::simd::vectorized;
+use super::tile::{CHAIN, transpose};
 use super::{Array, Real, View};
 
 /// A product of at least this many multiplications is split over threads by itself; smaller ones of a batch are dealt
@@ -14,6 +15,10 @@ use super::{Array, Real, View};
 const SPLIT_ONE: usize = 1 << 23;
 /// A result of at most so many elements stays in the cache, and may be visited for every [`CHAIN`] of its sums.
 const CACHED: usize = 1 << 18;
+
+/// Up to so many rows a right operand whose columns lie in runs is not turned, if those are as long as this.
+const FEW: usize = 128;
+const LONG: usize = 256;
 
 /// A matrix inside a buffer: element `(i, j)` is at `offset + i * row + j * col`.
 #[derive(Debug, Clone, Copy)]
@@ -127,6 +132,17 @@ pub fn matmul<T: Real>(a: &View<T>, b: &View<T>) -> Array<T> {
         let ((at, row, col), (bt, b_row, b_col)) = (matrix(a, batch), matrix(b, batch));
         let a = Matrix { buffer: from_a, offset: at, row, col };
         let b = Matrix { buffer: from_b, offset: bt, row: b_row, col: b_col };
+        if m <= FEW && m <= n && k >= LONG && b_row == 1 && col == 1 {
+            // What the product loads as vectors is turned first. Here that would be all of `b`, for a few rows: the
+            // transpose of the result is made instead, and turned.
+            let mut turned = T::stale(m * n);
+            gemm([n, m, k], b.t(), a.t(), Target::rows(&mut turned, m), false, parallel);
+            vectorized(
+                #[inline(always)]
+                || transpose(&turned, |column| column * m, [n, m], c, |row| row * n),
+            );
+            return T::give_back(turned);
+        }
         gemm([m, n, k], a, b, Target::rows(c, n), false, parallel);
     };
     let each = m * n * k;
@@ -188,9 +204,17 @@ mod tests {
 
     #[test]
     fn gemm_agrees_with_plain_loops_for_every_layout() {
-        for [m, n, k] in
-            [[1, 1, 1], [1, 7, 5], [7, 1, 5], [5, 3, 1], [17, 13, 11], [64, 65, 66], [3, 200, 2], [4, 4, 0]]
-        {
+        for [m, n, k] in [
+            [1, 1, 1],
+            [1, 7, 5],
+            [7, 1, 5],
+            [5, 3, 1],
+            [17, 13, 11],
+            [64, 65, 66],
+            [3, 200, 2],
+            [9, 70, 300],
+            [4, 4, 0],
+        ] {
             let shapes = [[2, m, k], [2, k, n]];
             let data =
                 shapes.map(|s| Data::Float(numbers(2 * s.iter().product::<usize>() + 16, m as u64 * 31 + n as u64)));

@@ -186,7 +186,10 @@ impl<'a, T: Real> View<'a, T> {
             return Cow::Borrowed(if self.is_empty() { &[] } else { &all[self.offset..self.offset + self.len()] });
         }
         let mut out = Vec::with_capacity(self.len());
-        for_each_position(self.shape, &self.strides, self.offset, |at| out.push(all[at]));
+        for_each_run(self.shape, &self.strides, self.offset, |at, len, step| match step {
+            1 => out.extend_from_slice(&all[at as usize..at as usize + len]),
+            _ => out.extend((0..len as isize).map(|i| all[(at + i * step) as usize])),
+        });
         Cow::Owned(out)
     }
 }
@@ -210,19 +213,22 @@ pub fn strides_of(shape: &[usize]) -> Vec<isize> {
 
 /// Calls `f` with the position of every element of a strided view, in row-major order.
 pub fn for_each_position(shape: &[usize], strides: &[isize], offset: usize, mut f: impl FnMut(usize)) {
+    for_each_run(shape, strides, offset, |at, len, step| (0..len as isize).for_each(|i| f((at + i * step) as usize)));
+}
+
+/// Calls `f` with the position of the first element of every run along the last axis, its length and its step.
+fn for_each_run(shape: &[usize], strides: &[isize], offset: usize, mut f: impl FnMut(isize, usize, isize)) {
     if shape.contains(&0) {
         return;
     }
     let Some((&inner, outer)) = shape.split_last() else {
-        return f(offset);
+        return f(offset as isize, 1, 1);
     };
     let step = strides[outer.len()];
     let mut index = vec![0; outer.len()];
     let mut at = offset as isize;
     loop {
-        for i in 0..inner {
-            f((at + i as isize * step) as usize);
-        }
+        f(at, inner, step);
         let mut axis = outer.len();
         loop {
             if axis == 0 {

@@ -37,6 +37,8 @@ pub trait Real:
     const INFINITY: Self;
     /// An array of `n` numbers, whatever they are, for a result that is wholly overwritten.
     fn stale(n: usize) -> Vec<Self>;
+    /// Takes such an array that nobody needs.
+    fn give_back(array: Vec<Self>);
     /// Rounds a double.
     fn of(x: f64) -> Self;
     /// Widens to a double.
@@ -96,7 +98,7 @@ pub(crate) fn singles_mut<T: Real>(x: &mut [T]) -> Option<&mut [f32]> {
 }
 
 macro_rules! real {
-    ($t:ident, $exp:path, $ln:path, $tanh:path, $ln_1p:path, $stale:expr) => {
+    ($t:ident, $exp:path, $ln:path, $tanh:path, $ln_1p:path, $stale:expr, $give_back:expr) => {
         impl Real for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -104,6 +106,9 @@ macro_rules! real {
             const INFINITY: Self = $t::INFINITY;
             fn stale(n: usize) -> Vec<Self> {
                 $stale(n)
+            }
+            fn give_back(array: Vec<Self>) {
+                $give_back(array);
             }
             #[inline(always)]
             fn of(x: f64) -> Self {
@@ -189,5 +194,5 @@ macro_rules! real {
     };
 }
 
-real!(f32, simd::exp, simd::ln, simd::tanh, simd::ln_1p, recycle::stale);
-real!(f64, f64::exp, f64::ln, f64::tanh, f64::ln_1p, |n| vec![0.0; n]);
+real!(f32, simd::exp, simd::ln, simd::tanh, simd::ln_1p, recycle::stale, recycle::give_back);
+real!(f64, f64::exp, f64::ln, f64::tanh, f64::ln_1p, |n| vec![0.0; n], drop);

@@ -7,11 +7,14 @@ use std::cmp::Ordering;
 
 use rayon::prelude::*;
 
-use super::simd::vectorized;
+use super::simd::{prefetch, vectorized};
 use super::{Array, Data, Real, View};
 
 /// Elements of a piece: large enough for a thread to be worth its while, a constant so that results repeat.
 const PIECE: usize = 1 << 14;
+
+/// How far ahead of what is folded numbers are asked for.
+const AHEAD: usize = 1 << 10;
 
 /// Columns that are added up side by side.
 const COLUMNS: usize = 512;
@@ -279,6 +282,9 @@ fn fold_run<const PARTS: usize, E: Copy, A: Copy>(
     let mut parts = [start; PARTS];
     let (chunks, rest) = run.as_chunks::<PARTS>();
     for (c, chunk) in chunks.iter().enumerate() {
+        if let Some(ahead) = chunks.get(c + AHEAD / PARTS) {
+            prefetch(ahead);
+        }
         for j in 0..PARTS {
             parts[j] = step(parts[j], chunk[j], k + c * PARTS + j);
         }

@@ -126,7 +126,11 @@ impl Walk {
         let panels = singles(w).filter(|_| n > 0 && tile::padded(n) == n && !alone).map(|w| panels(w, [n, k], turned));
         let plain = match (&panels, turned) {
             (Some(_), _) => Cow::Borrowed(&[][..]),
-            (None, true) => Cow::Owned(transposed(w, columns)),
+            (None, true) => {
+                let mut out = vec![T::ZERO; w.len()];
+                tile::transpose(w, |r| r * k, [n, k], &mut out, |c| c * n);
+                Cow::Owned(out)
+            }
             (None, false) => Cow::Borrowed(w),
         };
         Weight { n, k, panels, plain, alone }
@@ -193,24 +197,6 @@ fn panels(w: &[f32], [n, k]: [usize; 2], turned: bool) -> Vec<f32> {
         }
     }
     panels
-}
-
-/// The transpose of a row-major matrix of `columns` columns.
-fn transposed<T: Real>(x: &[T], columns: usize) -> Vec<T> {
-    let rows = x.len() / columns.max(1);
-    let mut out = vec![T::ZERO; x.len()];
-    // In tiles: a column of a large matrix touches a line of the cache per element.
-    const TILE: usize = 16;
-    for i0 in (0..rows).step_by(TILE) {
-        for j0 in (0..columns).step_by(TILE) {
-            for i in i0..(i0 + TILE).min(rows) {
-                for j in j0..(j0 + TILE).min(columns) {
-                    out[j * rows + i] = x[i * columns + j];
-                }
-            }
-        }
-    }
-    out
 }
 
 /// `1 / (1 + e^-x)`, without a branch: where `e^-x` is infinite the quotient is 0, as it should be.

@@ -7,6 +7,8 @@
 //! (Goto and van de Geijn, 2008). Single precision only: in double precision, where speed does not matter, the
 //! columns are written out.
 
+use super::Real;
+
 /// Columns of a panel, which are multiplied together.
 pub(crate) const PANEL: usize = 32;
 /// Columns are padded to a multiple of this.
@@ -347,21 +349,21 @@ unsafe fn tile<V: Lanes, const M: usize, const N: usize>(
 
 /// Copies the transpose of `rows` by `columns` elements: element `(r, c)` of `from`, at `row(r) + c`, to `to[at(c) + r]`.
 #[inline(always)]
-pub(crate) fn transpose(
-    from: &[f32],
+pub(crate) fn transpose<T: Real>(
+    from: &[T],
     row: impl Fn(usize) -> usize,
     [rows, columns]: [usize; 2],
-    to: &mut [f32],
+    to: &mut [T],
     at: impl Fn(usize) -> usize,
 ) {
     const SIDE: usize = 8;
     for r in (0..rows).step_by(SIDE) {
         for c in (0..columns).step_by(SIDE) {
             if r + SIDE <= rows && c + SIDE <= columns {
-                let block: [[f32; SIDE]; SIDE] =
+                let block: [[T; SIDE]; SIDE] =
                     std::array::from_fn(|i| from[row(r + i) + c..][..SIDE].try_into().expect("a slice of this length"));
                 for j in 0..SIDE {
-                    let line: [f32; SIDE] = std::array::from_fn(|i| block[i][j]);
+                    let line: [T; SIDE] = std::array::from_fn(|i| block[i][j]);
                     to[at(c + j) + r..][..SIDE].copy_from_slice(&line);
                 }
             } else {
