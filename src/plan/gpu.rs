@@ -324,7 +324,11 @@ impl<'a> Built<'a> {
         let meta = &self.graph.nodes[node].metas[output];
         let own = match base {
             Base::Storage(s) => self.graph.donated[s],
-            Base::Node(..) => true,
+            // What is kept must not lie in scratch.
+            Base::Node(..) => {
+                let kept = self.program.kept_bases().any(|b| b == Base::Node(node, output));
+                !kept || matches!(self.virtuals[self.slots[&base].buffer.0 as usize].0, Kind::Storage(_))
+            }
             _ => false,
         };
         if own
