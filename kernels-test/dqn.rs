@@ -3,13 +3,15 @@
 use wgrad::env::{CartPole, End, Env, Step, Watch, cartpole, draw::Canvas};
 use wgrad::nn::{Init, Linear, Module, Param, Parameters, Pass, Sequential};
 use wgrad::ops::Rng;
-use wgrad::optim::{Adam, Sgd};
+use wgrad::optim::{Adam, Host, Optimizer, Row, Sgd};
 use wgrad::train::dqn::{
-    Agent, AgentOptions, Batch, Cost, Dqn, DqnOptions, Dueling, Epsilon, Keep, Replay, Scale, Size, conv, mlp, restore,
-    snapshot,
+    Agent, AgentOptions, Batch, Cost, Dqn, DqnOptions, Drawn, Dueling, Epsilon, Keep, Replay, Scale, Size, conv, mlp,
+    restore, snapshot,
 };
 use wgrad::train::{Goal, Loop, State, Task};
 use wgrad::{Device, Shape, Tensor};
+
+use crate::registry::under_test;
 
 /// One device for all tests: tensors of two do not meet.
 fn cpu() -> Device {
@@ -28,7 +30,7 @@ type Transition = (Vec<f32>, u32, f32, Vec<f32>, f32);
 
 /// Every transition that a memory can give.
 fn drawn(replay: &mut Replay, ahead: usize) -> Vec<Transition> {
-    let batch = replay.sample(&cpu(), 400, ahead, 0.5).unwrap();
+    let batch = replay.sample(400, ahead, 0.5).unwrap().upload(&cpu()).unwrap();
     let whole = batch.states.elements() / 400;
     let (states, next) = (batch.states.to_vec::<f32>().unwrap(), batch.next.to_vec::<f32>().unwrap());
     let (actions, rewards) = (batch.actions.to_vec::<u32>().unwrap(), batch.rewards.to_vec::<f32>().unwrap());
@@ -102,7 +104,7 @@ fn bad_memories_and_networks_are_named() {
     assert!(fault(Replay::new(5, 8, &shape, 1, Keep::Floats, 0)).contains("5 frames for 8 environments"));
     assert!(fault(Replay::new(50, 1, &shape, 3, Keep::Floats, 0)).contains("[4] of 3 frames"));
     let mut empty = Replay::new(50, 1, &shape, 1, Keep::Floats, 0).unwrap();
-    assert!(empty.sample(&cpu(), 4, 1, 0.9).err().unwrap().to_string().contains("after the first step"));
+    assert!(empty.sample(4, 1, 0.9).err().unwrap().to_string().contains("after the first step"));
     let mut init = Init::new(&cpu(), 0);
     let text = conv(&mut init, &shape, Size::Small, 2, false).err().unwrap().to_string();
     assert!(text.contains("shape [4]") && text.contains("36 x 36"), "{text}");
@@ -119,14 +121,18 @@ fn linear(weights: &[f32]) -> Linear {
     Linear { weight: Param::new(tensor(weights, &[2, 1])).unwrap(), bias: None }
 }
 
-fn one_batch() -> Batch {
-    Batch {
-        states: tensor(&[1., 2., 3.], &[3, 1]),
-        actions: Tensor::from_slice(&cpu(), &[0u32, 1, 1], 3).unwrap(),
-        rewards: tensor(&[1., 0., 5.], &[3]),
-        next: tensor(&[2., -1., 9.], &[3, 1]),
-        discounts: tensor(&[0.5, 0.5, 0.], &[3]),
+fn drawn_batch(discounts: [f32; 3]) -> Drawn {
+    Drawn {
+        states: Host::new(vec![1., 2., 3.], [3, 1]),
+        actions: Host::from(vec![0, 1, 1]),
+        rewards: Host::from(vec![1., 0., 5.]),
+        next: Host::new(vec![2., -1., 9.], [3, 1]),
+        discounts: Host::from(discounts.to_vec()),
     }
+}
+
+fn one_batch() -> Batch {
+    drawn_batch([0.5, 0.5, 0.]).upload(&cpu()).unwrap()
 }
 
 /// A network Q(s) = [2 s, -s] whose slow twin still says Q(s) = [s, 3 s].
@@ -154,7 +160,7 @@ fn the_loss_is_that_of_the_papers() {
 #[test]
 fn only_the_value_of_what_was_done_learns() {
     let mut dqn = pair(false, Cost::Huber);
-    dqn.learn(&one_batch()).unwrap();
+    dqn.learn(1, || Ok(drawn_batch([0.5, 0.5, 0.]))).unwrap();
     // Slopes of the Huber cost are -1 each, over 3: action 0 in state 1, action 1 in states 2 and 3. Rate 0.1.
     let weights: Vec<f32> = dqn.network().weight.get().to_vec().unwrap();
     let expected = [2. + 0.1 / 3., -1. + 0.1 * 5. / 3.];
@@ -166,7 +172,8 @@ fn the_slow_twin_follows_when_its_time_comes() {
     let options = DqnOptions { target_every: 2, double: false, cost: Cost::Squared };
     let mut dqn = Dqn::new(linear(&[1., 3.]), linear(&[7., 7.]), Box::new(Sgd::new(0.1)), options).unwrap();
     // A goal that the learning network never reaches, as long as it is asked of the twin.
-    let batch = Batch { discounts: tensor(&[1., 1., 1.], &[3]), ..one_batch() };
+    let drawn = || Ok(drawn_batch([1.; 3]));
+    let batch = drawn().unwrap().upload(&cpu()).unwrap();
     let goal = |dqn: &Dqn<Linear>| {
         // The loss at a network of zeros is the mean square of the goals.
         let mut probe = Dqn::new(linear(&[0., 0.]), linear(&[0., 0.]), Box::new(Sgd::new(0.1)), options).unwrap();
@@ -184,11 +191,41 @@ fn the_slow_twin_follows_when_its_time_comes() {
     };
     let first = at_zero(&mut dqn);
     assert_eq!(first, goal(&dqn), "the twin begins as a copy");
-    dqn.learn(&batch).unwrap();
+    dqn.learn(1, drawn).unwrap();
     assert_eq!(at_zero(&mut dqn), first, "it stands still");
     assert_ne!(goal(&dqn), first);
-    dqn.learn(&batch).unwrap();
+    dqn.learn(1, drawn).unwrap();
     assert_eq!(at_zero(&mut dqn), goal(&dqn), "it was copied after two steps");
+}
+
+/// On a GPU, with copies to the slow network on the way.
+#[test]
+fn replayed_steps_of_learning_are_the_ordinary_ones_to_the_bit() {
+    for device in [under_test(), crate::merge::device(true, false)] {
+        let learn = |optimizer: Box<dyn Optimizer>| {
+            let network = |seed| mlp(&mut Init::new(&device, seed), 4, 12, 2, true).unwrap();
+            let options = DqnOptions { target_every: 10, ..DqnOptions::default() };
+            let mut dqn = Dqn::new(network(1), network(2), optimizer, options).unwrap();
+            let mut rng = Rng::new(3);
+            let mut next = || {
+                let mut numbers = |n: usize| rng.words(n).iter().map(|&w| w as f32 / 2f32.powi(32)).collect::<Vec<_>>();
+                let (states, after) = (Host::new(numbers(20), [5, 4]), Host::new(numbers(20), [5, 4]));
+                let (rewards, discounts) = (Host::from(numbers(5)), Host::from(numbers(5)));
+                let actions = Host::from(rng.words(5).iter().map(|w| w % 2).collect::<Vec<_>>());
+                Ok(Drawn { states, actions, rewards, next: after, discounts })
+            };
+            let mut losses: Vec<u32> = Vec::new();
+            for steps in [3, 1, 25, 6] {
+                losses.push(dqn.learn(steps, &mut next).unwrap().item().unwrap().to_bits());
+            }
+            let weights = snapshot(dqn.network()).iter().flat_map(|w| w.to_vec::<f32>().unwrap()).collect::<Vec<_>>();
+            (losses, weights, dqn.steps(), dqn.replayed().is_ok())
+        };
+        let replayed = learn(Box::new(Adam::new(0.01)));
+        let ordinary = learn(Box::new(crate::train::Unforeseen(Adam::new(0.01))));
+        assert_eq!((&replayed.0, &replayed.1, replayed.2), (&ordinary.0, &ordinary.1, 35), "on {device}");
+        assert!(replayed.3 && !ordinary.3, "on {device}");
+    }
 }
 
 // The networks

@@ -33,7 +33,7 @@ fn task<'a>(device: &Device, set: &'a Images) -> Supervised<'a, Sequential, Labe
 }
 
 /// An optimizer that does not say what its next steps are, so that each is an ordinary one.
-struct Unforeseen(Adam);
+pub struct Unforeseen(pub Adam);
 
 impl Optimizer for Unforeseen {
     fn step(&mut self, model: &mut dyn Parameters, loss: &Tensor) -> Result<()> {

@@ -220,9 +220,9 @@ impl Replay {
         let is_given = |s: usize| given.iter().any(|&(g, _)| g == s);
         let stays = |s: usize| is_given(s) || ran.storages[s].ptr_eq(&first.storages[s]);
         if given != given_before || !(0..ran.storages.len()).all(stays) {
-            return refused(
-                "it reads other memory in each step, such as a batch that is uploaded, or state that is not kept in place",
-            );
+            let why = "it reads other memory in each step, such as a batch that is uploaded, or state that is not kept in place";
+            // The first step after somebody took hold of the parameters writes elsewhere.
+            return Err(Refused { why, again: true });
         }
         let draws = counting.taken.len() as u32;
         let goes_on = |(leaf, (now, before)): (usize, (&u32, &u32))| match counters.iter().any(|&(l, _)| l == leaf) {

@@ -102,12 +102,7 @@ impl<'a, N: Module, E: Env> Agent<'a, N, E> {
     /// A fault of the device.
     pub fn learn(&mut self) -> Result<Tensor> {
         let AgentOptions { batch, ahead, discount, updates, .. } = self.options;
-        for _ in 1..updates {
-            let batch = self.replay.sample(self.dqn.device(), batch, ahead, discount)?;
-            self.dqn.learn(&batch)?;
-        }
-        let batch = self.replay.sample(self.dqn.device(), batch, ahead, discount)?;
-        self.dqn.learn(&batch)
+        self.dqn.learn(updates.max(1), || self.replay.sample(batch, ahead, discount))
     }
 
     /// Goes back to the weights that did best in a validation, and gives their mean return; `None` if there was none.

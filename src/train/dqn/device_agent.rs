@@ -223,7 +223,7 @@ impl<N: Module, E: TensorEnv> DeviceAgent<N, E> {
         let DeviceAgent { learner, optimizer, .. } = self;
         let (options, device) = (learner.rules, learner.device());
         let (online, target) = learner.into_networks()?;
-        Ok(Dqn { online, target, optimizer, options, device })
+        Ok(Dqn { online, target, optimizer, replays: Replays::new(), options, device })
     }
 
     /// Plays the rounds before the first step of learning.

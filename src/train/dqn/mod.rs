@@ -18,14 +18,14 @@ mod ring;
 pub use agent::{Agent, AgentOptions, Epsilon, evaluate};
 pub use device_agent::DeviceAgent;
 pub use network::{Dueling, Scale, Size, conv, mlp};
-pub use replay::{Batch, Keep, Replay};
+pub use replay::{Batch, Drawn, Keep, Replay};
 pub use ring::{Places, Ring, Transitions};
 
 use crate::device::Device;
 use crate::error::Result;
 use crate::functional::Reduction;
 use crate::nn::{Module, Parameters, Pass};
-use crate::optim::Optimizer;
+use crate::optim::{Optimizer, Replays, Trained};
 use crate::tensor::{Shape, Tensor};
 use crate::train::State;
 
@@ -75,6 +75,7 @@ pub struct Dqn<N> {
     online: N,
     target: N,
     optimizer: Box<dyn Optimizer>,
+    replays: Replays,
     options: DqnOptions,
     device: Device,
 }
@@ -99,7 +100,7 @@ impl<N: Module> Dqn<N> {
             }
         });
         frozen?;
-        let mut dqn = Dqn { online, target, optimizer, options, device };
+        let mut dqn = Dqn { online, target, optimizer, replays: Replays::new(), options, device };
         dqn.copy_to_target()?;
         Ok(dqn)
     }
@@ -122,6 +123,14 @@ impl<N: Module> Dqn<N> {
     /// Steps of learning done.
     pub fn steps(&self) -> u64 {
         self.optimizer.steps()
+    }
+
+    /// Whether the next steps of learning are replayed; if not, why.
+    ///
+    /// # Errors
+    /// The reason, in words.
+    pub fn replayed(&self) -> std::result::Result<(), &'static str> {
+        self.replays.replayed()
     }
 
     /// The value of every action for observations `[n, ..]`: `[n, actions]`.
@@ -150,18 +159,36 @@ impl<N: Module> Dqn<N> {
         self.options.loss(|states| self.values(states), &slow, batch)
     }
 
-    /// Learns from a batch. The loss is on the device: read it now and then, not every step.
+    /// Learns from batches in so many steps, which a GPU replays ([`Steps`](crate::optim::Steps)), and gives the loss of the last. It
+    /// is on the device: read it now and then, not every step.
     ///
     /// # Errors
-    /// A fault of the device.
+    /// What `next` reports; a fault of the device.
+    ///
+    /// # Panics
+    /// If `steps` is 0.
     #[track_caller]
-    pub fn learn(&mut self, batch: &Batch) -> Result<Tensor> {
-        let loss = self.loss(batch);
-        self.optimizer.step(&mut self.online, &loss)?;
-        if self.steps().is_multiple_of(self.options.target_every.max(1)) {
-            self.copy_to_target()?;
+    pub fn learn(&mut self, steps: usize, mut next: impl FnMut() -> Result<Drawn>) -> Result<Tensor> {
+        assert!(steps > 0, "learn: 0 steps have no loss");
+        let every = self.options.target_every.max(1);
+        let mut left = steps;
+        loop {
+            let now = left.min((every - self.steps() % every) as usize);
+            let Dqn { online, target, optimizer, replays, options, .. } = self;
+            let record = |online: &N, batch: &Batch, pass: &mut Pass| {
+                let slow = target.forward(&batch.next, pass);
+                vec![("loss", options.loss(|states| online.forward(states, &mut Pass::eval()), &slow, batch))]
+            };
+            let trained = Trained { model: online, optimizer: &mut **optimizer, pass: &mut Pass::eval() };
+            let made = replays.take(trained, (now, false), &mut next, &record)?;
+            left -= now;
+            if self.steps().is_multiple_of(every) {
+                self.copy_to_target()?;
+            }
+            if left == 0 {
+                return Ok(made.into_iter().next_back().expect("a step was taken").swap_remove(0).1);
+            }
         }
-        Ok(loss)
     }
 
     /// Copies the weights of the learning network to the slow one. Nothing is moved: both hold the same memory until the next
@@ -170,6 +197,7 @@ impl<N: Module> Dqn<N> {
     /// # Errors
     /// A fault of the device.
     pub fn copy_to_target(&mut self) -> Result<()> {
+        self.replays.forget();
         restore(&mut self.target, &snapshot(&self.online))
     }
 
@@ -188,6 +216,7 @@ impl<N: Module> Dqn<N> {
     /// # Errors
     /// If it is of other networks or another optimizer; a fault of the device.
     pub fn load(&mut self, state: &State) -> Result<()> {
+        self.replays.forget();
         state.model("model", &mut self.online)?;
         state.model("target", &mut self.target)?;
         state.optimizer("optimizer", &mut *self.optimizer, &mut self.online)

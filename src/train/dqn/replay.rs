@@ -8,6 +8,7 @@ use crate::device::Device;
 use crate::env::{End, Step, Watch};
 use crate::error::{Error, Result};
 use crate::ops::Rng;
+use crate::optim::{Host, Row};
 use crate::tensor::{DType, Meta, Shape, Tensor};
 use crate::train::{Saved, State};
 
@@ -33,6 +34,45 @@ pub struct Batch {
     pub next: Tensor,
     /// What the value of `next` counts: the discount to the number of steps, 0 where the episode is over.
     pub discounts: Tensor,
+}
+
+/// The same on the host, as they are drawn.
+#[derive(Debug, Clone)]
+pub struct Drawn {
+    /// See [`Batch::states`].
+    pub states: Host<f32>,
+    /// See [`Batch::actions`].
+    pub actions: Host<u32>,
+    /// See [`Batch::rewards`].
+    pub rewards: Host<f32>,
+    /// See [`Batch::next`].
+    pub next: Host<f32>,
+    /// See [`Batch::discounts`].
+    pub discounts: Host<f32>,
+}
+
+impl Row for Drawn {
+    type Tensors = Batch;
+
+    fn upload(&self, device: &Device) -> Result<Batch> {
+        Ok(Batch {
+            states: self.states.upload(device)?,
+            actions: self.actions.upload(device)?,
+            rewards: self.rewards.upload(device)?,
+            next: self.next.upload(device)?,
+            discounts: self.discounts.upload(device)?,
+        })
+    }
+    fn tensors(on: &Batch, visit: &mut dyn FnMut(&Tensor)) {
+        [&on.states, &on.actions, &on.rewards, &on.next, &on.discounts].into_iter().for_each(visit);
+    }
+    fn bytes(&self, visit: &mut dyn FnMut(&[u8])) {
+        self.states.bytes(visit);
+        self.actions.bytes(visit);
+        self.rewards.bytes(visit);
+        self.next.bytes(visit);
+        self.discounts.bytes(visit);
+    }
 }
 
 /// One frame, and what was done on seeing it.
@@ -141,8 +181,8 @@ impl Replay {
     /// `batch` transitions of up to `steps` steps each, drawn with equal chance, with repetition.
     ///
     /// # Errors
-    /// A fault of the device; [`Error::Argument`] if nothing has happened yet.
-    pub fn sample(&mut self, device: &Device, batch: usize, steps: usize, discount: f32) -> Result<Batch> {
+    /// [`Error::Argument`] if nothing has happened yet.
+    pub fn sample(&mut self, batch: usize, steps: usize, discount: f32) -> Result<Drawn> {
         if batch == 0 || steps == 0 || !self.acted {
             return Err(Error::argument(
                 format!("{batch} transitions of {steps} steps from a memory of {} frames", self.len()),
@@ -174,12 +214,12 @@ impl Replay {
         }
         let mut shape = vec![batch];
         shape.extend(self.shape.iter());
-        Ok(Batch {
-            states: Tensor::from_slice(device, &states, shape.clone())?,
-            actions: Tensor::from_slice(device, &actions, batch)?,
-            rewards: Tensor::from_slice(device, &rewards, batch)?,
-            next: Tensor::from_slice(device, &next, shape)?,
-            discounts: Tensor::from_slice(device, &discounts, batch)?,
+        Ok(Drawn {
+            states: Host::new(states, shape.clone()),
+            actions: Host::from(actions),
+            rewards: Host::from(rewards),
+            next: Host::new(next, shape),
+            discounts: Host::from(discounts),
         })
     }
 
