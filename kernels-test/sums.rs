@@ -71,6 +71,15 @@ fn every_tile_of_a_product_makes_the_sum_of_its_rows() {
             let both = hold(&device, &case, k, &|d| linear(d, [m, n, k]));
             assert_eq!(both, alone, "{case}");
         }
+        // Of an operand that runs on along the reduction.
+        for [m, n, k] in [[36, 24, 52], [7, 66, 1003]] {
+            let rows = |d: &Device| {
+                let a = input(d, &[m, k], 1);
+                vec![a.matmul(&input(d, &[k, n], 2)), a.sum(&[1])]
+            };
+            let case = format!("{name}, {m} x {n} x {k}, along the reduction");
+            assert_eq!(hold(&device, &case, k, &rows), evaluated(&device, &rows(&device)[..1]).0, "{case}");
+        }
     }
 }
 

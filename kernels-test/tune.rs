@@ -60,7 +60,10 @@ fn the_names_of_variants_are_those_of_the_ops() {
 fn a_pinned_variant_is_taken_and_a_name_that_cannot_be_is_an_error() -> Result<()> {
     let folder = tempfile::tempdir().unwrap();
     let pinned = |name| Device::gpu(&GpuOptions { variant: Some(name), ..options(folder.path()) });
-    assert!(kernel(&pinned("tile64")?)?.starts_with("matmul [(\"SIDE\", 8.0), (\"EACH\", 8.0)"));
+    for (name, rows, columns) in [("tile64", 8.0, 8.0), ("tile32x64", 4.0, 8.0)] {
+        let constants = [("SIDE", 8.0), ("EACH_ROWS", rows), ("EACH_COLUMNS", columns)];
+        assert_eq!(kernel(&pinned(name)?)?, format!("matmul {constants:?}"));
+    }
     assert!(kernel(&pinned("plain")?)?.starts_with("matmul_plain"));
     let device = pinned("tile63")?;
     let fault = product(&device)?.to_vec::<f32>().unwrap_err().to_string();

@@ -4,7 +4,7 @@
 // A quad is four rows of A, or four columns of P next to each other, at one depth. An invocation fetches those of A and of P
 // from the same depths, so the digits of k are found once for both.
 
-const QUADS = 1u; // from one row of a quad to the next
+const ROW_QUADS = 1u; // from one row of a quad to the next
 
 var<private> row_first: u32;
 var<private> column_first: u32;

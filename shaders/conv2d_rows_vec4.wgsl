@@ -20,20 +20,20 @@ fn begin_rows(local: u32, first: u32, start: i32) {
 fn fetch_rows() {
     let row = row_first + a_quad;
     let at = a_start + a_shift(a_digits) + i32(row) * p.a_row;
-    let step = i32(QUADS) * p.a_row;
+    let step = i32(ROW_QUADS) * p.a_row;
     let rows = select(0u, p.m, k_now + a_depth < k_end);
     a_next = mat4x4<f32>();
     if row < rows { a_next[0] = a[u32(at) / 4u]; }
-    if row + QUADS < rows { a_next[1] = a[u32(at + step) / 4u]; }
-    if row + 2u * QUADS < rows { a_next[2] = a[u32(at + 2 * step) / 4u]; }
-    if row + 3u * QUADS < rows { a_next[3] = a[u32(at + 3 * step) / 4u]; }
+    if row + ROW_QUADS < rows { a_next[1] = a[u32(at + step) / 4u]; }
+    if row + 2u * ROW_QUADS < rows { a_next[2] = a[u32(at + 2 * step) / 4u]; }
+    if row + 3u * ROW_QUADS < rows { a_next[3] = a[u32(at + 3 * step) / 4u]; }
     a_digits = sum_of_digits(a_digits, round_digits);
 }
 
 fn keep_rows() {
     let turned = transpose(a_next);
-    tiles[place(a_depth, a_quad)] = turned[0];
-    tiles[place(a_depth + 1u, a_quad)] = turned[1];
-    tiles[place(a_depth + 2u, a_quad)] = turned[2];
-    tiles[place(a_depth + 3u, a_quad)] = turned[3];
+    tiles[place(ROW_QUADS, a_depth, a_quad)] = turned[0];
+    tiles[place(ROW_QUADS, a_depth + 1u, a_quad)] = turned[1];
+    tiles[place(ROW_QUADS, a_depth + 2u, a_quad)] = turned[2];
+    tiles[place(ROW_QUADS, a_depth + 3u, a_quad)] = turned[3];
 }

@@ -2,7 +2,7 @@
 //
 // Like matmul.wgsl, where each of A and B runs on by single elements along the reduction or along its rows (columns), and
 // all other strides, and the extent along which it runs on, are multiples of 4; C is dense along its rows. An invocation
-// fetches a block of 4 x 4 elements of A and one of B, in four loads each. A block that runs on along the reduction is
+// fetches a block of 4 x 4 elements of A and one or two of B, in four loads each. A block that runs on along the reduction is
 // turned in registers, because workgroup memory holds quads of rows (columns) at one depth.
 //
 // No load stands behind a branch of its own: a condition on one load becomes a predicate, and the loads of a round go on while
@@ -31,10 +31,15 @@ var<private> b_block: Block;
 
 var<private> a_next: mat4x4<f32>;
 var<private> b_next: mat4x4<f32>;
+var<private> b_second: Block;
+var<private> b_after: mat4x4<f32>;
 
-fn block_of(local: u32, along_k: bool, start: i32, first_line: u32, line_stride: i32, k_stride: i32) -> Block {
-    let quad = select(local % QUADS, local / (DEPTH / 4u), along_k);
-    let depth = 4u * select(local / QUADS, local % (DEPTH / 4u), along_k);
+// Block `i` of an operand of `quads` at one depth.
+fn block_of(
+    i: u32, quads: u32, along_k: bool, start: i32, first_line: u32, line_stride: i32, k_stride: i32,
+) -> Block {
+    let quad = select(i % quads, i / (DEPTH / 4u), along_k);
+    let depth = 4u * select(i / quads, i % (DEPTH / 4u), along_k);
     let line = first_line + 4u * quad;
     return Block(quad, depth, line, start + i32(line) * line_stride + i32(depth) * k_stride);
 }
@@ -46,6 +51,18 @@ fn within(block: Block, along_k: bool, lines: u32) -> u32 {
     return select(select(left, 0u, block.line >= lines || k >= k_end), 4u, WHOLE);
 }
 
+fn block_of_b(block: Block) -> mat4x4<f32> {
+    let left = within(block, B_ALONG_K, p.n);
+    let step = select(p.b_row, p.b_col, B_ALONG_K);
+    let at = block.at + outer_now * p.b_k_outer + i32(k_now) * p.b_row;
+    var next = mat4x4<f32>();
+    if left > 0u { next[0] = b[u32(at) / 4u]; }
+    if left > 1u { next[1] = b[u32(at + step) / 4u]; }
+    if left > 2u { next[2] = b[u32(at + 2 * step) / 4u]; }
+    if left > 3u { next[3] = b[u32(at + 3 * step) / 4u]; }
+    return next;
+}
+
 fn fetch() {
     let a_left = within(a_block, A_ALONG_K, p.m);
     let a_step = select(p.a_col, p.a_row, A_ALONG_K);
@@ -55,31 +72,30 @@ fn fetch() {
     if a_left > 1u { a_next[1] = a[u32(a_at + a_step) / 4u]; }
     if a_left > 2u { a_next[2] = a[u32(a_at + 2 * a_step) / 4u]; }
     if a_left > 3u { a_next[3] = a[u32(a_at + 3 * a_step) / 4u]; }
-    let b_left = within(b_block, B_ALONG_K, p.n);
-    let b_step = select(p.b_row, p.b_col, B_ALONG_K);
-    let b_at = b_block.at + outer_now * p.b_k_outer + i32(k_now) * p.b_row;
-    b_next = mat4x4<f32>();
-    if b_left > 0u { b_next[0] = b[u32(b_at) / 4u]; }
-    if b_left > 1u { b_next[1] = b[u32(b_at + b_step) / 4u]; }
-    if b_left > 2u { b_next[2] = b[u32(b_at + 2 * b_step) / 4u]; }
-    if b_left > 3u { b_next[3] = b[u32(b_at + 3 * b_step) / 4u]; }
+    b_next = block_of_b(b_block);
+    if EACH_COLUMNS > EACH_ROWS {
+        b_after = block_of_b(b_second);
+    }
     next_round();
 }
 
-fn keep_block(first: u32, block: Block, along_k: bool, values: mat4x4<f32>) {
+fn keep_block(first: u32, quads: u32, block: Block, along_k: bool, values: mat4x4<f32>) {
     var turned = values;
     if along_k {
         turned = transpose(values);
     }
-    tiles[first + place(block.depth, block.quad)] = turned[0];
-    tiles[first + place(block.depth + 1u, block.quad)] = turned[1];
-    tiles[first + place(block.depth + 2u, block.quad)] = turned[2];
-    tiles[first + place(block.depth + 3u, block.quad)] = turned[3];
+    tiles[first + place(quads, block.depth, block.quad)] = turned[0];
+    tiles[first + place(quads, block.depth + 1u, block.quad)] = turned[1];
+    tiles[first + place(quads, block.depth + 2u, block.quad)] = turned[2];
+    tiles[first + place(quads, block.depth + 3u, block.quad)] = turned[3];
 }
 
 fn keep() {
-    keep_block(0u, a_block, A_ALONG_K, a_next);
-    keep_block(TILE_QUADS, b_block, B_ALONG_K, b_next);
+    keep_block(0u, ROW_QUADS, a_block, A_ALONG_K, a_next);
+    keep_block(A_QUADS, COLUMN_QUADS, b_block, B_ALONG_K, b_next);
+    if EACH_COLUMNS > EACH_ROWS {
+        keep_block(A_QUADS, COLUMN_QUADS, b_second, B_ALONG_K, b_after);
+    }
 }
 
 // Where the columns of a quad lie, from the start of a row; -1 beyond the edge.
@@ -117,7 +133,8 @@ fn tiled(
         return;
     }
     let here = locate(index);
-    a_block = block_of(local, A_ALONG_K, here.a_start, row_first, p.a_row, p.a_col);
-    b_block = block_of(local, B_ALONG_K, here.b_start, column_first, p.b_col, p.b_row);
+    a_block = block_of(local, ROW_QUADS, A_ALONG_K, here.a_start, row_first, p.a_row, p.a_col);
+    b_block = block_of(local, COLUMN_QUADS, B_ALONG_K, here.b_start, column_first, p.b_col, p.b_row);
+    b_second = block_of(local + THREADS, COLUMN_QUADS, B_ALONG_K, here.b_start, column_first, p.b_col, p.b_row);
     multiply(here.rounds, local, index / p.tiles);
 }

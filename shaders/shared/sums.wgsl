@@ -10,10 +10,11 @@ var<private> quad_sum: vec4<f32>;
 
 fn add_to_sums(local: u32) {
     if column_first == 0u {
-        let quad = local % QUADS;
-        let depth = local / QUADS * 4u;
-        let first = tiles[place(depth, quad)] + tiles[place(depth + 1u, quad)];
-        quad_sum += first + (tiles[place(depth + 2u, quad)] + tiles[place(depth + 3u, quad)]);
+        let quad = local % ROW_QUADS;
+        let depth = local / ROW_QUADS * 4u;
+        let first = tiles[place(ROW_QUADS, depth, quad)] + tiles[place(ROW_QUADS, depth + 1u, quad)];
+        let second = tiles[place(ROW_QUADS, depth + 2u, quad)] + tiles[place(ROW_QUADS, depth + 3u, quad)];
+        quad_sum += first + second;
     }
 }
 
@@ -28,10 +29,10 @@ fn put_sums(local: u32, matrix: u32) {
     workgroupBarrier(); // the last round has been read
     tiles[local] = quad_sum;
     workgroupBarrier();
-    if column_first == 0u && local < QUADS {
+    if column_first == 0u && local < ROW_QUADS {
         var sum = tiles[local];
         for (var part = 1u; part < DEPTH / 4u; part += 1u) {
-            sum += tiles[part * QUADS + local];
+            sum += tiles[part * ROW_QUADS + local];
         }
         let first = matrix * p.m;
         put_sum(first, row_of(local, 0u), sum.x);

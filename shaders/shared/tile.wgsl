@@ -1,4 +1,5 @@
-// A tile of a matrix product, made by one workgroup: SIDE x SIDE invocations, each EACH x EACH of its elements (8 or 4).
+// A tile of a matrix product, made by one workgroup: SIDE x SIDE invocations, each EACH_ROWS x EACH_COLUMNS of its elements,
+// 8 x 8, 4 x 4 or 4 x 8.
 //
 // What A, B and C are is the business of the file that includes this one. It provides `fetch`, which reads this
 // invocation's share of the next DEPTH columns of A and rows of B into registers; `keep`, which stores them in workgroup
@@ -10,21 +11,24 @@
 // components from several would be a race. Quads of one depth are permuted within eights by the depth (`spread`), so
 // that neither stores along the depth nor stores along the tile meet in one bank; padding would do that too, and make the
 // largest tile exceed 32 KiB. The next round is fetched before this one is multiplied, so that memory and arithmetic work
-// at the same time. Each invocation fetches four quads of A and four of B in a round: with half as many, a 64 x 64 tile
-// made 23 TFLOP/s of 41 on an H200.
+// at the same time. Each invocation fetches four quads of A and four of B in a round, or eight of B where the tile is twice as
+// wide as high: with half as many, a 64 x 64 tile made 23 TFLOP/s of 41 on an H200.
 //
 // Accumulators have names, four columns each: an array with a variable index would lie in memory. c12 is row 1 of the
 // first quad, columns of the second; rows 4 to 7 are those of the second quad of rows. All depths of a round are written
 // out: in a loop of four at a time a 128 x 128 tile made 36 TFLOP/s of 43 (H200).
 
 override SIDE: u32 = 16u;
-override EACH: u32 = 8u;
+override EACH_ROWS: u32 = 8u;
+override EACH_COLUMNS: u32 = 8u;
 override THREADS: u32 = SIDE * SIDE;
-override TILE: u32 = SIDE * EACH; // rows and columns of the tile
-override QUADS: u32 = SIDE * EACH / 4u; // quads at one depth
-override DEPTH: u32 = 16u * SIDE / EACH; // 16 or 32: four quads of A and four of B for each invocation
-override TILE_QUADS: u32 = 4u * SIDE * SIDE;
-override ALL_QUADS: u32 = 8u * SIDE * SIDE;
+override TILE_ROWS: u32 = SIDE * EACH_ROWS;
+override TILE_COLUMNS: u32 = SIDE * EACH_COLUMNS;
+override ROW_QUADS: u32 = TILE_ROWS / 4u; // quads of A at one depth
+override COLUMN_QUADS: u32 = TILE_COLUMNS / 4u; // and of B
+override DEPTH: u32 = 16u * SIDE / EACH_ROWS; // 16 or 32: four quads of A for each invocation
+override A_QUADS: u32 = DEPTH * ROW_QUADS;
+override ALL_QUADS: u32 = A_QUADS + DEPTH * COLUMN_QUADS;
 
 var<workgroup> tiles: array<vec4<f32>, ALL_QUADS>; // of A, then of B
 
@@ -51,46 +55,49 @@ fn spread(depth: u32) -> u32 {
     return (depth & 7u) ^ ((depth >> 2u) & 2u) ^ (depth >> 4u);
 }
 
-// Where a quad lies in the tile of A; that of B begins TILE_QUADS later.
-fn place(depth: u32, quad: u32) -> u32 {
-    return depth * QUADS + (quad ^ spread(depth));
+// Where a quad lies among ROW_QUADS of A at each depth; or of COLUMN_QUADS of B, which begins A_QUADS later.
+fn place(quads: u32, depth: u32, quad: u32) -> u32 {
+    return depth * quads + (quad ^ spread(depth));
 }
 
 // Adds the products at one depth, given where the first quad of rows and the first of columns lie.
 fn add_products(row_quad: u32, column_quad: u32) {
     let a = tiles[row_quad];
-    let b = tiles[TILE_QUADS + column_quad];
+    let b = tiles[column_quad];
     c01 += a.x * b;
     c11 += a.y * b;
     c21 += a.z * b;
     c31 += a.w * b;
-    if EACH == 8u {
-        let a_second = tiles[row_quad + SIDE];
-        let b_second = tiles[TILE_QUADS + column_quad + SIDE];
+    if EACH_COLUMNS == 8u {
+        let b_second = tiles[column_quad + SIDE];
         c02 += a.x * b_second;
         c12 += a.y * b_second;
         c22 += a.z * b_second;
         c32 += a.w * b_second;
-        c41 += a_second.x * b;
-        c51 += a_second.y * b;
-        c61 += a_second.z * b;
-        c71 += a_second.w * b;
-        c42 += a_second.x * b_second;
-        c52 += a_second.y * b_second;
-        c62 += a_second.z * b_second;
-        c72 += a_second.w * b_second;
+        if EACH_ROWS == 8u {
+            let a_second = tiles[row_quad + SIDE];
+            c41 += a_second.x * b;
+            c51 += a_second.y * b;
+            c61 += a_second.z * b;
+            c71 += a_second.w * b;
+            c42 += a_second.x * b_second;
+            c52 += a_second.y * b_second;
+            c62 += a_second.z * b_second;
+            c72 += a_second.w * b_second;
+        }
     }
 }
 
 // The same at four depths from `depth` on, a multiple of four, for the quads of rows and columns of this invocation.
 fn add_four(rows: u32, columns: u32, depth: u32) {
-    let first = depth * QUADS;
+    let a = depth * ROW_QUADS;
+    let b = A_QUADS + depth * COLUMN_QUADS;
     let row = rows ^ spread(depth);
     let column = columns ^ spread(depth);
-    add_products(first + row, first + column);
-    add_products(first + QUADS + (row ^ 1u), first + QUADS + (column ^ 1u));
-    add_products(first + 2u * QUADS + (row ^ 2u), first + 2u * QUADS + (column ^ 2u));
-    add_products(first + 3u * QUADS + (row ^ 3u), first + 3u * QUADS + (column ^ 3u));
+    add_products(a + row, b + column);
+    add_products(a + ROW_QUADS + (row ^ 1u), b + COLUMN_QUADS + (column ^ 1u));
+    add_products(a + 2u * ROW_QUADS + (row ^ 2u), b + 2u * COLUMN_QUADS + (column ^ 2u));
+    add_products(a + 3u * ROW_QUADS + (row ^ 3u), b + 3u * COLUMN_QUADS + (column ^ 3u));
 }
 
 // `matrix`: its number, counted through all slices.
@@ -128,19 +135,21 @@ fn multiply(rounds: u32, local: u32, matrix: u32) {
     put(rows, 1u, at, c11);
     put(rows, 2u, at, c21);
     put(rows, 3u, at, c31);
-    if EACH == 8u {
+    if EACH_COLUMNS == 8u {
         let at_second = columns_at(columns + SIDE);
         put(rows, 0u, at_second, c02);
         put(rows, 1u, at_second, c12);
         put(rows, 2u, at_second, c22);
         put(rows, 3u, at_second, c32);
-        put(rows + SIDE, 0u, at, c41);
-        put(rows + SIDE, 1u, at, c51);
-        put(rows + SIDE, 2u, at, c61);
-        put(rows + SIDE, 3u, at, c71);
-        put(rows + SIDE, 0u, at_second, c42);
-        put(rows + SIDE, 1u, at_second, c52);
-        put(rows + SIDE, 2u, at_second, c62);
-        put(rows + SIDE, 3u, at_second, c72);
+        if EACH_ROWS == 8u {
+            put(rows + SIDE, 0u, at, c41);
+            put(rows + SIDE, 1u, at, c51);
+            put(rows + SIDE, 2u, at, c61);
+            put(rows + SIDE, 3u, at, c71);
+            put(rows + SIDE, 0u, at_second, c42);
+            put(rows + SIDE, 1u, at_second, c52);
+            put(rows + SIDE, 2u, at_second, c62);
+            put(rows + SIDE, 3u, at_second, c72);
+        }
     }
 }

@@ -22,8 +22,8 @@ fn locate(index: u32) -> Here {
     let band = tile / (8u * p.tiles_n);
     let within = tile % (8u * p.tiles_n);
     let band_rows = min(8u, p.tiles / p.tiles_n - 8u * band);
-    row_first = (8u * band + within % band_rows) * TILE;
-    column_first = within / band_rows * TILE;
+    row_first = (8u * band + within % band_rows) * TILE_ROWS;
+    column_first = within / band_rows * TILE_COLUMNS;
     c_start = part.c_start;
     k_first = part.k_first;
     k_end = part.k_end;

@@ -73,14 +73,16 @@ const TURNS_AROUND: usize = 8;
 pub type Serves = fn(&Caps) -> bool;
 
 /// The variants of kernels among which an op may choose ([`Caps::variant`]), and which adapters can run them.
-pub const VARIANTS: [(&str, Serves); 18] = [
+pub const VARIANTS: [(&str, Serves); 21] = [
     ("plain", |_| true),
     ("along_k", |_| true),
     ("broadcast", Caps::can_broadcast),
     ("tile32", |_| true),
+    ("tile32x64", |_| true),
     ("tile64", |_| true),
     ("tile128", Caps::has_large_tiles),
     ("tile32_vec4", |_| true),
+    ("tile32x64_vec4", |_| true),
     ("tile64_vec4", |_| true),
     ("tile128_vec4", Caps::has_large_tiles),
     ("cooperative4", Caps::has_matrices),
@@ -88,6 +90,7 @@ pub const VARIANTS: [(&str, Serves); 18] = [
     ("columns", |_| true),
     ("direct", |_| true),
     ("implicit32", |_| true),
+    ("implicit32x64", |_| true),
     ("implicit64", |_| true),
     ("implicit128", Caps::has_large_tiles),
     ("implicit_coop4", Caps::has_matrices),

@@ -110,10 +110,13 @@ impl Product {
 
     /// Workgroups for one slice.
     fn workgroups(&self, groups: usize, kernel: Kernel, caps: Caps) -> usize {
-        let tiles = |extent: usize| self.m.div_ceil(extent) * self.columns().div_ceil(extent);
+        let square = |extent: usize| self.m.div_ceil(extent) * self.columns().div_ceil(extent);
         let each = match kernel {
-            Kernel::Tiled(tile) => tiles(tile.extent()),
-            Kernel::Cooperative(matrices) => tiles((matrices * caps.matrices) as usize),
+            Kernel::Tiled(tile) => {
+                let (down, across) = tile.over(self.m, self.columns());
+                down * across
+            }
+            Kernel::Cooperative(matrices) => square((matrices * caps.matrices) as usize),
             Kernel::Direct if self.sum_over_images => self.m * self.columns().div_ceil(4),
             Kernel::Direct => self.columns().div_ceil(256),
         };
@@ -175,8 +178,7 @@ impl Product {
                     (true, false) => VEC4,
                     (true, true) => VEC4_SUMS,
                 };
-                let launch = LoweredDispatch::new(&text, "implicit").constant("SIDE", tile.side as u32);
-                launch.constant("EACH", tile.each as u32)
+                tile.constants(LoweredDispatch::new(&text, "implicit"))
             }
             Kernel::Direct if self.sum_over_images => LoweredDispatch::new(&DIRECT, "direct_sum"),
             Kernel::Direct => LoweredDispatch::new(&DIRECT, "direct"),

@@ -6,7 +6,7 @@ use super::implicit::Kernel;
 use super::{Conv2d, Conv2dInputGrad, Conv2dWeightGrad};
 use crate::error::ShapeError;
 use crate::ops::im2col::{Patches, Window, windows_over};
-use crate::ops::matmul::{Gemm, Matrix, TILE_32, TILE_64, TILE_128, tile_for};
+use crate::ops::matmul::{Gemm, Matrix, TILE_32, TILE_32X64, TILE_64, TILE_128, tile_for};
 use crate::tensor::{Caps, Lower, Op, Slot};
 
 /// How a convolution is computed on a GPU.
@@ -22,10 +22,11 @@ pub(super) enum Algorithm {
 
 impl Algorithm {
     /// All but [`Algorithm::Identity`], which is always best.
-    pub const ALL: [Algorithm; 7] = [
+    pub const ALL: [Algorithm; 8] = [
         Algorithm::Columns,
         Algorithm::Implicit(Kernel::Direct),
         Algorithm::Implicit(Kernel::Tiled(TILE_32)),
+        Algorithm::Implicit(Kernel::Tiled(TILE_32X64)),
         Algorithm::Implicit(Kernel::Tiled(TILE_64)),
         Algorithm::Implicit(Kernel::Tiled(TILE_128)),
         Algorithm::Implicit(Kernel::Cooperative(4)),
@@ -39,6 +40,7 @@ impl Algorithm {
             Algorithm::Columns => "columns",
             Algorithm::Implicit(Kernel::Direct) => "direct",
             Algorithm::Implicit(Kernel::Tiled(TILE_32)) => "implicit32",
+            Algorithm::Implicit(Kernel::Tiled(TILE_32X64)) => "implicit32x64",
             Algorithm::Implicit(Kernel::Tiled(TILE_64)) => "implicit64",
             Algorithm::Implicit(Kernel::Tiled(_)) => "implicit128",
             Algorithm::Implicit(Kernel::Cooperative(4)) => "implicit_coop4",

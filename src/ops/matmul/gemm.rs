@@ -160,11 +160,11 @@ impl Gemm {
         let caps = cx.caps();
         let variant = Variant::choose(&g, caps);
         let few_rows = variant == Variant::AlongK && g.m <= g.n;
-        let tiles = |extent: usize| (g.m.div_ceil(extent), g.n.div_ceil(extent));
+        let square = |extent: usize| (g.m.div_ceil(extent), g.n.div_ceil(extent));
         let (tiles_m, tiles_n) = match variant {
-            Variant::Tiled(tile) | Variant::Vec4(tile) => tiles(tile.extent()),
-            Variant::Cooperative(matrices) => tiles((matrices * caps.matrices) as usize),
-            Variant::Broadcast => tiles(BROADCAST_TILE),
+            Variant::Tiled(tile) | Variant::Vec4(tile) => tile.over(g.m, g.n),
+            Variant::Cooperative(matrices) => square((matrices * caps.matrices) as usize),
+            Variant::Broadcast => square(BROADCAST_TILE),
             Variant::Plain => (g.m, g.n),
             Variant::AlongK => (g.m.min(g.n).div_ceil(8), g.m.max(g.n)),
         };
@@ -239,10 +239,7 @@ impl Gemm {
             c_col: g.c.col as i32,
             batches: batches as u32,
         };
-        let tiled = |shader: &Shader, tile: Tile| {
-            let launch = LoweredDispatch::new(shader, "tiled");
-            launch.constant("SIDE", tile.side as u32).constant("EACH", tile.each as u32)
-        };
+        let tiled = |shader: &Shader, tile: Tile| tile.constants(LoweredDispatch::new(shader, "tiled"));
         let (tiled_text, vec4_text) = if sums.is_some() { (TILED_SUMS, VEC4_SUMS) } else { (TILED, VEC4) };
         let launch = match variant {
             Variant::Plain => LoweredDispatch::new(&PLAIN, "plain").independent(k_step * k_outer_step),
@@ -254,7 +251,8 @@ impl Gemm {
             Variant::Tiled(tile) => tiled(&tiled_text, tile),
             Variant::Vec4(tile) => {
                 let launch = tiled(&vec4_text, tile).constant("A_ALONG_K", (g.a.col == 1) as u8);
-                let whole = [(g.m, tile.extent()), (g.n, tile.extent()), (g.k, k_step), (k_step, tile.depth())];
+                let [rows, columns] = tile.extent();
+                let whole = [(g.m, rows), (g.n, columns), (g.k, k_step), (k_step, tile.depth())];
                 let launch = launch.constant("B_ALONG_K", (g.b.row == 1) as u8);
                 launch.constant("WHOLE", whole.iter().all(|(n, by)| n.is_multiple_of(*by)) as u8)
             }

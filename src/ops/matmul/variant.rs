@@ -4,19 +4,25 @@
 //! tiles; where a device was measured, its choice goes before the table's ([`Caps::variant`]).
 
 use super::gemm::{Gemm, Matrix};
-use crate::tensor::Caps;
+use crate::tensor::{Caps, LoweredDispatch};
 
-/// A square tile of a product, made by one workgroup of `side * side` invocations, each `each * each` elements.
+/// A tile of a product, made by one workgroup of `side * side` invocations, each so many rows and columns of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tile {
-    pub side: usize,
-    pub each: usize,
+    side: usize,
+    each: [usize; 2],
 }
 
 impl Tile {
     /// Rows and columns.
-    pub fn extent(self) -> usize {
-        self.side * self.each
+    pub fn extent(self) -> [usize; 2] {
+        self.each.map(|each| self.side * each)
+    }
+
+    /// How many of them cover a matrix of `m` by `n`: down and across.
+    pub fn over(self, m: usize, n: usize) -> (usize, usize) {
+        let [rows, columns] = self.extent();
+        (m.div_ceil(rows), n.div_ceil(columns))
     }
 
     pub fn invocations(self) -> u32 {
@@ -25,16 +31,26 @@ impl Tile {
 
     /// Terms of the sums in one round.
     pub fn depth(self) -> usize {
-        16 * self.side / self.each
+        16 * self.side / self.each[0]
+    }
+
+    /// A launch of this tile.
+    pub fn constants(self, launch: LoweredDispatch) -> LoweredDispatch {
+        let [rows, columns] = self.each.map(|each| each as u32);
+        let launch = launch.constant("SIDE", self.side as u32);
+        launch.constant("EACH_ROWS", rows).constant("EACH_COLUMNS", columns)
     }
 }
 
 /// Large products: the fewest loads per multiplication.
-pub(crate) const TILE_128: Tile = Tile { side: 16, each: 8 };
+pub(crate) const TILE_128: Tile = Tile { side: 16, each: [8, 8] };
 /// As many multiplications per load of workgroup memory as the largest, in workgroups a quarter as large.
-pub(crate) const TILE_64: Tile = Tile { side: 8, each: 8 };
+pub(crate) const TILE_64: Tile = Tile { side: 8, each: [8, 8] };
 /// Small matrices.
-pub(crate) const TILE_32: Tile = Tile { side: 8, each: 4 };
+pub(crate) const TILE_32: Tile = Tile { side: 8, each: [4, 4] };
+/// Few rows and many columns, such as the windows of a convolution to 32 channels. No table of choices has it: it was not
+/// timed.
+pub(crate) const TILE_32X64: Tile = Tile { side: 8, each: [4, 8] };
 
 /// Which kernel makes a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,14 +80,16 @@ pub(crate) const PROCESSORS: usize = 128;
 
 impl Variant {
     /// All there are.
-    pub const ALL: [Variant; 11] = [
+    pub const ALL: [Variant; 13] = [
         Variant::Plain,
         Variant::AlongK,
         Variant::Broadcast,
         Variant::Tiled(TILE_32),
+        Variant::Tiled(TILE_32X64),
         Variant::Tiled(TILE_64),
         Variant::Tiled(TILE_128),
         Variant::Vec4(TILE_32),
+        Variant::Vec4(TILE_32X64),
         Variant::Vec4(TILE_64),
         Variant::Vec4(TILE_128),
         Variant::Cooperative(4),
@@ -85,9 +103,11 @@ impl Variant {
             Variant::AlongK => "along_k",
             Variant::Broadcast => "broadcast",
             Variant::Tiled(TILE_32) => "tile32",
+            Variant::Tiled(TILE_32X64) => "tile32x64",
             Variant::Tiled(TILE_64) => "tile64",
             Variant::Tiled(_) => "tile128",
             Variant::Vec4(TILE_32) => "tile32_vec4",
+            Variant::Vec4(TILE_32X64) => "tile32x64_vec4",
             Variant::Vec4(TILE_64) => "tile64_vec4",
             Variant::Vec4(_) => "tile128_vec4",
             Variant::Cooperative(4) => "cooperative4",
@@ -186,9 +206,12 @@ const LONG: usize = 512;
 
 /// The largest tile that is not mostly empty and of which there are enough, for `m` by `n` sums of `k` terms each.
 pub(crate) fn tile_for([m, n, k]: [usize; 3], batches: usize, caps: Caps) -> Tile {
-    let tiles = |tile: Tile| m.div_ceil(tile.extent()) * n.div_ceil(tile.extent()) * batches;
+    let tiles = |tile: Tile| {
+        let (down, across) = tile.over(m, n);
+        down * across * batches
+    };
     // What is computed, the empty part of the last tiles included, against what is wanted.
-    let full = |tile: Tile| 4 * m * n * batches >= 3 * tiles(tile) * tile.extent() * tile.extent();
+    let full = |tile: Tile| 4 * m * n * batches >= 3 * tiles(tile) * tile.extent().iter().product::<usize>();
     let work = m * n * k * batches;
     let enough = |tile: Tile, least: usize| tiles(tile) >= 2 * PROCESSORS || (work >= least && k >= LONG);
     if caps.has_large_tiles() && full(TILE_128) && enough(TILE_128, WORK_128) {
