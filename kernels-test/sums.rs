@@ -205,6 +205,13 @@ fn a_sum_may_be_read_in_any_way() {
             vec![both[1].clone(), &both[0] * &both[1].unsqueeze(1)]
         };
         hold(&device, &format!("{m} x {n} x {k}, the sum first"), k, &reversed);
+        // What would have run where the sum is stored is one launch of its own.
+        let after = |d: &Device| {
+            let both = linear(d, [m, n, k]);
+            vec![both[0].clone(), (&(&both[1] * 0.5) + 1.0).tanh()]
+        };
+        let alone = evaluated(&device, &linear(&device, [m, n, k])[..1]).0;
+        assert_eq!(hold(&device, &format!("{m} x {n} x {k}, and on"), k, &after), alone + 1);
     }
 }
 

@@ -237,17 +237,18 @@ impl<'a> Built<'a> {
         self.place_packs();
         let steps = std::mem::take(&mut self.program.steps);
         self.program.joined = vec![false; steps.len()];
-        self.sums = self.sums_of(&steps, &joins);
+        self.sums = self.sums_of(&steps);
         let mut start = 0;
         while start < steps.len() {
-            if self.sums.iter().any(|sum| sum.step == start && sum.made_by.is_some()) {
-                start += 1;
-                continue;
-            }
             let main = start + (joins[start] == Join::Ahead) as usize;
             let behind = joins[main + 1..].iter().take_while(|&&join| join == Join::Behind).count();
-            self.lower_group(&steps, start, main, main + 1 + behind);
-            start = main + 1 + behind;
+            let (rest, end) = (main + 1, main + 1 + behind);
+            match self.is_made(main) {
+                false => self.lower_group(&steps, start, main, end),
+                true if behind > 0 => self.lower_group(&steps, rest, rest, end),
+                true => {}
+            }
+            start = end;
         }
         self.program.steps = steps;
         self.move_sums();

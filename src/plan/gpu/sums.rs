@@ -7,19 +7,18 @@
 
 use super::Built;
 use crate::plan::fuse::{Base, Step};
-use crate::plan::join::Join;
 use crate::tensor::{AnyLowering, DType, Layout, Slot, SumWanted};
 
 /// What is summed, however its axes are cut: base, first element, and the runs of the axes that are left and of the others.
 type Summed = (Base, usize, [Vec<(usize, isize)>; 2]);
 
-/// A step that only sums, without others in its launches.
+/// A step that only sums.
 pub(super) struct Sum {
-    pub step: usize,
+    step: usize,
     node: usize,
     summed: Summed,
     /// The step that makes it on its way.
-    pub made_by: Option<usize>,
+    made_by: Option<usize>,
 }
 
 fn summed((base, layout): &(Base, Layout), axes: &[usize]) -> Summed {
@@ -27,16 +26,14 @@ fn summed((base, layout): &(Base, Layout), axes: &[usize]) -> Summed {
 }
 
 impl Built<'_> {
-    pub(super) fn sums_of(&self, steps: &[Step], joins: &[Join]) -> Vec<Sum> {
+    pub(super) fn sums_of(&self, steps: &[Step]) -> Vec<Sum> {
         let sum = |(step, of): (usize, &Step)| {
             let &Step::Kernel(node) = of else { return None };
             let AnyLowering::Sum(_, axes) = self.graph.nodes[node].op.lower() else { return None };
             let single = self.graph.nodes[node].metas[0].dtype == DType::F32
                 && !self.program.halves.contains(&Base::Node(node, 0));
-            let alone =
-                (step == 0 || joins[step - 1] != Join::Ahead) && joins.get(step + 1).is_none_or(|j| *j != Join::Behind);
             let summed = summed(&self.program.inputs[&node][0], axes);
-            (single && alone).then_some(Sum { step, node, summed, made_by: None })
+            single.then_some(Sum { step, node, summed, made_by: None })
         };
         steps.iter().enumerate().filter_map(sum).collect()
     }
@@ -56,13 +53,17 @@ impl Built<'_> {
         self.slot_of(Base::Node(node, 0), elements, DType::F32)
     }
 
+    /// Whether an earlier step has made what this one sums.
+    pub(super) fn is_made(&self, step: usize) -> bool {
+        self.sums.iter().any(|sum| sum.step == step && sum.made_by.is_some())
+    }
+
     /// Moves the steps whose sums are made elsewhere into the groups that make them.
     pub(super) fn move_sums(&mut self) {
         let made_by = |by: usize| self.sums.iter().filter(move |sum| sum.made_by == Some(by)).map(|sum| sum.step);
-        let moved = |step: usize| self.sums.iter().any(|sum| sum.step == step && sum.made_by.is_some());
         let mut order = Vec::new();
         let mut joined = Vec::new();
-        for group in self.program.groups().into_iter().filter(|group| !moved(group.start)) {
+        for group in self.program.groups().into_iter().filter(|group| !self.is_made(group.start)) {
             let steps: Vec<usize> = group.clone().chain(group.flat_map(made_by)).collect();
             joined.extend((0..steps.len()).map(|k| k > 0));
             order.extend(steps);
