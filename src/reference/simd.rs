@@ -280,4 +280,22 @@ mod tests {
             assert!(wide.to_bits() == one.to_bits() || (wide.is_nan() && one.is_nan()), "element {i}");
         }
     }
+
+    #[test]
+    fn slices_of_every_length_are_mapped_place_by_place() {
+        for n in [0, 1, 63, 64, 65, 200] {
+            let [a, b] = [3, 5].map(|step| (0..n).map(|i| (i * step % 17) as f64).collect::<Vec<_>>());
+            let (mut sum, mut product) = (vec![7.0; n], vec![2.0; n]);
+            map_over([&a, &b], [&mut sum, &mut product], |[a, b], [before, factor]| [before + a + b, factor * a * b]);
+            for i in 0..n {
+                assert_eq!((sum[i], product[i]), (7.0 + a[i] + b[i], 2.0 * a[i] * b[i]), "{i} of {n}");
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "lengths differ")]
+    fn slices_of_different_lengths_are_refused() {
+        map_over([&[1.0, 2.0][..]], [&mut [0.0; 3]], |[x], _| [x]);
+    }
 }
