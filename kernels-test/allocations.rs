@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use wgrad::device::{GpuOptions, Kind};
 use wgrad::functional::RecurrentWeights;
+use wgrad::nn::{Buffer, settle};
 use wgrad::{Device, Tensor, eval};
 use workloads::{NAMES, make};
 
@@ -15,11 +16,14 @@ use workloads::{NAMES, make};
 struct Counting;
 
 static ASKED: AtomicU64 = AtomicU64::new(0);
+/// The bytes it was asked for.
+static BYTES: AtomicU64 = AtomicU64::new(0);
 
 // SAFETY: every call goes to the system's allocator as it is; the counter is apart from it.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ASKED.fetch_add(1, Relaxed);
+        BYTES.fetch_add(layout.size() as u64, Relaxed);
         unsafe { System.alloc(layout) }
     }
 
@@ -29,6 +33,7 @@ unsafe impl GlobalAlloc for Counting {
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         ASKED.fetch_add(1, Relaxed);
+        BYTES.fetch_add(size as u64, Relaxed);
         unsafe { System.realloc(at, layout, size) }
     }
 }
@@ -84,6 +89,27 @@ fn evaluation(device: &Device, steps: usize) -> (u64, u64) {
     (*results[3..].iter().min().unwrap(), launches)
 }
 
+struct Ring {
+    kept: Buffer,
+}
+wgrad::parameters!(Ring { kept });
+
+/// The bytes that writing four numbers into a buffer of a million takes on the CPU path.
+fn bytes_of_a_slice() -> u64 {
+    let device = Device::cpu();
+    let ring = Ring { kept: Buffer::new(Tensor::zeros(&device, [1 << 20])).unwrap() };
+    let src = Tensor::from_slice(&device, &[1f32, 2.0, 3.0, 4.0], 4).unwrap();
+    let counted = (0..8u32).map(|k| {
+        let before = BYTES.load(Relaxed);
+        ring.kept.record(&ring.kept.get().dynamic_update_slice(0, &src, &Tensor::scalar(&device, 4 * k)));
+        settle(&ring).unwrap();
+        BYTES.load(Relaxed) - before
+    });
+    let least = counted.skip(1).min().unwrap();
+    assert_eq!(ring.kept.get().to_vec::<f32>().unwrap()[28..33], [1.0, 2.0, 3.0, 4.0, 0.0]);
+    least
+}
+
 // One test, since a second would run beside it and be counted.
 #[test]
 fn a_steady_step_takes_no_more_memory_than_before() {
@@ -123,6 +149,10 @@ fn a_steady_step_takes_no_more_memory_than_before() {
     println!("{} allocations for {} launches, {} for {}: {per_launch} each", short.0, short.1, long.0, long.1);
     if per_launch > PER_LAUNCH {
         failures.push(format!("each launch of a known plan takes {per_launch:.2} allocations, {PER_LAUNCH} before"));
+    }
+    let bytes = bytes_of_a_slice();
+    if bytes > 100_000 {
+        failures.push(format!("a slice of 16 bytes written into a buffer of 4 MiB took {bytes} bytes: it is copied"));
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

@@ -21,6 +21,7 @@ struct Most {
 const STEPS: &[Most] = &[
     Most { workload: "lr_step", dispatches: 10, submissions: 1, kilobytes: 469 },
     Most { workload: "dqn_step", dispatches: 20, submissions: 1, kilobytes: 203 },
+    Most { workload: "dqn_round", dispatches: 64, submissions: 1, kilobytes: 5081 },
     Most { workload: "vae_step", dispatches: 38, submissions: 1, kilobytes: 31766 },
     Most { workload: "rnn_step_b1", dispatches: 220, submissions: 1, kilobytes: 6783 },
     Most { workload: "rnn_step_b50", dispatches: 229, submissions: 1, kilobytes: 247302 },

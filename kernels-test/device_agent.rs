@@ -171,7 +171,7 @@ fn replayed_rounds_are_the_ordinary_ones_to_the_bit() {
 /// A round is few launches, of which a submission takes many; nothing is allocated, bound or planned for it.
 #[test]
 fn a_replayed_round_makes_nothing_anew() {
-    for (d, most) in [(under_test(), 72), (merge::device(false, false), 72), (merge::device(true, false), 3)] {
+    for (d, most) in [(under_test(), 63), (merge::device(false, false), 63), (merge::device(true, false), 2)] {
         let mut agent = agent(&d, options());
         [4, 20, 20].into_iter().for_each(|steps| _ = agent.run(steps).unwrap());
         let before = d.counters();

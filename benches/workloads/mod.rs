@@ -2,6 +2,7 @@
 
 mod generative;
 mod pictures;
+mod playing;
 
 use wgrad::autodiff;
 use wgrad::functional::Reduction;
@@ -23,6 +24,7 @@ pub const NAMES: &[&str] = &[
     "cnn_cpcpff_step",
     "cnn_svhn_step",
     "dqn_step",
+    "dqn_round",
     "vae_step",
     "gan_step",
     "rnn_step_b1",
@@ -228,6 +230,7 @@ pub fn make(name: &str, device: &Device, replay: bool) -> Result<Workload> {
         "cnn_svhn_step" => pictures::svhn(d, replay)?,
         "resnet18_cifar_step" => pictures::resnet18(d, replay)?,
         "dqn_step" => dqn(d, replay)?,
+        "dqn_round" => playing::dqn_round(d, replay)?,
         "vae_step" => generative::vae(d, replay)?,
         "gan_step" => generative::gan(d)?,
         "rnn_step_b1" | "rnn_step_b50" | "lstm_step" | "lstm2_step" => {

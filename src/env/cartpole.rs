@@ -9,6 +9,7 @@ use super::draw::Canvas;
 use super::{End, Env, Moved, Step, TensorEnv, assert_action, saved, tensor_env, uniform};
 use crate::device::Device;
 use crate::error::Result;
+use crate::functional::columns;
 use crate::ops::Rng;
 use crate::tensor::{DType, Shape, Tensor};
 
@@ -132,7 +133,8 @@ pub fn step(states: &Tensor, actions: &Tensor) -> Tensor {
     let inertia = &(&cos.square() * (-HALF * POLE / TOTAL) as f32) + (HALF * 4.0 / 3.0) as f32;
     let turn = &(&(&sin * GRAVITY as f32) - &(&cos * &pushed)) / &inertia;
     let slide = &pushed - &(&(&turn * &cos) * (POLE * HALF / TOTAL) as f32);
-    let rates = Tensor::stack(&[&dx, &slide, &dangle, &turn], 1);
+    let numbers = Tensor::iota(states.device(), 4, 0u32, 1u32);
+    let rates = columns(&numbers, &[&dx, &slide, &dangle, &turn]);
     states + &(&rates * TAU as f32)
 }
 

@@ -10,6 +10,17 @@ fn concat(tensors: &[Tensor], axis: isize) -> Tensor {
     Tensor::concat(&tensors.iter().collect::<Vec<_>>(), axis)
 }
 
+/// [`Tensor::stack`] along a new last axis, of a few small tensors that broadcast to each other: one kernel that chooses element by
+/// element, where a stack is a launch for each. `numbers` counts the tensors from 0: `u32`.
+#[track_caller]
+pub(crate) fn columns(numbers: &Tensor, parts: &[&Tensor]) -> Tensor {
+    let column = |k: usize| parts[k].unsqueeze(-1);
+    (1..parts.len()).fold(column(0), |chosen, k| {
+        let here = numbers.equal(&Tensor::scalar(numbers.device(), k as u32));
+        Tensor::select(&here, &column(k), &chosen)
+    })
+}
+
 impl Tensor {
     /// At least one axis: a value of rank 0 becomes `[1]`.
     #[track_caller]

@@ -40,6 +40,7 @@ pub use ctc::CtcOptions;
 pub use embedding::{Bag, BagOptions};
 pub use grid::{GridMode, GridPadding};
 pub use indexing::ScatterReduction;
+pub(crate) use join::columns;
 pub use loss::{ClassLoss, Reduction};
 pub use pad::PadMode;
 pub use pool::{Pool1dOptions, Pool3dOptions};

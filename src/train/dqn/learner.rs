@@ -6,6 +6,7 @@ use super::{DqnOptions, Ring, Transitions};
 use crate::device::Device;
 use crate::env::{TensorEnv, advance};
 use crate::error::Result;
+use crate::functional::columns;
 use crate::nn::{Buffer, Module, Param, Parameters, Pass, functional_call};
 use crate::ops::Rng;
 use crate::optim::Host;
@@ -29,15 +30,15 @@ pub(super) struct Turn {
     pub clears: bool,
 }
 
-/// Chances are in steps of 2^-24, as the random numbers are with which they are compared.
-const CHANCES: f64 = (1 << 24) as f64;
+/// Chances are in steps of 2^-31, as the random numbers are with which they are compared.
+const CHANCES: u32 = 1 << 31;
 
 impl Turn {
     /// A row of numbers that [`Row`] reads.
     pub fn row(&self) -> Host<u32> {
         let at = |holds: bool| if holds { 0 } else { NOWHERE };
         Host::from(vec![
-            (self.epsilon * CHANCES).round() as u32,
+            (self.epsilon * f64::from(CHANCES)).round() as u32,
             self.place.unwrap_or(NOWHERE),
             self.filled,
             at(self.place.is_some()),
@@ -54,8 +55,9 @@ impl Row<'_> {
     fn number(&self, k: usize) -> Tensor {
         self.0.narrow(0, k, 1)
     }
+    /// In units of 1 / [`CHANCES`].
     fn epsilon(&self) -> Tensor {
-        &self.number(0).cast(DType::F32) * (1.0 / CHANCES) as f32
+        self.number(0)
     }
     fn place(&self) -> Tensor {
         self.number(1)
@@ -92,6 +94,8 @@ pub(super) struct Learner<N, E> {
     returns: Buffer,
     /// The sum of the returns of the episodes that ended, and how many.
     totals: Buffer,
+    /// The two of them, counted from 0.
+    numbers: Tensor,
     pub lanes: usize,
     pub rules: DqnOptions,
     pub batch: usize,
@@ -119,6 +123,7 @@ impl<N: Module, E: TensorEnv> Learner<N, E> {
             clock: Buffer::new(Tensor::full(&device, [lanes], 0u32))?,
             returns: Buffer::new(Tensor::zeros(&device, [lanes]))?,
             totals: Buffer::new(Tensor::zeros(&device, [2]))?,
+            numbers: Tensor::iota(&device, 2, 0u32, 1u32).into_leaf(false)?,
             online,
             slow: Mutex::new(slow),
             env,
@@ -160,9 +165,11 @@ impl<N: Module, E: TensorEnv> Learner<N, E> {
         let states = self.states.get();
         let device = states.device();
         let seen = self.env.observe(&states);
-        let explores = Tensor::uniform(device, n, rng).less(&row.epsilon());
-        let actions = Tensor::scalar(device, self.env.actions() as u32);
-        let random = &Tensor::random_bits(device, n, rng) % &actions;
+        // The first word of a lane says whether it explores, the second where.
+        let words = Tensor::random_bits(device, [2, n], rng);
+        let below = |k: usize, most: u32| &words.narrow(0, k, 1).squeeze(0) % &Tensor::scalar(device, most);
+        let explores = below(0, CHANCES).less(&row.epsilon());
+        let random = below(1, self.env.actions() as u32);
         let actions = Tensor::select(&explores, &random, &self.greedy(&seen));
         let round = advance(&self.env, &states, &self.clock.get(), &actions, rng);
         let returns = &self.returns.get() + &round.moved.rewards;
@@ -181,7 +188,8 @@ impl<N: Module, E: TensorEnv> Learner<N, E> {
         let over =
             |buffer: &Buffer, value: &Tensor| buffer.record(&buffer.get().dynamic_update_slice(0, value, &moves));
         let ended = round.ended.cast(DType::F32);
-        let finished = Tensor::stack(&[&(&returns * &ended).sum(&[0]), &ended.sum(&[0])], 0);
+        let finished =
+            (&columns(&self.numbers, &[&returns, &Tensor::ones_like(&returns)]) * &ended.unsqueeze(1)).sum(&[0]);
         over(&self.totals, &(&Tensor::select(&row.clears(), &zero, &self.totals.get()) + &finished));
         over(&self.returns, &Tensor::select(&round.ended, &zero, &returns));
         over(&self.clock, &round.clock);

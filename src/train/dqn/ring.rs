@@ -6,6 +6,7 @@
 use super::Batch;
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::functional::columns;
 use crate::nn::Buffer;
 use crate::ops::Rng;
 use crate::tensor::{DType, Shape, Tensor};
@@ -32,6 +33,8 @@ pub struct Ring {
     rows: Buffer,
     observation: Shape,
     places: Places,
+    /// The last three columns, counted from 0.
+    numbers: Tensor,
 }
 
 /// Where the transitions of a round belong.
@@ -75,7 +78,8 @@ impl Ring {
         let places = Places { lanes, rounds };
         let width = 2 * observation.elements() + 3;
         let rows = Buffer::new(Tensor::zeros(device, [places.count(), width]))?;
-        Ok(Ring { rows, observation: observation.clone(), places })
+        let numbers = Tensor::iota(device, 3, 0u32, 1u32).into_leaf(false)?;
+        Ok(Ring { rows, observation: observation.clone(), places, numbers })
     }
 
     /// Where the transitions of a round belong: it holds those of whole rounds.
@@ -95,11 +99,9 @@ impl Ring {
     /// If the shapes do not fit.
     #[track_caller]
     pub fn write(&self, new: &Transitions, place: &Tensor) -> Tensor {
-        let lanes = self.places.lanes;
-        let flat = |x: &Tensor| x.reshape([lanes, self.observation.elements()]);
-        let column = |x: &Tensor| x.cast(DType::F32).reshape([lanes, 1]);
-        let more = column(&new.terminal.logical_not());
-        let parts = [&flat(&new.states), &flat(&new.next), &column(&new.actions), &column(&new.rewards), &more];
+        let flat = |x: &Tensor| x.reshape([self.places.lanes, self.observation.elements()]);
+        let (actions, more) = (new.actions.cast(DType::F32), new.terminal.logical_not().cast(DType::F32));
+        let parts = [&flat(&new.states), &flat(&new.next), &columns(&self.numbers, &[&actions, &new.rewards, &more])];
         let rows = self.rows.get().dynamic_update_slice(0, &Tensor::concat(&parts, 1), place);
         self.rows.record(&rows);
         rows
