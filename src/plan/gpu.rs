@@ -318,21 +318,12 @@ impl<'a> Built<'a> {
         }
     }
 
-    /// Gives output `output` the memory of input `input` if the run may overwrite it, else a copy of its content. What the run made
-    /// itself it may, such as the running statistics of an earlier pass through the same norm.
+    /// Gives output `output` the memory of input `input` if the run may overwrite it, else a copy of its content.
     fn prepare_in_place(&mut self, node: usize, output: usize, input: usize, steps: &[Step]) {
         let (base, layout) = self.program.inputs[&node][input].clone();
         let meta = &self.graph.nodes[node].metas[output];
-        let own = match base {
-            Base::Storage(s) => self.graph.donated[s],
-            // What is kept must not lie in scratch.
-            Base::Node(..) => {
-                let kept = self.program.kept_bases().any(|b| b == Base::Node(node, output));
-                !kept || matches!(self.virtuals[self.slots[&base].buffer.0 as usize].0, Kind::Storage(_))
-            }
-            _ => false,
-        };
-        if own
+        if let Base::Storage(s) = base
+            && self.graph.donated[s]
             && layout == Layout::contiguous(meta.shape.clone(), 0)
             && self.program.stored(base, meta.dtype) == meta.dtype
             && !self.read_after(base, steps)
