@@ -24,7 +24,7 @@ pub use clip::{clip_grad_norm, clip_grad_value};
 pub use first_order::{FirstOrder, Now, Rule};
 pub use loss_scale::LossScaling;
 pub use plateau::ReduceOnPlateau;
-pub(crate) use replays::{Replays, Trained};
+pub(crate) use replays::{Replays, Trained, device_of};
 pub use row::{Host, Row};
 pub use schedule::{
     Anneal, Chained, Constant, ConstantFactor, CosineAnnealing, CosineWarmRestarts, Cycle, Cyclic, Every, Exponential,

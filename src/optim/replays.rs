@@ -166,6 +166,9 @@ impl Replays {
                 return Ok(made);
             }
             let row = row.map_or_else(&mut *next, Ok)?;
+            if !each {
+                made.clear();
+            }
             made.push(self.step(&mut trained, &row, record)?);
             left -= 1;
             if left == 0 || each {
@@ -272,10 +275,14 @@ impl Replays {
             }
             let over = each || taken == most || steps < wanted;
             if over && steps > 0 {
-                let of = |step, &(name, place): &(&'static str, Place)| Some((name, run.value(step, place)?));
+                // One for each step, as whoever counts them relies on.
+                let value = |step, place| run.value(step, place).expect("a figure of a step that is replayed is kept");
+                let of = |step, &(name, place): &(&'static str, Place)| (name, value(step, place));
                 let first = if each { 0 } else { steps - 1 };
-                made.extend((first..steps).filter_map(|step| figures.iter().map(|figure| of(step, figure)).collect()));
-                ahead.set_gradient_norm(norm.and_then(|place| run.value(steps - 1, place)));
+                made.extend(
+                    (first..steps).map(|step| figures.iter().map(|figure| of(step, figure)).collect::<Figures>()),
+                );
+                ahead.set_gradient_norm(norm.map(|place| value(steps - 1, place)));
             }
             match self.fault.take_if(|_| taken == 0) {
                 Some(fault) => return Err(fault),
@@ -294,7 +301,7 @@ fn fits(row: &impl Row, mut given: impl Iterator<Item = usize>) -> bool {
 }
 
 /// Where a model is.
-fn device_of(model: &dyn Parameters) -> Result<Device> {
+pub(crate) fn device_of(model: &dyn Parameters) -> Result<Device> {
     let mut device = None;
     model.params(&mut |_, param| _ = device.get_or_insert_with(|| param.get().device().clone()));
     device.ok_or_else(|| Error::argument("the model has no parameter", "train one that has some"))

@@ -7,7 +7,7 @@ use crate::autodiff;
 use crate::data::{self, Batches, Images};
 use crate::error::{Error, Result};
 use crate::nn::{Module, Parameters, Pass};
-use crate::optim::{Host, Optimizer, Replays, Row, Trained};
+use crate::optim::{Host, Optimizer, Replays, Row, Trained, device_of};
 use crate::tensor::{DType, Tensor};
 
 /// Makes the batch of these samples.
@@ -117,7 +117,7 @@ impl<'a, M: Parameters, B: Row> Supervised<'a, M, B> {
     pub fn gradients(&self) -> Result<Vec<(String, Tensor)>> {
         let samples = &self.train[..self.train.len().min(self.drawn.0)];
         let mut pass = Pass { mixed: self.pass.mixed, ..Pass::eval() };
-        let figures = (self.judge)(&self.model, &self.on_device(&(self.fetch)(samples)?)?, &mut pass);
+        let figures = (self.judge)(&self.model, &(self.fetch)(samples)?.upload(&device_of(&self.model)?)?, &mut pass);
         let params: Vec<_> = self.model.named_parameters().into_iter().filter(|(_, p)| !p.is_frozen()).collect();
         let slopes = autodiff::grad(&figures[0].1, &params.iter().map(|(_, p)| p.get()).collect::<Vec<_>>());
         Ok(params.into_iter().map(|(name, _)| name).zip(slopes).collect())
@@ -128,20 +128,13 @@ impl<'a, M: Parameters, B: Row> Supervised<'a, M, B> {
     /// # Errors
     /// A fault of the device or the data.
     fn judge_all(&self, samples: &[usize], fetch: &Fetch<'a, B>) -> Result<Vec<(String, f64)>> {
-        let mut window = Window::new();
+        let (mut window, device) = (Window::new(), device_of(&self.model)?);
         let mut pass = Pass { mixed: self.pass.mixed, ..Pass::eval() };
         for chunk in samples.chunks(250) {
-            let figures = (self.judge)(&self.model, &self.on_device(&fetch(chunk)?)?, &mut pass);
+            let figures = (self.judge)(&self.model, &fetch(chunk)?.upload(&device)?, &mut pass);
             window.add(0, chunk.len() as f64, &figures)?;
         }
         window.read()
-    }
-
-    /// A batch, where the model is.
-    fn on_device(&self, batch: &B) -> Result<B::Tensors> {
-        let params = self.model.named_parameters();
-        let (_, first) = params.first().ok_or_else(|| Error::argument("the model has no parameter", "train one"))?;
-        batch.upload(first.get().device())
     }
 
     /// One step of several batches.
@@ -149,7 +142,7 @@ impl<'a, M: Parameters, B: Row> Supervised<'a, M, B> {
         let mut figures = Figures::new();
         for part in 1..=self.parts {
             let samples: Vec<usize> = self.batches.next_batch().iter().map(|&i| self.train[i]).collect();
-            let batch = self.on_device(&(self.fetch)(&samples)?)?;
+            let batch = (self.fetch)(&samples)?.upload(&device_of(&self.model)?)?;
             let found = (self.judge)(&self.model, &batch, &mut self.pass);
             let share = 1.0 / self.parts as f32;
             let loss = &found[0].1 * share;
