@@ -186,6 +186,30 @@ fn groups_have_settings_of_their_own() {
 }
 
 #[test]
+fn gradients_read_where_they_lie_are_those_of_a_pack() {
+    // Of a checked step every value is made, the pack of the gradients too. Places with gaps behind them, one of more
+    // elements than a thread takes at a time, and settings that change within it.
+    let trained = |device: Device, make: Make| {
+        let init = &mut Init::new(&device, 5);
+        let hidden = Linear::new(init, 3, 190).unwrap();
+        let middle = Linear::new(init, 190, 201).unwrap();
+        let last = Linear::new(init, 201, 2).unwrap();
+        let mut net = Sequential::new().then(hidden).then(Tanh).then(middle).then(Tanh).then(last);
+        train(&mut net, &mut *make(), 0..3);
+        let mut all = values(&net);
+        let before = all.clone();
+        let mut grouped = Adam::new(0.01).group_where(|name| name.ends_with("bias"), Adam::new(0.1).weight_decay(0.1));
+        train(&mut net, &mut grouped, 0..3);
+        all.extend(values(&net));
+        assert!(before.iter().zip(&all[before.len()..]).filter(|(a, b)| a == b).count() < before.len() / 100);
+        all
+    };
+    for make in MADE {
+        assert_eq!(trained(Device::cpu(), make), trained(Device::cpu().checked(), make), "{:?}", make().state());
+    }
+}
+
+#[test]
 fn clipping_costs_a_few_launches_and_no_readback() {
     let device = under_test();
     let count = |optimizer: &mut dyn Optimizer| {

@@ -9,9 +9,10 @@ use super::gather::{Cut, Gather, Missing};
 use crate::device::Shader;
 use crate::error::{ShapeError, fit};
 use crate::ops::reduce::resolve_axis;
-use crate::reference::{Array, Data, Real, View, dynamic_update_slice as reference};
+use crate::reference::{Array, Real, View, dynamic_update_slice as reference};
 use crate::tensor::{
-    Backward, DType, Input, Lower, LoweredDispatch, Lowering, Meta, Op, Sample, Tensor, Tolerance, Vjp,
+    Backward, DType, InPlace, Input, Lower, LoweredDispatch, Lowering, Meta, Op, Overwrite, Sample, Tensor, Tolerance,
+    Vjp,
 };
 
 /// `x` with `src` from element `start` on along an axis. Inputs: `x`, `src`, whose other axes are those of `x`, and `start`, one
@@ -101,7 +102,7 @@ impl Op for DynamicUpdateSlice {
         Backward::Rule(|op, v| op.vjp(v))
     }
     fn lower(&self) -> Lowering<Self> {
-        Lowering::InPlace(|op, cx| op.lower(cx), &[(0, 0)], Some(Self::overwrite))
+        Lowering::InPlace(|op, cx| op.lower(cx), &[(0, 0)], Some(InPlace { run: Self::overwrite, parts: false }))
     }
     fn reference<T: Real>(&self, inputs: &[View<T>]) -> Vec<Array<T>> {
         let mut whole = inputs[0].to_array();
@@ -138,8 +139,8 @@ impl Op for DynamicUpdateSlice {
 }
 
 impl DynamicUpdateSlice {
-    fn overwrite(&self, x: &mut Data<f32>, shape: &[usize], others: &[View<f32>]) {
-        reference::write(x, shape, self.axis, &others[0], &others[1]);
+    fn overwrite(&self, Overwrite { elements, shape, others, .. }: Overwrite) {
+        reference::write(&mut elements[0], shape, self.axis, &others[0], &others[1]);
     }
 }
 

@@ -20,8 +20,10 @@
 
 use crate::device::Shader;
 use crate::error::ShapeError;
-use crate::reference::{Array, Real, View, update as reference};
-use crate::tensor::{Backward, DType, Input, LoweredDispatch, Lowering, Meta, NoGrad, Op, Sample, Tensor, Tolerance};
+use crate::reference::{Array, Data, Real, View, update as reference};
+use crate::tensor::{
+    Backward, DType, InPlace, Input, LoweredDispatch, Lowering, Meta, NoGrad, Op, Overwrite, Sample, Tensor, Tolerance,
+};
 
 pub use crate::reference::update::{BLOCK, HYPER};
 
@@ -170,21 +172,14 @@ impl Op for Update {
                 cx.launch(launch.independent(8 * each).flat(p.len.div_ceil(BLOCK) * BLOCK / each, 64));
             },
             &IN_PLACE[..self.states().len() + 1],
-            None,
+            Some(InPlace { run: Self::overwrite, parts: true }),
         )
     }
     fn reference<T: Real>(&self, inputs: &[View<T>]) -> Vec<Array<T>> {
-        match *self {
-            Update::Sgd => reference::sgd(inputs),
-            Update::Momentum => reference::momentum(inputs),
-            Update::Adagrad => reference::adagrad(inputs),
-            Update::Adadelta => reference::adadelta(inputs),
-            Update::RmsProp { centered, momentum } => reference::rmsprop(inputs, centered, momentum),
-            Update::Adam { amsgrad } => reference::adam(inputs, amsgrad),
-            Update::Adamax => reference::adamax(inputs),
-            Update::Asgd => reference::asgd(inputs),
-            Update::Rprop => reference::rprop(inputs),
-        }
+        let (slabs, others) = inputs.split_at(self.states().len() + 1);
+        let mut slabs: Vec<Data<T>> = slabs.iter().map(reference::copy).collect();
+        self.step(reference::Step { slabs: &mut slabs, others, parts: &[0] });
+        slabs.into_iter().map(|data| Array::new(inputs[0].shape, data)).collect()
     }
     fn samples() -> Vec<Sample<Self>> {
         /// Two groups: decays, then what the rule takes, the second group's twice the first's where it is a rate.
@@ -244,6 +239,24 @@ impl Op for Update {
 }
 
 impl Update {
+    fn step<T: Real>(self, step: reference::Step<T>) {
+        match self {
+            Update::Sgd => reference::sgd(step),
+            Update::Momentum => reference::momentum(step),
+            Update::Adagrad => reference::adagrad(step),
+            Update::Adadelta => reference::adadelta(step),
+            Update::RmsProp { centered, momentum } => reference::rmsprop(step, centered, momentum),
+            Update::Adam { amsgrad } => reference::adam(step, amsgrad),
+            Update::Adamax => reference::adamax(step),
+            Update::Asgd => reference::asgd(step),
+            Update::Rprop => reference::rprop(step),
+        }
+    }
+
+    fn overwrite(&self, Overwrite { elements, others, parts, .. }: Overwrite) {
+        self.step(reference::Step { slabs: elements, others, parts });
+    }
+
     /// One step of one tensor by numbers of one's own: parameter, states and gradient have one shape, `numbers` is a row as
     /// the head of this file lists it. Gives the parameter and the states.
     ///

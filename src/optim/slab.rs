@@ -315,3 +315,43 @@ fn place(tensor: &Tensor) -> Option<(usize, usize)> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::Device;
+    use crate::nn::{Init, Linear, Module, Pass};
+    use crate::optim::{Adam, Optimizer};
+    use crate::reference::Data;
+
+    /// Where the elements under a tensor of the CPU path lie.
+    fn address(tensor: &Tensor) -> *const f32 {
+        match tensor.materialized().unwrap().storage {
+            Storage::Cpu(data) => match &*data {
+                Data::Float(elements) => elements.as_ptr(),
+                _ => panic!("a parameter holds floats"),
+            },
+            _ => panic!("a tensor of the CPU path"),
+        }
+    }
+
+    #[test]
+    fn a_step_on_the_cpu_path_writes_over_memory_that_nobody_holds() {
+        let device = Device::cpu();
+        let mut model = Linear::new(&mut Init::new(&device, 1), 70, 30).unwrap();
+        let mut adam = Adam::new(0.1);
+        let mut step = |model: &mut Linear| {
+            let x = Tensor::ones(&device, [2, 70]);
+            let loss = model.forward(&x, &mut Pass::eval()).square().mean_all();
+            adam.step(model, &loss).unwrap();
+            let moment = adam.state().unwrap().tensors.swap_remove(0).value;
+            [address(model.weight.get()), address(&moment)]
+        };
+        let first = step(&mut model);
+        assert_eq!(step(&mut model), first);
+        let held = model.weight.get().clone();
+        let values: Vec<f32> = held.to_vec().unwrap();
+        assert_ne!(step(&mut model)[0], first[0]);
+        assert!(held.to_vec::<f32>().unwrap() == values && model.weight.get().to_vec::<f32>().unwrap() != values);
+    }
+}

@@ -18,7 +18,7 @@ use super::walk::Walk;
 use crate::device::{Shader, Tally};
 use crate::error::Result;
 use crate::reference::{Array, Data, Real, View, recycle};
-use crate::tensor::{AnyLowering, DType, Layout, QuickMap, Storage, Value};
+use crate::tensor::{AnyLowering, DType, Layout, Overwrite, QuickMap, QuickSet, Storage, Value};
 
 /// Words per block: a dozen blocks fit the first-level cache.
 const BLOCK: usize = 1024;
@@ -36,21 +36,48 @@ pub(super) struct CpuPlan {
     program: Program,
     /// The step after which each base is not needed.
     last_use: QuickMap<Base, usize>,
+    /// The packs that are not made: their only reader takes what they would hold from where it lies.
+    packs: QuickSet<usize>,
     /// Whether a step reads so much that it is split over threads.
     splits: bool,
 }
 
 impl CpuPlan {
-    pub fn build(graph: &Graph) -> CpuPlan {
-        let program = fuse(graph, Limits { operands: 16, scalars: 32, code: 64, store_halves: false });
-        let mut last_use = QuickMap::default();
-        for (at, step) in program.steps.iter().enumerate() {
-            program.reads(step).for_each(|(base, _)| _ = last_use.insert(base, at));
-        }
-        program.kept_bases().for_each(|base| _ = last_use.insert(base, usize::MAX));
+    /// Of a plan that is `checked` every value is made.
+    pub fn build(graph: &Graph, checked: bool) -> CpuPlan {
+        let mut program = fuse(graph, Limits { operands: 16, scalars: 32, code: 64, store_halves: false });
+        let last = in_place_last(graph, &program);
+        program.steps.sort_by_key(|step| matches!(step, Step::Kernel(node) if last.contains(node)));
         let reads = |step| program.reads(step).any(|(_, layout)| layout.shape.elements() >= SPLIT);
         let splits = program.steps.iter().any(reads);
-        CpuPlan { program, last_use, splits }
+        let packs = if checked { QuickSet::default() } else { read_in_parts(graph, &program) };
+        let mut plan = CpuPlan { program, last_use: QuickMap::default(), packs, splits };
+        let reads = plan.program.steps.iter().map(|step| plan.reads(step));
+        plan.last_use =
+            reads.enumerate().flat_map(|(at, bases)| bases.into_iter().map(move |base| (base, at))).collect();
+        plan.program.kept_bases().for_each(|base| _ = plan.last_use.insert(base, usize::MAX));
+        plan
+    }
+
+    /// What a step reads: of a pack that is not made, its inputs.
+    fn reads(&self, step: &Step) -> Vec<Base> {
+        let skipped = |node: usize| self.packs.contains(&node);
+        if matches!(*step, Step::Kernel(node) if skipped(node)) {
+            return Vec::new();
+        }
+        let mut bases: Vec<Base> = self.program.reads(step).map(|(base, _)| base).collect();
+        if let Some(pack) = bases.iter().find_map(|&base| self.pack(base)) {
+            bases.extend(self.program.inputs[&pack].iter().map(|(base, _)| *base));
+        }
+        bases
+    }
+
+    /// The node of a base that is a pack which is not made.
+    fn pack(&self, base: Base) -> Option<usize> {
+        match base {
+            Base::Node(node, _) => self.packs.contains(&node).then_some(node),
+            _ => None,
+        }
     }
 
     pub fn run(
@@ -103,6 +130,37 @@ impl CpuPlan {
     }
 }
 
+/// The ops that write over their inputs and make what no step reads. They may run last, and do: a loss that reads the last
+/// bias after its update would have all parameters copied.
+fn in_place_last(graph: &Graph, program: &Program) -> QuickSet<usize> {
+    let read: QuickSet<Base> =
+        program.steps.iter().flat_map(|step| program.reads(step)).map(|(base, _)| base).collect();
+    let in_place = |&node: &usize| {
+        let AnyLowering::InPlace(_, pairs, Some(_)) = graph.nodes[node].op.lower() else { return false };
+        pairs.iter().all(|&(k, _)| !read.contains(&Base::Node(node, k)))
+    };
+    (0..graph.nodes.len()).filter(in_place).collect()
+}
+
+/// The packs whose only reader is an op that takes them in parts and writes over its inputs.
+fn read_in_parts(graph: &Graph, program: &Program) -> QuickSet<usize> {
+    let readers = program.readers();
+    let pack = |step: &Step| {
+        let Step::Kernel(node) = step else { return None };
+        let AnyLowering::InPlace(_, pairs, Some(overwrite)) = graph.nodes[*node].op.lower() else { return None };
+        let (base, layout) = &program.inputs[node][pairs.len()];
+        let &Base::Node(pack, _) = base else { return None };
+        let is_pack = matches!(graph.nodes[pack].op.lower(), AnyLowering::Pack(_));
+        (overwrite.parts && is_pack && is_whole(layout) && readers[base] == 1).then_some(pack)
+    };
+    program.steps.iter().filter_map(pack).collect()
+}
+
+/// Whether a layout is that of memory as it lies, from its beginning on.
+fn is_whole(layout: &Layout) -> bool {
+    layout.is_contiguous() && layout.offset == 0
+}
+
 /// A run of a plan, and the memory it has so far.
 struct Run<'a> {
     plan: &'a CpuPlan,
@@ -113,25 +171,32 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn step(&mut self, at: usize) {
-        match &self.plan.program.steps[at] {
+        let plan = self.plan;
+        match &plan.program.steps[at] {
             Step::Fused(base, fused) => {
                 let data = run_fused(fused, &self.memory, self.scalars);
                 self.memory.insert(*base, Arc::new(data));
                 fused.operands.iter().for_each(|o| self.release(o.base, at));
             }
+            Step::Kernel(node) if plan.packs.contains(node) => {}
             Step::Kernel(node) => {
-                let places = &self.plan.program.inputs[node];
-                match self.overwrite(*node, at) {
-                    Some(data) => _ = self.memory.insert(Base::Node(*node, 0), Arc::new(data)),
-                    None => {
-                        let outputs = self.graph.nodes[*node].op.reference_f32(&self.views(places));
-                        for (k, Array { data, .. }) in outputs.into_iter().enumerate() {
-                            self.memory.insert(Base::Node(*node, k), Arc::new(data));
-                        }
-                    }
+                let places = &plan.program.inputs[node];
+                let pack = places.iter().find_map(|(base, _)| plan.pack(*base));
+                if !self.overwrite(*node, pack, at) {
+                    pack.into_iter().for_each(|pack| self.compute(pack));
+                    self.compute(*node);
                 }
-                places.iter().for_each(|(base, _)| self.release(*base, at));
+                let parts = pack.into_iter().flat_map(|pack| &plan.program.inputs[&pack]);
+                places.iter().chain(parts).for_each(|(base, _)| self.release(*base, at));
             }
+        }
+    }
+
+    /// Makes the results of a node anew.
+    fn compute(&mut self, node: usize) {
+        let outputs = self.graph.nodes[node].op.reference_f32(&self.views(&self.plan.program.inputs[&node]));
+        for (k, Array { data, .. }) in outputs.into_iter().enumerate() {
+            self.memory.insert(Base::Node(node, k), Arc::new(data));
         }
     }
 
@@ -139,23 +204,43 @@ impl Run<'_> {
         places.iter().map(|(base, layout)| view(&self.memory[base], layout)).collect()
     }
 
-    /// The first input of a node, written over by its op: if that can, and if nobody else reads or holds the memory.
-    fn overwrite(&mut self, node: usize, at: usize) -> Option<Data<f32>> {
-        let AnyLowering::InPlace(_, _, Some(overwrite)) = self.graph.nodes[node].op.lower() else { return None };
-        let ((base, layout), others) = self.plan.program.inputs[&node].split_first()?;
-        let whole = layout.is_contiguous() && layout.offset == 0;
-        if !whole || self.plan.last_use[base] != at || others.iter().any(|(other, _)| other == base) {
-            return None;
+    /// Has an op write over its inputs, if it can and nobody else reads or holds their memory; `pack` is what it takes in parts.
+    fn overwrite(&mut self, node: usize, pack: Option<usize>, at: usize) -> bool {
+        let (nodes, inputs) = (&self.graph.nodes, &self.plan.program.inputs);
+        let AnyLowering::InPlace(_, pairs, Some(overwrite)) = nodes[node].op.lower() else { return false };
+        let (mine, others) = inputs[&node].split_at(pairs.len());
+        let free = |(base, layout): &(Base, Layout)| {
+            let once = inputs[&node].iter().filter(|(other, _)| other == base).count() == 1;
+            let all = || self.memory[base].len() == layout.shape.elements();
+            is_whole(layout) && once && self.plan.last_use[base] == at && all()
+        };
+        if !mine.iter().all(free) {
+            return false;
         }
-        let mut memory = self.memory.remove(base)?;
-        match Arc::get_mut(&mut memory).filter(|data| data.len() == layout.shape.elements()) {
-            Some(data) => overwrite(data, &layout.shape, &self.views(others)),
-            None => {
-                self.memory.insert(*base, memory);
-                return None;
+        let mut elements = Vec::with_capacity(mine.len());
+        for (base, _) in mine {
+            match Arc::try_unwrap(self.memory.remove(base).expect("its length was just read")) {
+                Ok(data) => elements.push(data),
+                Err(held) => {
+                    self.memory.insert(*base, held);
+                    let back = mine.iter().zip(elements);
+                    back.for_each(|((base, _), data)| _ = self.memory.insert(*base, Arc::new(data)));
+                    return false;
+                }
             }
         }
-        Arc::into_inner(memory)
+        let (parts, others) = match pack.map(|pack| (nodes[pack].op.lower(), &inputs[&pack])) {
+            Some((AnyLowering::Pack(parts), places)) => {
+                (parts, [self.views(places), self.views(&others[1..])].concat())
+            }
+            _ => (&[0][..], self.views(others)),
+        };
+        let shape = &mine[0].1.shape;
+        (overwrite.run)(Overwrite { elements: &mut elements, shape, others: &others, parts });
+        drop(others);
+        let outputs = elements.into_iter().enumerate();
+        outputs.for_each(|(k, data)| _ = self.memory.insert(Base::Node(node, k), Arc::new(data)));
+        true
     }
 
     fn release(&mut self, base: Base, at: usize) {

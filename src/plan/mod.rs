@@ -91,7 +91,7 @@ pub(crate) fn eval_donating(tensors: &[&Tensor], donors: &[&Tensor]) -> Result<(
     };
     let given = match &plan.body {
         // There an op writes over memory that only the run holds.
-        Body::Cpu(_) if !stepwise => {
+        Body::Cpu(_) if check == Check::Off => {
             given.iter().for_each(|node| node.give());
             Vec::new()
         }
@@ -156,7 +156,7 @@ fn plan_of(device: &Device, traced: &Traced, checked: bool) -> Result<Arc<Plan>>
     let graph = traced.whole();
     let body = match device.kind() {
         Kind::Gpu(gpu) => Body::Gpu(gpu::GpuPlan::build(&graph, gpu, &plans.tuning, checked)?),
-        Kind::Cpu(_) => Body::Cpu(cpu::CpuPlan::build(&graph)),
+        Kind::Cpu(_) => Body::Cpu(cpu::CpuPlan::build(&graph, checked)),
         Kind::Reference(_) => Body::Oracle,
     };
     Tally::add(&device.tally().plans, 1);

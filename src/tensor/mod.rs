@@ -19,8 +19,8 @@ pub use lower::{Bind, Caps, Lower, LoweredDispatch, LoweredWork, Params, Slot, S
 pub(crate) use node::RecordedAt;
 pub use node::{History, Node, NodeState, Tensor};
 pub use op::{
-    AnyLowering, AnyOp, Backward, BlockFn, Entry, KernelOf, Lowering, Meta, NoGrad, Op, Overwrite, OverwriteOf, Scalar,
-    ScalarOf, ViewMap, Vjp,
+    AnyLowering, AnyOp, Backward, BlockFn, Entry, InPlace, InPlaceOf, KernelOf, Lowering, Meta, NoGrad, Op, Overwrite,
+    Scalar, ScalarOf, ViewMap, Vjp,
 };
 pub use sample::{Input, Sample, Tolerance};
 pub use shape::{Axis, Layout, Shape};

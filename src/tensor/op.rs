@@ -103,15 +103,32 @@ pub enum Lowering<O> {
     Sum(fn(&O, &mut Lower), fn(&O) -> &[usize]),
     /// Dispatches that overwrite: output `out` starts as the content of input `in` for each `(out, in)`, and is the
     /// same buffer when nobody else holds that input. Last, what does so on the CPU path; without it, results are made anew there.
-    InPlace(fn(&O, &mut Lower), &'static [(usize, usize)], Option<Overwrite<O>>),
+    InPlace(fn(&O, &mut Lower), &'static [(usize, usize)], Option<InPlace<O>>),
     /// Its one output is a buffer that holds input `k`, row-major, from element `offsets[k]` on, and zeros between.
     /// The planner lets whoever computes an input write it there.
     Pack(fn(&O) -> &[usize]),
 }
 
-/// The CPU form of an op whose only output is its first input written over: the elements of that input, its shape, and the other
-/// inputs.
-pub type Overwrite<O> = fn(&O, &mut Data<f32>, &[usize], &[View<f32>]);
+/// The CPU form of an op whose outputs are its first inputs, in order, written over.
+pub struct InPlace<O> {
+    /// Does it.
+    pub run: fn(&O, Overwrite),
+    /// Whether the first of the other inputs may come in parts.
+    pub parts: bool,
+}
+
+/// What such an op writes over, and what it reads.
+pub struct Overwrite<'a> {
+    /// The elements of each input that becomes an output.
+    pub elements: &'a mut [Data<f32>],
+    /// The shape of the first of them.
+    pub shape: &'a [usize],
+    /// The other inputs. In the place of the first stand the inputs of a pack if it is one that nobody else reads: that
+    /// is then not made.
+    pub others: &'a [View<'a, f32>],
+    /// Where each of these begins in the pack; of an input in one part, at 0.
+    pub parts: &'a [usize],
+}
 
 /// The CPU form of an elementwise op: whole blocks of 4-byte words, `args[k][i]` to `out[i]`.
 pub type BlockFn = fn(args: &[&[u32]], out: &mut [u32]);
@@ -135,8 +152,13 @@ pub type ScalarOf<'a> = Box<dyn Fn(&[Meta]) -> Scalar + 'a>;
 /// What appends the dispatches of an op.
 pub type KernelOf<'a> = Box<dyn Fn(&mut Lower) + 'a>;
 
-/// [`Overwrite`] of an op.
-pub type OverwriteOf<'a> = Box<dyn Fn(&mut Data<f32>, &[usize], &[View<f32>]) + 'a>;
+/// [`InPlace`] of an op.
+pub struct InPlaceOf<'a> {
+    /// See [`InPlace::run`].
+    pub run: Box<dyn Fn(Overwrite) + 'a>,
+    /// See [`InPlace::parts`].
+    pub parts: bool,
+}
 
 /// [`Lowering`] without the op's type.
 pub enum AnyLowering<'a> {
@@ -149,7 +171,7 @@ pub enum AnyLowering<'a> {
     /// See [`Lowering::Sum`].
     Sum(KernelOf<'a>, &'a [usize]),
     /// See [`Lowering::InPlace`].
-    InPlace(KernelOf<'a>, &'static [(usize, usize)], Option<OverwriteOf<'a>>),
+    InPlace(KernelOf<'a>, &'static [(usize, usize)], Option<InPlaceOf<'a>>),
     /// See [`Lowering::Pack`].
     Pack(&'a [usize]),
 }
@@ -200,8 +222,8 @@ impl<O: Op> AnyOp for O {
             Lowering::Kernel(f) => AnyLowering::Kernel(Box::new(move |cx| f(self, cx))),
             Lowering::Sum(f, axes) => AnyLowering::Sum(Box::new(move |cx| f(self, cx)), axes(self)),
             Lowering::InPlace(f, pairs, overwrite) => {
-                let overwrite =
-                    overwrite.map(|f| -> OverwriteOf { Box::new(move |x, shape, with| f(self, x, shape, with)) });
+                let overwrite = overwrite
+                    .map(|InPlace { run, parts }| InPlaceOf { run: Box::new(move |all| run(self, all)), parts });
                 AnyLowering::InPlace(Box::new(move |cx| f(self, cx)), pairs, overwrite)
             }
             Lowering::Pack(f) => AnyLowering::Pack(f(self)),
