@@ -15,7 +15,7 @@ use common::Session;
 use wgrad::data::{Dataset, Images, mnist};
 use wgrad::nn::{Conv2d, Flatten, Init, Linear, Module, Parameters, Pass, Relu, Sequential};
 use wgrad::ops::{Conv2dOptions, Padding, Rng};
-use wgrad::optim::{Adam, Optimizer, Row};
+use wgrad::optim::{Adam, Host, Optimizer, Row};
 use wgrad::train::gan::{Gan, GanOptions, GanTask, Objective};
 use wgrad::train::picture::{Picture, save_gif};
 use wgrad::train::quality::{Moments, histogram, nearest};
@@ -165,15 +165,15 @@ fn digits(options: &mut Options) -> Result<()> {
 
     let (steps, batch) = (common.steps.unwrap_or(3000), common.batch.unwrap_or(64));
     let fetch = pictures_of(&data.train);
-    let signed = |indices: &[usize]| Ok(&(&fetch(indices)?.upload(&device)? * 2.0) - 1.0);
+    let signed = |pixels: &Tensor, _: &mut Pass| &(pixels * 2.0) - 1.0;
     let optimizers = [options.adam(), options.adam()];
     let shape = (data.train.len(), batch, common.seed);
-    let mut task = GanTask::new(gan, optimizers, shape, signed, options.rules())?;
+    let mut task = GanTask::with_samples(gan, optimizers, shape, fetch, signed, options.rules())?;
     let looks = RefCell::new(vec![(0, look(&task.gan, &device, &judge, &real, common.seed)?)]);
     let run = Loop::new(steps).setting("model", &options.model).setting("batch", batch).setting("data", &data.name);
     let run = run.setting("rate", common.lr.unwrap_or(2e-4)).setting("spectral", options.spectral);
     let run = run.setting("rules", format!("{:?}", options.rules()));
-    let run = run.observe(|event, progress, task: &mut GanTask| {
+    let run = run.observe(|event, progress, task: &mut GanTask<_>| {
         let due = matches!(event, Event::Step) && progress.step.is_multiple_of(options.look_every);
         if due || (matches!(event, Event::End) && looks.borrow().last().is_some_and(|(at, _)| *at != progress.step)) {
             let look = look(&task.gan, &device, &judge, &real, common.seed)?;
@@ -243,7 +243,7 @@ fn line(options: &mut Options) -> Result<()> {
     let values = values.to_vec::<f32>()?;
     let fetch = |indices: &[usize]| {
         let chosen: Vec<f32> = indices.iter().map(|&i| values[i]).collect();
-        Tensor::from_slice(&device, &chosen, [chosen.len(), 1])
+        Ok(Host::new(chosen, [indices.len(), 1]))
     };
     let (steps, batch) = (common.steps.unwrap_or(3000), common.batch.unwrap_or(256));
     let adam = || -> Box<dyn Optimizer> { Box::new(Adam::new(common.lr.unwrap_or(1e-3)).betas(options.beta1, 0.999)) };

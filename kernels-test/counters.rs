@@ -28,7 +28,7 @@ const STEPS: &[Most] = &[
     Most { workload: "lstm_step", dispatches: 280, submissions: 1, kilobytes: 3585624 },
     Most { workload: "cnn_cpcpff_step", dispatches: 40, submissions: 1, kilobytes: 389790 },
     Most { workload: "cnn_svhn_step", dispatches: 59, submissions: 1, kilobytes: 1122968 },
-    Most { workload: "gan_step", dispatches: 127, submissions: 2, kilobytes: 621908 },
+    Most { workload: "gan_step", dispatches: 116, submissions: 1, kilobytes: 591960 },
     Most { workload: "lstm2_step", dispatches: 645, submissions: 1, kilobytes: 19047866 },
     Most { workload: "resnet18_cifar_step", dispatches: 194, submissions: 1, kilobytes: 2503355 },
 ];
@@ -39,9 +39,9 @@ fn a_step_of_a_workload_does_not_become_dearer() {
     for most in STEPS {
         let (name, device) = (most.workload, under_test());
         let mut work = make(name, &device, false).unwrap();
-        // What one program of a step keeps for the next lies in turn in one buffer and another: a bind group each, for a while.
-        let (steps, bind_groups) = if most.submissions == 1 { (2, 0) } else { (5, 1) };
-        (0..steps).for_each(|_| work.step().unwrap());
+        // The first step of two optimizers finds other memory than the second leaves; the third is the first of many.
+        let warmup = if name == "gan_step" { 3 } else { 2 };
+        (0..warmup).for_each(|_| work.step().unwrap());
         let before = device.counters();
         work.step().unwrap();
         let made = device.counters().since(&before);
@@ -53,7 +53,7 @@ fn a_step_of_a_workload_does_not_become_dearer() {
             ("kilobytes bound", made.bytes_bound / 1000, most_of(most.kilobytes)),
             ("plans", made.plans, 0),
             ("pipelines", made.pipelines, 0),
-            ("bind groups", made.bind_groups, bind_groups),
+            ("bind groups", made.bind_groups, 0),
             ("buffers", made.buffers, 0),
         ] {
             if count > most {
@@ -108,7 +108,7 @@ fn a_sequence_on_a_gpu_is_few_launches() {
 #[test]
 fn a_step_of_a_network_with_biases_on_a_gpu_sums_on_the_way() {
     for (name, most) in
-        [("cnn_cpcpff_step", 24), ("cnn_svhn_step", 35), ("vae_step", 27), ("lr_step", 4), ("gan_step", 89)]
+        [("cnn_cpcpff_step", 24), ("cnn_svhn_step", 35), ("vae_step", 27), ("lr_step", 4), ("gan_step", 77)]
     {
         let device = crate::merge::device(true, false);
         let mut work = make(name, &device, false).unwrap();

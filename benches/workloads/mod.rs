@@ -232,7 +232,7 @@ pub fn make(name: &str, device: &Device, replay: bool) -> Result<Workload> {
         "dqn_step" => dqn(d, replay)?,
         "dqn_round" => playing::dqn_round(d, replay)?,
         "vae_step" => generative::vae(d, replay)?,
-        "gan_step" => generative::gan(d)?,
+        "gan_step" => generative::gan(d, replay)?,
         "rnn_step_b1" | "rnn_step_b50" | "lstm_step" | "lstm2_step" => {
             let (vocabulary, steps) = (67, 50);
             let (batch, hidden, layers) = match name {

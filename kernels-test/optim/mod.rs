@@ -1,5 +1,6 @@
 //! Optimizers against PyTorch's trajectories, and what they do beside the step.
 
+mod rounds;
 mod schedule;
 mod steps;
 mod trajectory;

@@ -107,7 +107,7 @@ impl Case {
     }
 }
 
-fn bits(tensor: &Tensor) -> Vec<u32> {
+pub(super) fn bits(tensor: &Tensor) -> Vec<u32> {
     match tensor.dtype() {
         wgrad::DType::F32 => tensor.to_vec::<f32>().unwrap().iter().map(|x| x.to_bits()).collect(),
         _ => tensor.to_vec::<u32>().unwrap(),
@@ -128,7 +128,7 @@ fn all<O: Optimizer, F>(steps: &Steps<Sequential, O, F>, loss: &Tensor) -> Vec<(
     all
 }
 
-fn devices() -> [Device; 4] {
+pub(super) fn devices() -> [Device; 4] {
     [under_test(), merge::device(false, false), merge::device(true, false), merge::device(true, true)]
 }
 

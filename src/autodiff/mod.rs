@@ -13,7 +13,7 @@ pub use gradcheck::{Gradcheck, gradcheck, gradgradcheck};
 pub(crate) use gradcheck::{compare, gradient, weights_of};
 pub use second::{hessian, hvp, jacobian};
 
-use crate::tensor::{AnyLowering, DType, History, Node, QuickMap, QuickSet, RecordedAt, Tensor, Vjp};
+use crate::tensor::{DType, History, Node, QuickMap, RecordedAt, Tensor, Vjp};
 
 /// The gradient of a one-element tensor with respect to each of `wrt`.
 ///
@@ -189,8 +189,10 @@ impl Walk {
             }
             if !finished {
                 let at = stack.len();
+                // Behind an op without gradient there may be all of another optimizer's step.
                 node.with_history(|h| {
-                    stack.extend(h.iter().flat_map(|h| &h.inputs).map(|i| (Arc::clone(&i.node), false)))
+                    let passed = h.filter(|h| h.op.no_grad().is_none());
+                    stack.extend(passed.iter().flat_map(|h| &h.inputs).map(|i| (Arc::clone(&i.node), false)))
                 });
                 if stack.len() > at {
                     stack.insert(at, (node, true));
@@ -229,24 +231,4 @@ impl Walk {
     fn is_wrt(&self, node: &Arc<Node>) -> bool {
         self.wrt.contains(&Arc::as_ptr(node))
     }
-}
-
-/// What a backward pass through `y` reads and is dear to compute again: results of kernels of their own, not of formulas
-/// per element and views. Whoever holds them while `y` is evaluated has them stored, and a gradient that is asked for
-/// later starts from them instead of a second forward pass.
-pub fn dear_values(y: &Tensor) -> Vec<Tensor> {
-    let mut seen: QuickSet<*const Node> = QuickSet::default();
-    let mut stack = vec![Arc::clone(&y.node)];
-    let mut dear = Vec::new();
-    while let Some(node) = stack.pop() {
-        let Some(history) = node.history().filter(|_| node.tracked) else { continue };
-        if !seen.insert(Arc::as_ptr(&node)) {
-            continue;
-        }
-        if !matches!(history.op.lower(), AnyLowering::View(_) | AnyLowering::Elementwise(_)) {
-            dear.push(Tensor { node: Arc::clone(&node), output: 0 });
-        }
-        stack.extend(history.inputs.into_iter().map(|input| input.node));
-    }
-    dear
 }

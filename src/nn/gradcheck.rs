@@ -66,7 +66,7 @@ pub fn gradcheck<M: Parameters>(
 fn set_all<M: Parameters>(model: &mut M, mut value: impl FnMut(&str, &Tensor) -> Result<Tensor>) -> Result<()> {
     let mut result = Ok(());
     model.params_mut(&mut |name, p: &mut Param| match value(name, p.get()) {
-        Ok(value) => p.replace(value),
+        Ok(value) => _ = p.replace(value),
         Err(fault) => result = Err(fault),
     });
     result

@@ -46,9 +46,9 @@ impl Param {
         Ok(())
     }
 
-    /// Takes over a leaf that an optimizer made of its value.
-    pub(crate) fn replace(&mut self, leaf: Tensor) {
-        self.0 = leaf;
+    /// Takes over what an optimizer made of its value, or records to make of it; gives what it was.
+    pub(crate) fn replace(&mut self, made: Tensor) -> Tensor {
+        std::mem::replace(&mut self.0, made)
     }
 
     /// Whether it is kept as it is: no gradient is computed for it, and no optimizer touches it.
@@ -152,7 +152,7 @@ pub fn functional_call<M: Parameters + ?Sized, R>(model: &mut M, values: &[Tenso
 
 fn exchange<M: Parameters + ?Sized>(model: &mut M, values: Vec<Tensor>) {
     let mut values = values.into_iter();
-    model.params_mut(&mut |_, param| values.by_ref().take(1).for_each(|value| param.replace(value)));
+    model.params_mut(&mut |_, param| values.by_ref().take(1).for_each(|value| _ = param.replace(value)));
 }
 
 /// Implements [`Parameters`](crate::nn::Parameters) for a struct by the list of those of its fields that hold some.

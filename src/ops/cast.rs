@@ -37,7 +37,7 @@ impl Op for Cast {
         match self.to {
             DType::F16 => Backward::Rule(|op, v| {
                 // The gradient of a parameter was summed in single precision; it is not rounded on its way there.
-                let is_parameter = v.inputs[0].node.history().is_none();
+                let is_parameter = v.inputs[0].node.is_source();
                 let sum = if is_parameter { before(v.dy(), op) } else { None };
                 vec![Some(sum.unwrap_or_else(|| v.dy().cast(DType::F32)))]
             }),

@@ -173,13 +173,14 @@ impl<R: Rule> FirstOrder<R> {
         rules.reduce(|a, b| if b.states().len() > a.states().len() { b.join(a) } else { a.join(b) }).expect("one group")
     }
 
-    fn run(&mut self, model: &mut dyn Parameters, gradients: Vec<Tensor>, figures: &[&Tensor]) -> Result<()> {
+    /// Takes the next step, or records it, by `take`, which gives the norm of the gradients.
+    fn run(&mut self, take: impl FnOnce(&mut Slab, Step) -> Result<Option<Tensor>>) -> Result<()> {
         let hyper = self.hyper(self.steps);
         let sign = if self.maximize { -1.0 } else { 1.0 };
         let groups = self.groups.len() + 1;
         let slab = self.slab.as_mut().expect("it was prepared");
         let step = Step { clip: self.clip, sign, hyper: &hyper, groups, scaler: self.scaler.as_mut() };
-        self.norm = slab.step(model, gradients, figures, step)?;
+        self.norm = take(slab, step)?;
         self.steps += 1;
         Ok(())
     }
@@ -227,7 +228,7 @@ impl<R: Rule> Optimizer for FirstOrder<R> {
         let named = trainable(model)?;
         let gradients = self.gradients(loss, &named)?;
         self.prepare(&named, None)?;
-        self.run(model, gradients, &[&[loss], figures].concat())
+        self.run(|slab, step| slab.step(model, gradients, &[&[loss], figures].concat(), step))
     }
 
     #[track_caller]
@@ -256,7 +257,7 @@ impl<R: Rule> Optimizer for FirstOrder<R> {
             let scale = scaler.scale(gradients[0].device())?;
             gradients.iter_mut().for_each(|g| *g = &*g * &scale);
         }
-        self.run(model, gradients, &[])
+        self.run(|slab, step| slab.step(model, gradients, &[], step))
     }
 
     #[track_caller]
@@ -265,6 +266,14 @@ impl<R: Rule> Optimizer for FirstOrder<R> {
         let gradients = self.gradients(loss, &named)?;
         self.prepare(&named, None)?;
         self.slab.as_mut().expect("it was prepared").accumulate(model, gradients, loss)
+    }
+
+    #[track_caller]
+    fn record_step(&mut self, model: &mut dyn Parameters, loss: &Tensor, before: &mut Vec<Tensor>) -> Result<()> {
+        let named = trainable(model)?;
+        let gradients = self.gradients(loss, &named)?;
+        self.prepare(&named, None)?;
+        self.run(|slab, step| slab.record(model, gradients, step, before))
     }
 
     fn gradient_norm(&self) -> Option<&Tensor> {
@@ -343,11 +352,16 @@ impl<R: Rule> Ahead for FirstOrder<R> {
         settings.into_iter().chain([self.hyper(self.steps + ahead)]).collect()
     }
 
-    fn overwritten(&self, model: &dyn Parameters) -> Option<Vec<Tensor>> {
-        let mut all = self.slab.as_ref()?.overwritten()?;
+    fn overwritten(&self, model: &dyn Parameters) -> Vec<Tensor> {
+        let Some(slab) = &self.slab else { return Vec::new() };
+        let mut all: Vec<Tensor> = slab.overwritten().collect();
         model.params(&mut |_, param| all.extend((!param.is_frozen()).then(|| param.get().clone())));
         all.extend(self.scaler.as_ref().and_then(|scaler| scaler.held().cloned()));
-        Some(all)
+        all
+    }
+
+    fn goes_on(&self) -> bool {
+        self.slab.as_ref().is_some_and(|slab| !slab.is_waited_for())
     }
 
     fn taken(&mut self, steps: u64) {

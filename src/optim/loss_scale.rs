@@ -71,9 +71,9 @@ impl Scaler {
         self.state.as_ref()
     }
 
-    /// Replaces it after a step.
-    pub fn replace(&mut self, state: Tensor) {
-        self.state = Some(state);
+    /// Replaces it after a step; gives what it was.
+    pub fn replace(&mut self, state: Tensor) -> Option<Tensor> {
+        self.state.replace(state)
     }
 
     /// The scale of the next step, one number.

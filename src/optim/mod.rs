@@ -10,7 +10,9 @@ mod clip;
 mod first_order;
 mod loss_scale;
 mod plateau;
+mod program;
 mod replays;
+mod rounds;
 mod row;
 mod schedule;
 mod sgd;
@@ -24,7 +26,9 @@ pub use clip::{clip_grad_norm, clip_grad_value};
 pub use first_order::{FirstOrder, Now, Rule};
 pub use loss_scale::LossScaling;
 pub use plateau::ReduceOnPlateau;
+pub use program::{Learners, Program};
 pub(crate) use replays::{Replays, Trained, device_of};
+pub use rounds::Rounds;
 pub use row::{Host, Row};
 pub use schedule::{
     Anneal, Chained, Constant, ConstantFactor, CosineAnnealing, CosineWarmRestarts, Cycle, Cyclic, Every, Exponential,
@@ -137,6 +141,14 @@ pub trait Optimizer {
     /// A fault of the device; [`crate::Error::Argument`] if the state does not fit. The optimizer is then as it was.
     fn load_state(&mut self, model: &mut dyn Parameters, state: &OptimizerState) -> Result<()>;
 
+    /// [`Optimizer::step`], recorded and not computed: the model has what the step will make of it. `before` takes the last handles
+    /// on what may be overwritten. An optimizer that does not do so takes the step at once.
+    #[doc(hidden)]
+    #[track_caller]
+    fn record_step(&mut self, model: &mut dyn Parameters, loss: &Tensor, _before: &mut Vec<Tensor>) -> Result<()> {
+        self.step(model, loss)
+    }
+
     /// What lets [`Steps`] replay its steps; an optimizer without takes each by itself.
     #[doc(hidden)]
     fn ahead(&mut self) -> Option<&mut dyn replays::Ahead> {
@@ -178,6 +190,10 @@ impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
     }
     fn load_state(&mut self, model: &mut dyn Parameters, state: &OptimizerState) -> Result<()> {
         (**self).load_state(model, state)
+    }
+    #[track_caller]
+    fn record_step(&mut self, model: &mut dyn Parameters, loss: &Tensor, before: &mut Vec<Tensor>) -> Result<()> {
+        (**self).record_step(model, loss, before)
     }
     fn ahead(&mut self) -> Option<&mut dyn replays::Ahead> {
         (**self).ahead()

@@ -1,5 +1,7 @@
 //! Parameters, gradients and state of an optimizer, each in one buffer, in one order.
 
+use std::sync::{Arc, Weak};
+
 use super::loss_scale::Scaler;
 use super::state::ParameterState;
 use crate::autodiff;
@@ -8,9 +10,10 @@ use crate::nn::{Param, Parameters, Recorded};
 use crate::ops::loss_scale::LossScale;
 use crate::ops::pack::Pack;
 use crate::ops::update::{BLOCK, HYPER, Update};
+use crate::ops::view::{Reshape, Slice};
 use crate::plan::replay::note_given;
 use crate::plan::{eval, eval_donating};
-use crate::tensor::{DType, Meta, NodeState, Shape, Storage, Tensor, Value};
+use crate::tensor::{DType, Meta, Node, NodeState, Shape, Storage, Tensor, Value};
 
 /// The parameters of a model in one buffer, and what an optimizer remembers of each.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub(super) struct Slab {
     pack: Pack,
     /// Names and shapes of the parameters.
     members: Vec<(String, Shape)>,
+    /// The parameters of a step that is recorded, as the model has them.
+    handed: Vec<Weak<Node>>,
 }
 
 /// What a slab is made by.
@@ -58,6 +63,16 @@ pub(super) struct Step<'a> {
     pub groups: usize,
     /// What scaled the gradients, if something did.
     pub scaler: Option<&'a mut Scaler>,
+}
+
+/// What a step makes, recorded.
+struct Made {
+    /// The parameters, then the states.
+    updated: Vec<Tensor>,
+    /// The norm of the gradients, if they are clipped by it.
+    norm: Option<Tensor>,
+    /// The next state of what scales the loss.
+    next: Option<Tensor>,
 }
 
 /// The trainable parameters of a model.
@@ -163,7 +178,7 @@ impl Slab {
             }
             param.rebase(storage.clone(), offset);
         }
-        Ok(Slab { whole, states, groups, waiting: None, update: plan.update, pack, members })
+        Ok(Slab { whole, states, groups, waiting: None, update: plan.update, pack, members, handed: Vec::new() })
     }
 
     /// Adds gradients to those that wait for a step.
@@ -178,15 +193,10 @@ impl Slab {
         Ok(())
     }
 
-    /// Runs one step, and computes `figures` with it, the loss among them. Gives the norm of the gradients if they are clipped by it.
-    pub fn step(
-        &mut self,
-        model: &mut dyn Parameters,
-        gradients: Vec<Tensor>,
-        figures: &[&Tensor],
-        step: Step,
-    ) -> Result<Option<Tensor>> {
-        let Step { clip, sign, hyper, groups, mut scaler } = step;
+    /// Records what a step makes.
+    fn made(&self, gradients: Vec<Tensor>, step: &mut Step) -> Result<Made> {
+        let Step { clip, sign, hyper, groups, scaler } = step;
+        let (clip, sign, groups) = (*clip, *sign, *groups);
         let device = self.whole.device().clone();
         let loss_scale = scaler.as_mut().map(|scaler| scaler.scale(&device)).transpose()?;
         let mut whole = self.packed(gradients);
@@ -214,7 +224,7 @@ impl Slab {
         }
         drop(loss_scale);
         let mut next = None;
-        if let (Some(scaler), Some(found)) = (&mut scaler, found) {
+        if let (Some(scaler), Some(found)) = (scaler, found) {
             let settings = Tensor::from_f64_slice(&device, &scaler.settings(groups), 6)?;
             note_given(&settings);
             let inputs = [scaler.state(&device)?, &found.reshape([1]), &scale.reshape([1]), &settings];
@@ -227,9 +237,19 @@ impl Slab {
         let mut inputs = vec![&self.whole];
         inputs.extend(&self.states);
         inputs.extend([&whole, &scale, &hyper, &self.groups]);
-        let updated = Tensor::apply_all(self.update, &inputs);
-        // From here on only the graph holds these.
-        drop((whole, scale, hyper));
+        Ok(Made { updated: Tensor::apply_all(self.update, &inputs), norm, next })
+    }
+
+    /// Runs one step, and computes `figures` with it, the loss among them. Gives the norm of the gradients if they are clipped by it.
+    pub fn step(
+        &mut self,
+        model: &mut dyn Parameters,
+        gradients: Vec<Tensor>,
+        figures: &[&Tensor],
+        mut step: Step,
+    ) -> Result<Option<Tensor>> {
+        let Made { updated, norm, next } = self.made(gradients, &mut step)?;
+        let (device, mut scaler) = (self.whole.device().clone(), step.scaler);
         let recorded = Recorded::take(model);
         let named = trainable(model)?;
         let mut donors: Vec<&Tensor> = named.iter().map(|(_, p)| p.get()).collect();
@@ -273,6 +293,43 @@ impl Slab {
         Ok(norm)
     }
 
+    /// Records one step: parameters and state are from here on what it makes, not computed yet. `before` takes the values that may
+    /// be overwritten, with the last handles on them.
+    pub fn record(
+        &mut self,
+        model: &mut dyn Parameters,
+        gradients: Vec<Tensor>,
+        mut step: Step,
+        before: &mut Vec<Tensor>,
+    ) -> Result<Option<Tensor>> {
+        let Made { mut updated, norm, next } = self.made(gradients, &mut step)?;
+        self.waiting = None;
+        let states = updated.split_off(1);
+        let mut old = std::mem::replace(&mut self.states, states);
+        old.push(std::mem::replace(&mut self.whole, updated.swap_remove(0)));
+        if let (Some(scaler), Some(next)) = (step.scaler, next) {
+            // A node of its own: the other output of the op that makes it is nobody's.
+            old.extend(scaler.replace(Tensor::apply(Reshape { shape: next.shape().clone() }, &[&next])));
+        }
+        let mut offsets = self.pack.offsets.iter();
+        self.handed.clear();
+        model.params_mut(&mut |_, param| {
+            if param.is_frozen() {
+                return;
+            }
+            if let Some(&offset) = offsets.next() {
+                let (shape, elements) = (param.get().shape().clone(), param.get().elements());
+                let part = Slice { starts: vec![offset], extents: vec![elements], steps: vec![1] };
+                let part = Tensor::apply(Reshape { shape }, &[&Tensor::apply(part, &[&self.whole])]).into_tracked();
+                self.handed.push(Arc::downgrade(&part.node));
+                old.push(param.replace(part));
+            }
+        });
+        // What an earlier step of the same program made is not in memory.
+        before.extend(old.into_iter().filter(|tensor| place(tensor).is_some()));
+        Ok(norm)
+    }
+
     /// What is remembered of each parameter, where it lies.
     pub fn remembered(&self) -> Result<Vec<ParameterState>> {
         let mut all = Vec::new();
@@ -286,9 +343,14 @@ impl Slab {
         Ok(all)
     }
 
-    /// Handles on what a step overwrites besides the parameters; `None` if gradients wait for it.
-    pub fn overwritten(&self) -> Option<Vec<Tensor>> {
-        self.waiting.is_none().then(|| std::iter::once(&self.whole).chain(&self.states).cloned().collect())
+    /// Handles on what a step overwrites besides the parameters.
+    pub fn overwritten(&self) -> impl Iterator<Item = Tensor> {
+        std::iter::once(&self.whole).chain(&self.states).cloned()
+    }
+
+    /// Whether gradients wait for a step.
+    pub fn is_waited_for(&self) -> bool {
+        self.waiting.is_some()
     }
 
     /// Gradients, and those that wait, in one buffer. It takes them, so that only the graph holds them from here on.
@@ -302,9 +364,12 @@ impl Slab {
 
     /// Whether these are the parameters in this slab, in this order.
     fn holds(&self, named: &[(String, &Param)]) -> bool {
-        let Some((storage, _)) = place(&self.whole) else { return false };
-        named.len() == self.pack.offsets.len()
-            && named.iter().zip(&self.pack.offsets).all(|((_, p), &offset)| place(p.get()) == Some((storage, offset)))
+        let lies = |(param, place_of): (&Param, usize)| match place(&self.whole) {
+            Some((storage, _)) => place(param.get()) == Some((storage, self.pack.offsets[place_of])),
+            // Recorded by a step before in the same program.
+            None => std::ptr::eq(self.handed[place_of].as_ptr(), Arc::as_ptr(&param.get().node)),
+        };
+        named.len() == self.pack.offsets.len() && named.iter().enumerate().all(|(k, (_, param))| lies((param, k)))
     }
 }
 

@@ -322,8 +322,12 @@ impl<'a> Built<'a> {
     fn prepare_in_place(&mut self, node: usize, output: usize, input: usize, steps: &[Step]) {
         let (base, layout) = self.program.inputs[&node][input].clone();
         let meta = &self.graph.nodes[node].metas[output];
-        if let Base::Storage(s) = base
-            && self.graph.donated[s]
+        let given = match base {
+            Base::Storage(s) => self.graph.donated[s],
+            // What an op before it wrote there.
+            _ => self.slots.get(&base).is_some_and(|slot| matches!(self.kind_of(slot), Kind::Storage(_))),
+        };
+        if given
             && layout == Layout::contiguous(meta.shape.clone(), 0)
             && self.program.stored(base, meta.dtype) == meta.dtype
             && !self.read_after(base, steps)
@@ -334,6 +338,10 @@ impl<'a> Built<'a> {
         }
         let slot = self.slot_of(Base::Node(node, output), meta.shape.elements(), meta.dtype);
         self.launch_fused(&self.copy_of(base, layout, meta.dtype), slot, Some(node), false);
+    }
+
+    fn kind_of(&self, slot: &Slot) -> Kind {
+        self.virtuals[slot.buffer.0 as usize].0
     }
 
     /// Whether a later step, or the program, reads this base.

@@ -75,6 +75,14 @@ impl Node {
         self.with_history(|history| history.cloned())
     }
 
+    /// Whether no gradient goes on from it: data, or a parameter as a step that is recorded makes it.
+    pub(crate) fn is_source(&self) -> bool {
+        self.with_history(|history| match history {
+            Some(history) => self.tracked && history.inputs.iter().all(|input| !input.is_tracked()),
+            None => true,
+        })
+    }
+
     /// The same for one look, without a copy.
     pub(crate) fn with_history<R>(&self, look: impl FnOnce(Option<&History>) -> R) -> R {
         match &*self.state() {
@@ -241,6 +249,15 @@ impl Tensor {
     #[track_caller]
     pub fn apply<O: Op>(op: O, inputs: &[&Tensor]) -> Tensor {
         Tensor::apply_all(op, inputs).swap_remove(0)
+    }
+
+    /// The same tensor, just recorded, as one that gradients are taken for: what is computed from it remembers how.
+    ///
+    /// # Panics
+    /// If somebody else holds it.
+    pub(crate) fn into_tracked(mut self) -> Tensor {
+        Arc::get_mut(&mut self.node).expect("a tensor that was just recorded has one handle").tracked = true;
+        self
     }
 
     /// Shape and type.

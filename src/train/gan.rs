@@ -1,9 +1,8 @@
 //! Generative adversarial networks (Goodfellow et al., 2014): a generator that turns noise into samples, and a
 //! discriminator that is trained to tell them from real ones, while the generator is trained to make it fail.
 //!
-//! One step is one step of each. The generator runs once for both: the discriminator sees its samples detached, the values
-//! that the backward pass through the generator needs are kept, and the loss of the generator, through the discriminator
-//! as it is after its step, starts from them.
+//! One step is one step of each, as one program. The generator runs once for both: the discriminator sees its samples detached,
+//! and the loss of the generator goes through the discriminator as it is after its step.
 
 use crate::autodiff;
 use crate::data::Batches;
@@ -11,11 +10,11 @@ use crate::device::Device;
 use crate::error::Result;
 use crate::functional::{ConvTranspose2dOptions, Reduction};
 use crate::nn::{
-    BatchNorm2d, Conv2d, ConvTranspose2d, Flatten, Init, LeakyRelu, Linear, Module, Pass, Relu, Sequential,
+    BatchNorm2d, Conv2d, ConvTranspose2d, Flatten, Init, LeakyRelu, Linear, Module, Parameters, Pass, Relu, Sequential,
     SpectralNorm, Tanh, Unflatten,
 };
 use crate::ops::{Conv2dOptions, Padding, Rng};
-use crate::optim::Optimizer;
+use crate::optim::{Learners, Optimizer, Program, Replays, Row};
 use crate::tensor::Tensor;
 
 use super::{Figures, State, Task};
@@ -172,12 +171,15 @@ fn towards(logits: &Tensor, target: f32) -> Tensor {
     logits.binary_cross_entropy_with_logits(&target, None, None, Reduction::Mean)
 }
 
-/// Makes the batch of these samples, on the device.
-type Fetch<'a> = Box<dyn Fn(&[usize]) -> Result<Tensor> + 'a>;
+/// Makes the batch of these samples.
+type Fetch<'a, B> = Box<dyn Fn(&[usize]) -> Result<B> + 'a>;
+/// The real samples of a batch, on the device.
+type Samples<'a, B> = Box<dyn Fn(&<B as Row>::Tensors, &mut Pass) -> Tensor + 'a>;
 
-/// The task of training a GAN: two optimizers, one for each of its networks. Figures: the losses `discriminator` and
-/// `generator`, and the mean verdicts on `real` and `fake` samples, which at the end of the game are both a half.
-pub struct GanTask<'a> {
+/// The task of training a GAN: two optimizers, one for each of its networks. Both steps are one program, and on a GPU they are replayed
+/// where they can be, as [`Rounds`](crate::optim::Rounds) are. Figures: the losses `discriminator` and `generator`, and the mean
+/// verdicts on `real` and `fake` samples, which at the end of the game are both a half.
+pub struct GanTask<'a, B: Row> {
     /// What is trained.
     pub gan: Gan,
     /// Trains the discriminator.
@@ -189,67 +191,138 @@ pub struct GanTask<'a> {
     options: GanOptions,
     batches: Batches,
     batch: usize,
-    fetch: Fetch<'a>,
+    fetch: Fetch<'a, B>,
+    samples: Samples<'a, B>,
+    replays: Replays,
 }
 
-impl<'a> GanTask<'a> {
+/// The networks, and who trains them.
+struct Game<'a> {
+    gan: &'a mut Gan,
+    judge: &'a mut Box<dyn Optimizer>,
+    forger: Option<&'a mut Box<dyn Optimizer>>,
+}
+
+impl Learners for Game<'_> {
+    fn model(&self) -> &dyn Parameters {
+        &*self.gan
+    }
+    fn optimizers(&mut self, visit: &mut dyn FnMut(&mut dyn Optimizer, &mut dyn Parameters)) {
+        visit(&mut *self.judge, &mut self.gan.discriminator);
+        if let Some(forger) = &mut self.forger {
+            visit(&mut **forger, &mut self.gan.generator);
+        }
+    }
+}
+
+impl<'a, B: Row> GanTask<'a, B> {
     /// Trains `gan` on batches of `batch` of `len` samples, which `fetch` makes, in an order that `seed` determines.
     ///
     /// # Errors
     /// If there is no sample, or the batch is empty.
     pub fn new(
         gan: Gan,
-        [judge, forger]: [Box<dyn Optimizer>; 2],
-        (len, batch, seed): (usize, usize, u64),
-        fetch: impl Fn(&[usize]) -> Result<Tensor> + 'a,
+        optimizers: [Box<dyn Optimizer>; 2],
+        drawn: (usize, usize, u64),
+        fetch: impl Fn(&[usize]) -> Result<B> + 'a,
         options: GanOptions,
-    ) -> Result<Self> {
-        let batches = Batches::new(len, batch, seed)?;
-        let pass = Pass::train(seed);
-        Ok(GanTask { gan, judge, forger: Some(forger), pass, options, batches, batch, fetch: Box::new(fetch) })
+    ) -> Result<Self>
+    where
+        B: Row<Tensors = Tensor>,
+    {
+        GanTask::with_samples(gan, optimizers, drawn, fetch, |batch, _| batch.clone(), options)
     }
 
-    fn play(&mut self, real: &Tensor) -> Result<Figures> {
-        let Gan { generator, discriminator, noise } = &mut self.gan;
-        let (device, pass) = (real.device(), &mut self.pass);
-        let noise = Tensor::normal(device, [self.batch, *noise], &mut pass.rng);
-        let fake = generator.forward(&noise, pass);
-        // Held until the generator's step, so that the discriminator's step stores them and the other starts there.
-        let kept = autodiff::dear_values(&fake);
+    /// The same with real samples that `samples` records from what `fetch` gives for a batch, such as indices into data that lie on the
+    /// device.
+    ///
+    /// # Errors
+    /// If there is no sample, or the batch is empty.
+    pub fn with_samples(
+        gan: Gan,
+        [judge, forger]: [Box<dyn Optimizer>; 2],
+        (len, batch, seed): (usize, usize, u64),
+        fetch: impl Fn(&[usize]) -> Result<B> + 'a,
+        samples: impl Fn(&B::Tensors, &mut Pass) -> Tensor + 'a,
+        options: GanOptions,
+    ) -> Result<Self> {
+        Ok(GanTask {
+            gan,
+            judge,
+            forger: Some(forger),
+            pass: Pass::train(seed),
+            options,
+            batches: Batches::new(len, batch, seed)?,
+            batch,
+            fetch: Box::new(fetch),
+            samples: Box::new(samples),
+            replays: Replays::new(),
+        })
+    }
 
-        // The slope at the real samples needs them as a leaf of their own.
-        let real = if self.options.penalty > 0.0 { real.clone().into_leaf(true)? } else { real.clone() };
+    /// With every step recorded anew: to find out what replaying changes.
+    pub fn one_by_one(self) -> Self {
+        GanTask { replays: Replays::none("each step is recorded anew, as was asked for"), ..self }
+    }
+
+    /// Whether the next steps are replayed; if not, why.
+    ///
+    /// # Errors
+    /// The reason, in words.
+    pub fn replayed(&self) -> std::result::Result<(), &'static str> {
+        self.replays.replayed()
+    }
+}
+
+impl Game<'_> {
+    /// Records a step of each.
+    fn play(
+        &mut self,
+        real: Tensor,
+        batch: usize,
+        options: &GanOptions,
+        program: &mut Program,
+        pass: &mut Pass,
+    ) -> Result<Figures> {
+        let Gan { generator, discriminator, noise } = &mut *self.gan;
+        let noise = Tensor::normal(real.device(), [batch, *noise], &mut pass.rng);
+        let fake = generator.forward(&noise, pass);
         let says = (discriminator.forward(&real, pass), discriminator.forward(&fake.detach(), pass));
-        let loss = discriminator_loss(&says.0, &says.1, self.options.smoothing);
+        let loss = discriminator_loss(&says.0, &says.1, options.smoothing);
         let verdict = |logits: &Tensor| logits.detach().sigmoid().mean_all();
         let mut figures = vec![("discriminator", loss.clone()), ("real", verdict(&says.0)), ("fake", verdict(&says.1))];
-        let target = match self.options.penalty {
+        let target = match options.penalty {
             0.0 => loss,
             weight => {
                 let slope = autodiff::grad(&says.0.sum_all(), &[&real]).swap_remove(0);
-                let penalty = &slope.square().sum_all() * (0.5 * weight / self.batch as f32);
+                let penalty = &slope.square().sum_all() * (0.5 * weight / batch as f32);
                 figures.push(("penalty", penalty.clone()));
                 &loss + &penalty
             }
         };
-        self.judge.step(discriminator, &target)?;
-        // What these were computed from is not needed any more; the figures read only their values.
-        [&says.0, &says.1].into_iter().chain(figures.iter().map(|(_, f)| f)).for_each(Tensor::release_history);
-
+        program.step(&mut *self.judge, discriminator, &target)?;
         if let Some(forger) = &mut self.forger {
-            let loss = generator_loss(&discriminator.forward(&fake, pass), self.options.objective);
-            forger.step(generator, &loss)?;
+            let loss = generator_loss(&discriminator.forward(&fake, pass), options.objective);
+            program.step(&mut **forger, generator, &loss)?;
             figures.push(("generator", loss));
         }
-        drop(kept);
         Ok(figures)
     }
 }
 
-impl Task for GanTask<'_> {
+impl<B: Row> Task for GanTask<'_, B> {
     fn step(&mut self) -> Result<Figures> {
-        let real = (self.fetch)(self.batches.next_batch())?;
-        self.play(&real)
+        self.steps(1).map(|mut made| made.swap_remove(0))
+    }
+
+    fn steps(&mut self, most: usize) -> Result<Vec<Figures>> {
+        let GanTask { gan, judge, forger, pass, options, batches, batch, fetch, samples, replays } = self;
+        let mut game = Game { gan, judge, forger: forger.as_mut() };
+        let mut next = || fetch(batches.next_batch());
+        let record = |game: &mut Game, row: &B::Tensors, program: &mut Program, pass: &mut Pass| {
+            game.play(samples(row, pass), *batch, options, program, pass)
+        };
+        replays.take_together((&mut game, pass), (most, true), &mut next, &record)
     }
 
     fn validate(&mut self) -> Result<Vec<(String, f64)>> {

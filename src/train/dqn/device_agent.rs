@@ -174,7 +174,7 @@ impl<N: Module, E: TensorEnv> DeviceAgent<N, E> {
             Ok(Turn { clears, ..turn }.row())
         };
         let record = |learner: &Learner<N, E>, row: &Tensor, pass: &mut Pass| vec![("loss", learner.step(row, pass))];
-        replays.take(Trained { model: learner, optimizer: &mut **optimizer, pass }, (most, each), &mut next, &record)
+        replays.take(Trained { model: learner, optimizer, pass }, (most, each), &mut next, &record)
     }
 
     /// The mean return of the episodes that ended since this was asked for, and how many they were; `None` if none did. It waits for the

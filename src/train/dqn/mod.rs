@@ -179,7 +179,7 @@ impl<N: Module> Dqn<N> {
                 let slow = target.forward(&batch.next, pass);
                 vec![("loss", options.loss(|states| online.forward(states, &mut Pass::eval()), &slow, batch))]
             };
-            let trained = Trained { model: online, optimizer: &mut **optimizer, pass: &mut Pass::eval() };
+            let trained = Trained { model: online, optimizer, pass: &mut Pass::eval() };
             let made = replays.take(trained, (now, false), &mut next, &record)?;
             left -= now;
             if self.steps().is_multiple_of(every) {
