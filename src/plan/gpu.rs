@@ -324,7 +324,8 @@ impl<'a> Built<'a> {
         let meta = &self.graph.nodes[node].metas[output];
         let given = match base {
             Base::Storage(s) => self.graph.donated[s],
-            // What an op before it wrote there.
+            // What an op before it wrote there; of a launch that does both, a checked run is to see either.
+            _ if self.checked && self.caps.merge > 0 => false,
             _ => self.slots.get(&base).is_some_and(|slot| matches!(self.kind_of(slot), Kind::Storage(_))),
         };
         if given
