@@ -3,8 +3,8 @@
 
 use wgrad::functional::ConvTranspose2dOptions;
 use wgrad::nn::{
-    BatchNorm2d, Conv2d, ConvTranspose2d, Flatten, Init, LeakyRelu, Linear, Parameters, Relu, Sequential, SpectralNorm,
-    Tanh, Unflatten,
+    BatchNorm2d, Conv2d, ConvTranspose2d, Flatten, Init, LeakyRelu, Linear, Parameters, Pass, Relu, Sequential,
+    SpectralNorm, Tanh, Unflatten,
 };
 use wgrad::ops::{Conv2dOptions, Padding, Rng};
 use wgrad::optim::{Adam, Host, Optimizer, Row};
@@ -168,6 +168,27 @@ fn a_replayed_step_of_both_is_the_ordinary_one_to_the_bit() {
             assert_eq!(replayed.replayed(), Ok(()), "on {device}");
         }
     }
+}
+
+/// The fully connected networks go the same road; vectors of spectral normalisation are not kept in place.
+#[test]
+fn steps_of_the_networks_for_digits_are_replayed() {
+    let device = under_test();
+    let task = |gan: Gan| {
+        let samples = Tensor::from_slice(&device, &numbers(4 * 784, 1, 1.0), [4, 1, 28, 28]).unwrap();
+        let real = move |_: &(), _: &mut Pass| samples.clone();
+        GanTask::with_samples(gan, adams(2e-4), (4, 4, 0), |_| Ok(()), real, GanOptions::default()).unwrap()
+    };
+    let mlp = || task(Gan::mlp(&mut Init::new(&device, 0)).unwrap());
+    let (mut replayed, mut ordinary) = (mlp(), mlp().one_by_one());
+    for _ in 0..5 {
+        assert_eq!(figures_of(&replayed.step().unwrap()), figures_of(&ordinary.step().unwrap()));
+    }
+    assert_eq!(replayed.replayed(), Ok(()));
+    assert_eq!(all(&replayed), all(&ordinary));
+    let mut spectral = task(Gan::mlp_spectral(&mut Init::new(&device, 0)).unwrap());
+    (0..5).for_each(|_| drop(spectral.step().unwrap()));
+    assert!(spectral.replayed().unwrap_err().contains("not kept in place"), "{:?}", spectral.replayed());
 }
 
 /// One program is what two would be. The oracle runs each op as it was recorded, in double precision: there they agree to the bit.
