@@ -45,6 +45,8 @@ pub trait Real:
     fn f64(self) -> f64;
     /// e^x
     fn exp(self) -> Self;
+    /// e^x of numbers that are not above 0, which may be 0 where that is no normal number.
+    fn exp_falling(self) -> Self;
     /// Natural logarithm.
     fn ln(self) -> Self;
     /// ln(1 + x), accurate near 0.
@@ -98,7 +100,7 @@ pub(crate) fn singles_mut<T: Real>(x: &mut [T]) -> Option<&mut [f32]> {
 }
 
 macro_rules! real {
-    ($t:ident, $exp:path, $ln:path, $tanh:path, $ln_1p:path, $stale:expr, $give_back:expr) => {
+    ($t:ident, $exp:path, $exp_falling:path, $ln:path, $tanh:path, $ln_1p:path, $stale:expr, $give_back:expr) => {
         impl Real for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -121,6 +123,10 @@ macro_rules! real {
             #[inline(always)]
             fn exp(self) -> Self {
                 $exp(self)
+            }
+            #[inline(always)]
+            fn exp_falling(self) -> Self {
+                $exp_falling(self)
             }
             #[inline(always)]
             fn ln(self) -> Self {
@@ -194,5 +200,5 @@ macro_rules! real {
     };
 }
 
-real!(f32, simd::exp, simd::ln, simd::tanh, simd::ln_1p, recycle::stale, recycle::give_back);
-real!(f64, f64::exp, f64::ln, f64::tanh, f64::ln_1p, |n| vec![0.0; n], drop);
+real!(f32, simd::exp, simd::exp_falling, simd::ln, simd::tanh, simd::ln_1p, recycle::stale, recycle::give_back);
+real!(f64, f64::exp, f64::exp, f64::ln, f64::tanh, f64::ln_1p, |n| vec![0.0; n], drop);

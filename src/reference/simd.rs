@@ -144,15 +144,34 @@ pub fn exp(x: f32) -> f32 {
     let inside = if inside < -105.0 { -105.0 } else { inside };
     let shifted = inside * std::f32::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;
-    // ln 2 in two parts, the first with few enough digits that its multiples are exact.
-    let r = inside - n * 0.693_359_4 - n * -2.121_944_4e-4;
-    // The polynomial of this degree whose largest relative error is least, 4e-9.
-    let p = (((1.381_430_1e-3 * r + 8.368_85e-3) * r + 4.166_84e-2) * r + 1.666_652e-1) * r + 0.499_999_94;
     // 2^n in two factors, for the range of one is not enough: 2 and 2^(n - 1), or 2^-64 and 2^(n + 64).
     let small = inside < -80.0;
     let (bits, rest) = (shifted.to_bits(), if small { 1.0 / 18_446_744_073_709_551_616.0 } else { 2.0 });
     let power = f32::from_bits((if small { bits.wrapping_add(65) } else { bits }) << 23);
-    (p * r * r + r + 1.0) * power * rest
+    of_rest(inside, n) * power * rest
+}
+
+/// e^x of numbers that are not above 0; 0 where that is below the smallest normal number.
+#[inline(always)]
+pub fn exp_falling(x: f32) -> f32 {
+    // As above; here 2^n is one factor, and `n + 127` its exponent.
+    const ROUND: f32 = 12_582_912.0 + 127.0;
+    const LEAST: f32 = -87.336_54;
+    let inside = if x < LEAST { LEAST } else { x };
+    let shifted = inside * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let y = of_rest(inside, n) * f32::from_bits(shifted.to_bits() << 23);
+    if x < LEAST { 0.0 } else { y }
+}
+
+/// e^(x - n ln 2) for the nearest whole number `n`.
+#[inline(always)]
+fn of_rest(x: f32, n: f32) -> f32 {
+    // ln 2 in two parts, the first with few enough digits that its multiples are exact.
+    let r = x - n * 0.693_359_4 - n * -2.121_944_4e-4;
+    // The polynomial of this degree whose largest relative error is least, 4e-9.
+    let p = (((1.381_430_1e-3 * r + 8.368_85e-3) * r + 4.166_84e-2) * r + 1.666_652e-1) * r + 0.499_999_94;
+    p * r * r + r + 1.0
 }
 
 /// Natural logarithm: -inf at 0, NaN below.
@@ -223,6 +242,7 @@ mod tests {
     fn functions_are_within_three_units_in_the_last_place() {
         for (name, (error, x)) in [
             ("exp", worst(exp, f64::exp, -104.0, 88.72)),
+            ("exp_falling", worst(exp_falling, f64::exp, -87.336, 0.0)),
             ("ln", worst(ln, f64::ln, 1e-45, f32::MAX)),
             ("ln_1p", worst(ln_1p, f64::ln_1p, -0.999, 1e30)),
             ("tanh", worst(tanh, f64::tanh, -100.0, 100.0)),
@@ -260,6 +280,15 @@ mod tests {
                 assert!(same || near || (got.is_nan() && want.is_nan()), "{name}({x:e}) is {got:e}, not {want:e}");
             }
         }
+    }
+
+    #[test]
+    fn a_falling_exponential_ends_at_zero() {
+        for x in [-87.337, -90.0, -104.0, -1e30, f32::MIN, f32::NEG_INFINITY] {
+            assert_eq!(exp_falling(x), 0.0, "{x:e}");
+        }
+        assert!(exp_falling(0.0) == 1.0 && exp_falling(-0.0) == 1.0 && exp_falling(-1e-45) == 1.0);
+        assert!(exp_falling(-87.336) >= f32::MIN_POSITIVE && exp_falling(f32::NAN).is_nan());
     }
 
     #[test]

@@ -189,7 +189,7 @@ pub(super) fn exp_minus<T: Real>(row: &[T], largest: T, out: &mut [T]) -> T {
             let (out, out_rest) = out.as_chunks_mut::<LANES>();
             for (out, chunk) in out.iter_mut().zip(chunks) {
                 for j in 0..LANES {
-                    let e = (chunk[j] - largest).exp();
+                    let e = (chunk[j] - largest).exp_falling();
                     out[j] = e;
                     lanes[j] += e;
                 }
@@ -198,7 +198,7 @@ pub(super) fn exp_minus<T: Real>(row: &[T], largest: T, out: &mut [T]) -> T {
             let mut last = [largest; LANES];
             last[..rest.len()].copy_from_slice(rest);
             for e in &mut last {
-                *e = (*e - largest).exp();
+                *e = (*e - largest).exp_falling();
             }
             out_rest.copy_from_slice(&last[..rest.len()]);
             let left = out_rest.iter().fold(T::ZERO, |left, &e| left + e);
