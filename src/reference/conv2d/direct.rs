@@ -25,6 +25,8 @@ const WINDOWS: [usize; 2] = [192, 384];
 const CHUNK: usize = 1 << 14;
 /// Output channels of a weight gradient that are turned at a time.
 const LINES: usize = 16;
+/// Channels of a result that are turned at a time.
+const FEW: usize = 8;
 /// Weights of more elements than this leave no room in a cache: of those the columns are dealt out to threads, each for many
 /// images; of smaller ones the images.
 const SMALL: usize = 1 << 17;
@@ -331,17 +333,21 @@ impl Correlation {
         let (ld, plane) = (padded(n), self.target[0] * self.target[1]);
         let [height, width] = pass.grid;
         let pixels = height * width;
+        // A few channels at a time: their lines stay in the cache while they are filled.
+        let turn = |to: &mut [f32], plane: usize| {
+            for (first, to) in (0..n).step_by(FEW).zip(to.chunks_mut(FEW * plane)) {
+                let (sums, few) = (&sums[first..], FEW.min(n - first));
+                vectorized(
+                    #[inline(always)]
+                    || transpose(sums, |pixel| pixel * ld, [pixels, few], to, |o| o * plane),
+                );
+            }
+        };
         if pass.apart == [1, 1] {
-            return vectorized(
-                #[inline(always)]
-                || transpose(sums, |pixel| pixel * ld, [pixels, n], to, |o| o * plane),
-            );
+            return turn(to, plane);
         }
         let mut planes = stale(n * pixels);
-        vectorized(
-            #[inline(always)]
-            || transpose(sums, |pixel| pixel * ld, [pixels, n], &mut planes, |o| o * pixels),
-        );
+        turn(&mut planes, pixels);
         for (from, to) in planes.chunks(pixels).zip(to.chunks_mut(plane)) {
             for (y, line) in from.chunks(width).enumerate() {
                 let first = (pass.first[0] + y * pass.apart[0]) * self.target[1] + pass.first[1];
