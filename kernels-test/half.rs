@@ -33,6 +33,30 @@ fn floats(x: &Tensor) -> Vec<f32> {
     }
 }
 
+/// Halves in order, and between two neighbours the middle, which goes to the even one, and its own neighbours, which do
+/// not: in double precision those a single-precision number cannot tell from it.
+#[test]
+fn a_double_becomes_the_nearest_half() {
+    let (mut doubles, mut want) = (Vec::new(), Vec::new());
+    for bits in 0..0x7c00u16 {
+        let value = |bits| if bits == 0x7c00 { 65536.0 } else { f16::from_bits(bits).to_f64() };
+        let (low, high) = (value(bits), value(bits + 1));
+        let middle = (low + high) / 2.0;
+        let even = bits + (bits & 1);
+        for (x, nearest) in [(low, bits), (middle.next_down(), bits), (middle, even), (middle.next_up(), bits + 1)] {
+            doubles.extend([x, -x]);
+            want.extend([nearest, nearest | 0x8000]);
+        }
+    }
+    doubles.extend([f64::INFINITY, f64::NEG_INFINITY, 1e300]);
+    want.extend([0x7c00, 0xfc00, 0x7c00]);
+    let x = Tensor::from_f64_slice(&Device::reference(), &doubles, [doubles.len()]).unwrap();
+    let got = x.cast(DType::F16).to_vec::<f16>().unwrap();
+    for ((x, got), want) in doubles.iter().zip(got).zip(want) {
+        assert_eq!(got.to_bits(), want, "{x:e}");
+    }
+}
+
 /// Every sample that takes floats, with halves in their place.
 fn over_halved_samples(check: impl Fn(&str, &AnySample) -> Result<(), String>) {
     let only = std::env::var("WGRAD_TEST_OP").ok();

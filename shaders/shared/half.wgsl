@@ -24,6 +24,17 @@ fn rounded_to_half4(v: vec4<f32>) -> vec4<f32> {
     return vec4(rounded_to_half(v.x), rounded_to_half(v.y), rounded_to_half(v.z), rounded_to_half(v.w));
 }
 
+// The bits of a number that is one of half precision. `pack2x16float` need not know infinity, and SwiftShader's makes NaN
+// of it.
+fn half_bits(x: f32) -> u32 {
+    let bits = bitcast<u32>(x);
+    let size = bits & 0x7fffffffu;
+    let small = u32(abs(x) * 16777216.0);
+    let finite = select((size - 0x38000000u) >> 13u, small, size < 0x38800000u);
+    let large = select(0x7c00u, 0x7e00u, size > 0x7f800000u);
+    return ((bits >> 16u) & 0x8000u) | select(finite, large, size >= 0x47800000u);
+}
+
 // Half i of an array of them, from the word that holds it: two lie in a word.
 fn half_of(word: u32, i: u32) -> f32 {
     let pair = unpack2x16float(word);

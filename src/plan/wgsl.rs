@@ -178,7 +178,7 @@ pub(super) fn generate(fused: &Fused, form: Form) -> Generated {
         2 => text.push_str(
             "    let first = 2u * i;\n    if (first >= p.n) {\n        return;\n    }\n    \
              var second = 0.0;\n    if (first + 1u < p.n) {\n        second = element(first + 1u);\n    }\n    \
-             out[i] = pack2x16float(vec2(element(first), second));\n}\n\nfn element(i: u32) -> f32 {\n",
+             out[i] = half_bits(element(first)) | (half_bits(second) << 16u);\n}\n\nfn element(i: u32) -> f32 {\n",
         ),
         _ => text.push_str("    if (i >= p.n) {\n        return;\n    }\n"),
     }

@@ -19,8 +19,18 @@ pub enum Kind {
 }
 
 /// The nearest number of half precision: ties to even, infinity beyond the largest.
+///
+/// In double precision, the same on every machine: what the crate `half` does with a double rounds it to single first on
+/// some processors, and forgets its last bits on others.
 pub fn half<T: Real>(x: T) -> T {
-    T::of(half::f16::from_f64(x.f64()).to_f64())
+    let x = x.f64();
+    // Below 2^-14 the halves are the multiples of 2^-24; beyond 2^16 there are none.
+    let exponent = (x.to_bits() >> 52 & 0x7ff).clamp(1023 - 14, 1023 + 16);
+    // 1.5 * 2^52 times the last digit of a half: a sum with it has no digits below that one.
+    let large = f64::from_bits((exponent - 10 + 52) << 52) * 1.5;
+    let rounded = (x + large) - large;
+    let finite = rounded.abs() <= 65504.0 || x.is_nan();
+    T::of(if finite { rounded } else { f64::INFINITY }.copysign(x))
 }
 
 /// `x` as `to`.
