@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::ops::{REGISTRY, conv2d, matmul};
 use crate::reference::cast::half as round_to_half;
 use crate::reference::{Array, Data, for_each_position};
-use crate::tensor::{AnyOp, DType, Entry, Input, NoGrad, Sample, Tensor, Tolerance};
+use crate::tensor::{AnyOp, DType, Element, Entry, Input, NoGrad, Sample, Tensor, Tolerance};
 
 /// A sample of any op.
 pub type AnySample = Sample<Arc<dyn AnyOp>>;
@@ -40,10 +40,15 @@ pub enum Order {
 
 /// Runs all samples of an op on a device.
 pub fn run(device: &Device, entry: &Entry) -> Findings {
+    pollster::block_on(run_async(device, entry))
+}
+
+/// [`run`] without blocking, for a page.
+pub async fn run_async(device: &Device, entry: &Entry) -> Findings {
     let mut findings = Findings { name: entry.name, samples: 0, worst: 0.0, faults: Vec::new() };
     for sample in (entry.samples)() {
         findings.samples += 1;
-        match check(device, entry.name, &sample) {
+        match check_async(device, entry.name, &sample).await {
             Ok(worst) => findings.worst = findings.worst.max(worst),
             Err(fault) => findings.faults.push(fault),
         }
@@ -69,9 +74,11 @@ pub fn tensor(device: &Device, input: &Input) -> Result<Tensor> {
     let upload = |values: &[f64], shape: &[usize]| {
         let tensor = match input.meta.dtype {
             DType::F32 => Tensor::from_f64_slice(device, values, shape),
-            DType::F16 => {
-                Tensor::from_slice(device, &values.iter().map(|&v| half::f16::from_f64(v)).collect::<Vec<_>>(), shape)
-            }
+            DType::F16 => Tensor::from_slice(
+                device,
+                &values.iter().map(|&v| half::f16::from_f64(round_to_half(v))).collect::<Vec<_>>(),
+                shape,
+            ),
             DType::I32 => Tensor::from_slice(device, &values.iter().map(|&v| v as i32).collect::<Vec<_>>(), shape),
             _ => Tensor::from_slice(device, &values.iter().map(|&v| v as u32).collect::<Vec<_>>(), shape),
         }?;
@@ -119,6 +126,14 @@ pub fn shapes(sample: &AnySample) -> Vec<String> {
 /// # Errors
 /// What is wrong, in words.
 pub fn check(device: &Device, name: &str, sample: &AnySample) -> std::result::Result<f64, String> {
+    pollster::block_on(check_async(device, name, sample))
+}
+
+/// [`check`] without blocking, for a page.
+///
+/// # Errors
+/// As [`check`].
+pub async fn check_async(device: &Device, name: &str, sample: &AnySample) -> std::result::Result<f64, String> {
     let describe = || format!("{name} {:?} on {device}, inputs {:?}", sample.op, shapes(sample));
     let want = reference(&*sample.op, &sample.inputs.iter().map(array).collect::<Vec<_>>());
     let inputs: Result<Vec<Tensor>> = sample.inputs.iter().map(|i| tensor(device, i)).collect();
@@ -140,23 +155,22 @@ pub fn check(device: &Device, name: &str, sample: &AnySample) -> std::result::Re
             ));
         }
         let found = match (&want.data, output.dtype()) {
-            (Data::Float(want), DType::F32) => {
-                let got = output.to_vec::<f32>().map_err(|e| e.to_string())?;
-                floats(sample, &got, want, false)
-            }
+            (Data::Float(want), DType::F32) => floats(sample, &read::<f32>(output).await?, want, false),
             (Data::Float(want), DType::F16) => {
-                let got = output.to_vec::<half::f16>().map_err(|e| e.to_string())?;
+                let got = read::<half::f16>(output).await?;
                 floats(sample, &got.into_iter().map(f32::from).collect::<Vec<_>>(), want, true)
             }
-            (Data::Int(want), DType::I32) => equal(&output.to_vec::<i32>().map_err(|e| e.to_string())?, want),
-            (Data::Uint(want), DType::U32 | DType::Bool) => {
-                equal(&output.to_vec::<u32>().map_err(|e| e.to_string())?, want)
-            }
+            (Data::Int(want), DType::I32) => equal(&read::<i32>(output).await?, want),
+            (Data::Uint(want), DType::U32 | DType::Bool) => equal(&read::<u32>(output).await?, want),
             (_, inferred) => Err(format!("inferred as {inferred}, which is not what was produced")),
         };
         worst = worst.max(found.map_err(|fault| format!("{}: output {k}: {fault}", describe()))?);
     }
     Ok(worst)
+}
+
+async fn read<E: Element>(output: &Tensor) -> std::result::Result<Vec<E>, String> {
+    output.to_vec_async().map_err(|e| e.to_string())?.await.map_err(|e| e.to_string())
 }
 
 fn equal<T: PartialEq + std::fmt::Debug>(got: &[T], want: &[T]) -> std::result::Result<f64, String> {

@@ -20,17 +20,27 @@ pub struct AdapterSummary {
 
 impl fmt::Display for AdapterSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({}, {})", self.name, self.api, self.driver)
+        match &*self.driver {
+            "" => write!(f, "{} ({})", self.name, self.api),
+            driver => write!(f, "{} ({}, {driver})", self.name, self.api),
+        }
     }
 }
 
 impl AdapterSummary {
     pub(super) fn of(info: &wgpu::AdapterInfo) -> Self {
+        let software = info.device_type == wgpu::DeviceType::Cpu;
+        let name = match &*info.name {
+            // Browsers keep it to themselves.
+            "" if software => "a software rasteriser",
+            "" => "a GPU",
+            name => name,
+        };
         AdapterSummary {
-            name: info.name.clone(),
+            name: name.to_string(),
             api: info.backend.to_string(),
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
-            software: info.device_type == wgpu::DeviceType::Cpu,
+            software,
         }
     }
 }
@@ -56,7 +66,7 @@ fn backends() -> wgpu::Backends {
     wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12 | wgpu::Backends::BROWSER_WEBGPU
 }
 
-/// The adapter that `options` asks for.
+/// The adapter that `options` asks for. A page has no choice: its browser gives one, of either kind.
 pub(super) async fn choose(instance: &wgpu::Instance, options: &GpuOptions) -> Result<wgpu::Adapter> {
     let all = instance.enumerate_adapters(backends()).await;
     let seen: Vec<String> = all.iter().map(|a| AdapterSummary::of(&a.get_info()).to_string()).collect();
@@ -68,15 +78,23 @@ pub(super) async fn choose(instance: &wgpu::Instance, options: &GpuOptions) -> R
         wgpu::DeviceType::Cpu => 4,
     };
     all.into_iter()
-        .filter(|a| (a.get_info().device_type == wgpu::DeviceType::Cpu) == options.software)
+        .filter(|a| {
+            cfg!(target_arch = "wasm32") || (a.get_info().device_type == wgpu::DeviceType::Cpu) == options.software
+        })
         .min_by_key(rank)
         .ok_or_else(|| no_adapter(options.software, &seen))
 }
 
 fn no_adapter(software: bool, seen: &[String]) -> Error {
-    let looked =
-        if seen.is_empty() { "Vulkan, Metal and DX12: no adapter at all".to_string() } else { seen.join("; ") };
-    let (wanted, remedy) = if software {
+    let apis = if cfg!(target_arch = "wasm32") { "WebGPU" } else { "Vulkan, Metal and DX12" };
+    let looked = if seen.is_empty() { format!("{apis}: no adapter at all") } else { seen.join("; ") };
+    let (wanted, remedy) = if cfg!(target_arch = "wasm32") {
+        (
+            "GPU adapter",
+            "Open the page in a browser that has WebGPU, over HTTPS or from this machine, with graphics acceleration \
+             turned on",
+        )
+    } else if software {
         (
             "software adapter",
             "Install one: `apt-get install mesa-vulkan-drivers` (Debian, Ubuntu), `dnf install mesa-vulkan-drivers` \
