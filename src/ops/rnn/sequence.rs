@@ -58,14 +58,16 @@ pub(crate) struct Sequence {
 }
 
 impl Steps {
-    /// How the steps, of so many gates, are cut if they are to be one launch. `None` where the weight does not fit, on software
-    /// rasterisers, where a variant of the product is asked for, and where merging them is as fast.
+    /// How the steps, of so many gates, are cut if they are to be one launch. `None` where the weight does not fit, for
+    /// several rows on software rasterisers, where a variant of the product is asked for, and where merging them is as fast.
     pub fn sequence(&self, caps: Caps, weight: Slot, gates: usize, way: Way) -> Option<Sequence> {
         let (sums, depths) = self.product_of(gates, way);
         // The launch parts what comes before it from what comes after, which might have been merged.
         let as_fast = |turns: usize| self.t * turns <= 2 * TURNS_OF_A_LAUNCH;
         let merged = self.turns_merged(caps, weight, gates, way).is_some_and(as_fast);
-        if caps.software || caps.variant.is_some() || merged || self.b * self.h == 0 {
+        // There a launch costs more than what one row computes, and less than what many do.
+        let dear = caps.software && self.b > 1;
+        if dear || caps.variant.is_some() || merged || self.b * self.h == 0 {
             return None;
         }
         let (columns, quads) = (sums.div_ceil(4), depths.div_ceil(4));

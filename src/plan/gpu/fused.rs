@@ -8,6 +8,9 @@ use crate::tensor::{DType, Layout, LoweredDispatch, LoweredWork, Slot};
 /// Fused kernels of as many elements make four in each invocation on a GPU.
 const WIDE: usize = 1 << 14;
 
+/// The same on a software rasteriser, which loads single elements faster, as texels, until copying them into a texture costs more.
+const WIDE_IN_SOFTWARE: usize = 1 << 22;
+
 /// Makes the workgroups of a large launch larger, if its invocations do not work together. An H200 took 169 us for a sum in
 /// 262,144 workgroups of 64, where its memory needs 48.
 pub(super) fn enlarge(dispatch: &mut LoweredDispatch) {
@@ -33,10 +36,14 @@ impl Built<'_> {
             return;
         }
         let native_half = self.caps.native_half;
-        let wide = !self.caps.software && n >= WIDE && wgsl::can_be_wide(fused, native_half);
         let ranges: Vec<(Slot, Layout)> = fused.operands.iter().map(|o| self.range(o.base, &o.layout)).collect();
         let in_fours = |(in_order, (_, layout)): (bool, &(Slot, Layout))| in_order && layout.offset.is_multiple_of(4);
         let fours: Vec<bool> = wgsl::in_order(fused).into_iter().zip(&ranges).map(in_fours).collect();
+        let large = match self.caps.software {
+            true => n >= WIDE_IN_SOFTWARE && fours.iter().all(|&four| four),
+            false => n >= WIDE,
+        };
+        let wide = large && wgsl::can_be_wide(fused, native_half);
         let form = wgsl::Form { open, native_half, wide, fours: &fours };
         let generated = wgsl::generate(fused, form);
         let mut dispatch = LoweredDispatch::new(&generated.shader, "main");
