@@ -40,13 +40,6 @@ fn launches(device: &Device, program: &dyn Fn(&Device) -> Vec<Tensor>) -> u64 {
     launches
 }
 
-/// The launches that stay besides a product: one behind llvmpipe's own kernel, which takes in nothing, unless the product is
-/// tiny or cut into slices.
-fn closed(device: &Device, [m, k, n]: [usize; 3]) -> u64 {
-    let own = device.as_gpu().unwrap().wants_software_variants();
-    u64::from(own && m * k * n > 4096 && k <= 256)
-}
-
 #[test]
 fn bias_activation_and_residual_run_where_a_product_stores() {
     for device in devices() {
@@ -58,7 +51,7 @@ fn bias_activation_and_residual_run_where_a_product_stores() {
                 let y = (&product(d) + &input(d, &[n], 3)).tanh();
                 vec![&(&y * 1.5) + &input(d, &[n, m], 4).transpose(0, 1)]
             });
-            assert_eq!(all, alone + closed(&device, [m, k, n]), "[{m}, {k}] x [{k}, {n}] on {device}");
+            assert_eq!(all, alone, "[{m}, {k}] x [{k}, {n}] on {device}");
         }
     }
 }
@@ -75,7 +68,7 @@ fn a_value_that_is_held_is_stored_besides() {
             vec![before, after, last]
         };
         // Where the product takes in neither of two kernels, those are one.
-        assert_eq!(launches(&device, &held), alone + closed(&device, [20, 30, 40]), "on {device}");
+        assert_eq!(launches(&device, &held), alone, "on {device}");
         // Both of two kernels of the planner's own are one.
         let chain = |d: &Device| {
             let x = input(d, &[50], 4).exp();
@@ -114,7 +107,7 @@ fn convolution_pooling_and_norms_take_in_what_follows() {
         let conv = |d: &Device| input(d, &[3, 2, 7, 6], 1).conv2d(&input(d, &[4, 2, 3, 3], 2), None, &same);
         let alone = launches(&device, &|d| vec![conv(d)]);
         let rest = launches(&device, &|d| vec![(&conv(d) + &input(d, &[4, 1, 1], 3)).relu()]);
-        assert_eq!(rest, alone + closed(&device, [4, 18, 126]), "a convolution on {device}");
+        assert_eq!(rest, alone, "a convolution on {device}");
         let pool = Pool2dOptions::new([2, 2]);
         let pooled = launches(&device, &|d| vec![(&input(d, &[2, 3, 6, 6], 1).max_pool2d(&pool) * 2.0).exp()]);
         assert_eq!(pooled, 1, "a pool on {device}");

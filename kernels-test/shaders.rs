@@ -40,6 +40,33 @@ fn every_launch_fits_its_shader_and_every_shader_every_api() {
     report.finish();
 }
 
+/// On a software rasteriser: arrays of any name become textures, of one element to a texel or of four; those that are read
+/// once stay, and so do those whose number is of both kinds.
+#[test]
+fn what_is_only_read_becomes_textures() {
+    let shader = Shader::new(
+        "test",
+        "@group(0) @binding(0) var<storage, read> i: array<f32>;
+        @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+        @group(0) @binding(2) var<storage, read> one: array<u32>;
+        @group(0) @binding(2) var<storage, read> four: array<vec4<f32>>;
+        @group(0) @binding(3) var<storage, read> last: array<vec4<f32>>; // read once
+        @group(0) @binding(4) var<storage, read_write> y: array<f32>;
+        @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+            y[id.x] = i[id.x + u32(x[id.x / 4u].x)] + f32(one[id.y]) + last[id.z].x;
+        }
+        @compute @workgroup_size(64) fn other(@builtin(global_invocation_id) id: vec3<u32>) {
+            y[id.x] = i[u32(i[id.x])] + four[id.x].z;
+        }"
+        .replace("\n        ", "\n")
+        .leak(),
+    );
+    let (text, textures) = shader.with_textures(8);
+    assert_eq!(format!("{textures:?}"), "[(0, One), (1, Four)]");
+    parse(&text, Capabilities::empty()).unwrap();
+    assert_eq!(shader.with_textures(1).1, [], "more than an adapter takes");
+}
+
 /// Every file on disk is part of a launched text, so every file is checked above.
 #[test]
 fn no_shader_and_no_entry_point_is_an_orphan() {

@@ -21,6 +21,7 @@ pub use adapter::{AdapterSummary, adapters};
 pub use cache::folder as cache_folder;
 pub use counters::{Counters, Tally};
 pub use gpu::{Gpu, GpuOptions, Tune};
+pub(crate) use mirror::READ_ONCE;
 pub use pipeline::{Kernel, Pipeline, Shader};
 pub use pool::{ALIGN, Buffer, size_class};
 pub use submit::{Binding, Encoded, Submitted};

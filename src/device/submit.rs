@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use rustc_hash::FxHasher;
 
 use super::counters::Tally;
-use super::mirror::Mirrors;
+use super::mirror::{Mirrors, Texel};
 use super::{ALIGN, Buffer, Gpu, Pipeline};
 use crate::error::{Error, Result};
 
@@ -100,20 +100,20 @@ impl BindGroups {
 }
 
 impl Pipeline {
-    /// Whether binding number `i` is read through its texture.
-    fn mirrors(&self, i: usize, binding: &Binding) -> bool {
-        !binding.write && self.textures.contains(&i)
+    /// The texels through which binding number `i` is read, if it is.
+    fn texel(&self, i: usize, binding: &Binding) -> Option<Texel> {
+        self.textures.iter().find(|(at, _)| *at == i && !binding.write).map(|(_, texel)| *texel)
     }
 }
 
 /// What a launch reads from textures that do not hold it yet.
-fn stale<'a>(cache: &Cache, launch: &Encoded<'a>) -> impl Iterator<Item = &'a Binding<'a>> {
+fn stale<'a>(cache: &Cache, launch: &Encoded<'a>) -> impl Iterator<Item = (&'a Binding<'a>, Texel)> {
     let (pipeline, bindings) = (launch.pipeline, launch.bindings);
     bindings
         .iter()
         .enumerate()
-        .filter(move |(i, b)| pipeline.mirrors(*i, b) && !cache.mirrors.is_current(b))
-        .map(|(_, b)| b)
+        .filter_map(|(i, b)| Some((b, pipeline.texel(i, b)?)))
+        .filter(|(b, texel)| !cache.mirrors.is_current(b, *texel))
 }
 
 /// Stamps are `u64`, and a set of queries holds at most 4096 of them.
@@ -320,17 +320,17 @@ impl Gpu {
 
     /// Brings the textures that a launch reads up to date.
     fn refresh(&self, encoder: &mut wgpu::CommandEncoder, cache: &mut Cache, launch: &Encoded) {
-        let stale: Vec<&Binding> = stale(cache, launch).collect();
-        for binding in stale {
-            cache.mirrors.refresh(self, encoder, binding);
+        let stale: Vec<(&Binding, Texel)> = stale(cache, launch).collect();
+        for (binding, texel) in stale {
+            cache.mirrors.refresh(self, encoder, binding, texel);
         }
     }
 
     fn bind_group<'c>(&self, cache: &'c mut Cache, pipeline: &Pipeline, bindings: &[Binding]) -> &'c wgpu::BindGroup {
         let Cache { groups, mirrors } = cache;
         found_or_made(groups, pipeline.id, bindings, || {
-            let views: Vec<_> =
-                bindings.iter().enumerate().map(|(i, b)| pipeline.mirrors(i, b).then(|| mirrors.view(b))).collect();
+            let view = |(i, b)| pipeline.texel(i, b).map(|texel| mirrors.view(b, texel));
+            let views: Vec<_> = bindings.iter().enumerate().map(view).collect();
             let resources = bindings.iter().zip(&views).map(|(b, view)| match view {
                 Some(view) => wgpu::BindingResource::TextureView(view),
                 None => b.resource(),

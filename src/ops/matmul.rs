@@ -5,7 +5,7 @@
 mod gemm;
 mod variant;
 
-pub(crate) use gemm::{Gemm, Matrix, add_slices, cooperative_tile, shader};
+pub(crate) use gemm::{BROADCAST_TILE, Gemm, Matrix, add_slices, broadcast_rows, cooperative_tile, shader};
 pub(crate) use variant::{PROCESSORS, TILE_32, TILE_32X64, TILE_64, TILE_128, Tile, slice_length, tile_for};
 
 use super::cast::Widen;

@@ -17,7 +17,7 @@ use std::sync::LazyLock;
 use super::fuse::{Fused, Instruction};
 use super::halves::ENABLE;
 use super::walk::Walk;
-use crate::device::Shader;
+use crate::device::{READ_ONCE, Shader};
 use crate::tensor::{Bind, DType};
 
 /// A generated kernel.
@@ -161,7 +161,9 @@ pub(super) fn generate(fused: &Fused, form: Form) -> Generated {
         one => format!("array<{one}>"),
     };
     for (k, operand) in fused.operands.iter().enumerate() {
-        text += &format!("@group(0) @binding({k}) var<storage, read> in{k}: {};\n", array(operand.dtype, four(k)));
+        let remark = if four(k) { READ_ONCE } else { "" };
+        text +=
+            &format!("@group(0) @binding({k}) var<storage, read> in{k}: {};{remark}\n", array(operand.dtype, four(k)));
     }
     let out = fused.operands.len();
     let made = if open { DType::F32 } else { fused.dtype };

@@ -1,6 +1,6 @@
 //! The launches of one product, of whatever kernel makes it: slices of the reduction, parameters, the sum of the slices.
 
-use super::variant::{LONGEST, PROCESSORS, Tile, Variant, is_merged, slice_length};
+use super::variant::{LONGEST, PROCESSORS, Tile, Variant, a_in_vec4s, b_in_vec4s, is_merged, slice_length};
 use crate::device::Shader;
 use crate::tensor::{Caps, Lower, LoweredDispatch, Slot, SumWanted};
 
@@ -22,7 +22,23 @@ const VEC4: Shader = shader!("matmul_vec4":
 const VEC4_SUMS: Shader = shader!("matmul_vec4":
     "shared/gemm" "shared/tiles" "shared/tile" "shared/sums" "shared/epilogue" "matmul_vec4");
 const ALONG_K: Shader = shader!("matmul_along_k": "shared/gemm" "shared/epilogue" "matmul_along_k");
-const BROADCAST: Shader = shader!("matmul_subgroup": "shared/gemm" "shared/epilogue" "matmul_subgroup");
+macro_rules! broadcast {
+    ($rows:literal $columns:literal) => {
+        shader!("matmul_subgroup":
+            "shared/gemm" "shared/epilogue" "shared/broadcast" $rows $columns "matmul_subgroup")
+    };
+}
+/// By whether A is read in whole vec4s, and then whether B is.
+const BROADCAST: [[Shader; 2]; 2] = [
+    [
+        broadcast!("matmul_subgroup_rows" "matmul_subgroup_columns"),
+        broadcast!("matmul_subgroup_rows" "matmul_subgroup_columns_vec4"),
+    ],
+    [
+        broadcast!("matmul_subgroup_rows_vec4" "matmul_subgroup_columns"),
+        broadcast!("matmul_subgroup_rows_vec4" "matmul_subgroup_columns_vec4"),
+    ],
+];
 const COOPERATIVE_8: Shader = shader!("matmul_coop":
     "shared/coop8" "shared/gemm" "shared/tiles" "shared/coop_tile" "shared/epilogue" "matmul_coop");
 const COOPERATIVE_16: Shader = shader!("matmul_coop":
@@ -33,8 +49,13 @@ const SPLIT_SUMS: Shader = shader!("matmul_split": "shared/flat" "shared/epilogu
 
 /// Terms of a sum from which on more than 64 invocations share it.
 const LONG_LINE: usize = 1024;
-/// Rows and columns of `c` that one subgroup makes by broadcasts.
-const BROADCAST_TILE: usize = 32;
+/// Columns of a tile, and the most rows, that one subgroup makes by broadcasts.
+pub(crate) const BROADCAST_TILE: usize = 32;
+
+/// Rows of such a tile of `m`: so many that few are empty.
+pub(crate) fn broadcast_rows(m: usize) -> usize {
+    m.next_power_of_two().clamp(8, BROADCAST_TILE)
+}
 
 crate::params! {
     struct GemmParams {
@@ -145,6 +166,13 @@ impl Gemm {
         self
     }
 
+    /// `c` transposed: of `b` and `a` transposed.
+    fn transposed(self) -> Self {
+        let turned = |x: Matrix| Matrix { row: x.col, col: x.row, ..x };
+        let (a, b, c) = (turned(self.b), turned(self.a), turned(self.c));
+        Gemm { m: self.n, n: self.m, a, b, c, sum: None, ..self }
+    }
+
     /// Appends the launches that compute it.
     pub fn launch(&self, cx: &mut Lower) {
         let mut g = self.normalised();
@@ -159,12 +187,16 @@ impl Gemm {
         }
         let caps = cx.caps();
         let variant = Variant::choose(&g, caps);
+        // Of broadcasts a tile may have few rows, but not few columns.
+        if variant == Variant::Broadcast && 2 * g.n <= BROADCAST_TILE && g.n < g.m {
+            g = g.transposed();
+        }
         let few_rows = variant == Variant::AlongK && g.m <= g.n;
         let square = |extent: usize| (g.m.div_ceil(extent), g.n.div_ceil(extent));
         let (tiles_m, tiles_n) = match variant {
             Variant::Tiled(tile) | Variant::Vec4(tile) => tile.over(g.m, g.n),
             Variant::Cooperative(matrices) => square((matrices * caps.matrices) as usize),
-            Variant::Broadcast => square(BROADCAST_TILE),
+            Variant::Broadcast => (g.m.div_ceil(broadcast_rows(g.m)), g.n.div_ceil(BROADCAST_TILE)),
             Variant::Plain => (g.m, g.n),
             Variant::AlongK => (g.m.min(g.n).div_ceil(8), g.m.max(g.n)),
         };
@@ -243,7 +275,15 @@ impl Gemm {
         let (tiled_text, vec4_text) = if sums.is_some() { (TILED_SUMS, VEC4_SUMS) } else { (TILED, VEC4) };
         let launch = match variant {
             Variant::Plain => LoweredDispatch::new(&PLAIN, "plain").independent(k_step * k_outer_step),
-            Variant::Broadcast => LoweredDispatch::new(&BROADCAST, "broadcast"),
+            Variant::Broadcast => {
+                let rows = broadcast_rows(g.m);
+                let [a, b] = [a_in_vec4s(&g) && (g.a.col == 1 || rows == BROADCAST_TILE), b_in_vec4s(&g)];
+                let launch = LoweredDispatch::new(&BROADCAST[a as usize][b as usize], "broadcast");
+                let adds = g.accumulate && all_slices == 1;
+                let launch = launch.constant("ROWS", rows as u32).constant("ACCUMULATE", adds as u8);
+                let launch = if a { launch.constant("A_ALONG_K", (g.a.col == 1) as u8) } else { launch };
+                if b { launch.constant("B_ALONG_K", (g.b.row == 1) as u8) } else { launch }
+            }
             Variant::AlongK => {
                 let launch = LoweredDispatch::new(&ALONG_K, "along_k").constant("FEW_ROWS", few_rows as u8);
                 launch.constant("WG", invocations)
@@ -263,9 +303,7 @@ impl Gemm {
             }
         };
         let launch = launch.read(g.a.slot).read(g.b.slot).params(&params);
-        // llvmpipe takes a second to compile the broadcast kernel, once for all products: one text per epilogue would cost more
-        // at the first step than the launches it spares are worth.
-        let finish = g.finish && all_slices == 1 && variant != Variant::Broadcast;
+        let finish = g.finish && all_slices == 1;
         let launch = if finish { launch.finish(g.c.slot) } else { launch.write(g.c.slot) };
         let launch = sums.into_iter().fold(launch, LoweredDispatch::write);
         cx.launch(launch.flat(groups.div_ceil(per_group) * invocations as usize, invocations));

@@ -233,11 +233,19 @@ fn runs_on(along: isize, across: isize, extent: usize) -> bool {
     along == 1 && across % 4 == 0 && extent.is_multiple_of(4)
 }
 
+/// Whether all vec4s of `a` are whole, along the reduction or down its columns.
+pub(super) fn a_in_vec4s(g: &Gemm) -> bool {
+    in_fours(&g.a) && (runs_on(g.a.col, g.a.row, g.k) || runs_on(g.a.row, g.a.col, g.m))
+}
+
+/// Whether all vec4s of `b` are whole, along the reduction or along its rows.
+pub(super) fn b_in_vec4s(g: &Gemm) -> bool {
+    in_fours(&g.b) && (runs_on(g.b.row, g.b.col, g.k) || runs_on(g.b.col, g.b.row, g.n))
+}
+
 /// Whether all vec4s of the operands are whole.
 fn operands_in_vec4s(g: &Gemm) -> bool {
-    let a = runs_on(g.a.col, g.a.row, g.k) || runs_on(g.a.row, g.a.col, g.m);
-    let b = runs_on(g.b.row, g.b.col, g.k) || runs_on(g.b.col, g.b.row, g.n);
-    a && b && in_fours(&g.a) && in_fours(&g.b)
+    a_in_vec4s(g) && b_in_vec4s(g)
 }
 
 /// Whether all vec4s of the result are whole.
