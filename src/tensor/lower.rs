@@ -29,6 +29,13 @@ impl Slot {
         let width = if self.half { 2 } else { 4 };
         ((self.offset * width) as u64, (self.len * width).next_multiple_of(4) as u64)
     }
+
+    /// The range of it that can be bound for `len` elements from `first` on, and where in that they begin.
+    pub fn narrowed(self, first: usize, len: usize) -> (Slot, usize) {
+        let aligned = if self.half { 128 } else { 64 };
+        let begin = first / aligned * aligned;
+        (Slot { offset: self.offset + begin, len: first + len - begin, ..self }, first - begin)
+    }
 }
 
 /// One binding of a launch.
@@ -73,7 +80,7 @@ const TURNS_AROUND: usize = 8;
 pub type Serves = fn(&Caps) -> bool;
 
 /// The variants of kernels among which an op may choose ([`Caps::variant`]), and which adapters can run them.
-pub const VARIANTS: [(&str, Serves); 21] = [
+pub const VARIANTS: [(&str, Serves); 22] = [
     ("plain", |_| true),
     ("along_k", |_| true),
     ("broadcast", Caps::can_broadcast),
@@ -89,6 +96,7 @@ pub const VARIANTS: [(&str, Serves); 21] = [
     ("cooperative8", Caps::has_matrices),
     ("columns", |_| true),
     ("direct", |_| true),
+    ("implicit_broadcast", Caps::can_broadcast),
     ("implicit32", |_| true),
     ("implicit32x64", |_| true),
     ("implicit64", |_| true),

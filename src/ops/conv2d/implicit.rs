@@ -4,7 +4,7 @@
 
 use super::sizes::Sizes;
 use crate::device::Shader;
-use crate::ops::matmul::{Tile, add_slices, cooperative_tile, shader, slice_length};
+use crate::ops::matmul::{BROADCAST_TILE, Tile, add_slices, broadcast_rows, cooperative_tile, shader, slice_length};
 use crate::tensor::{Caps, Lower, LoweredDispatch, Slot, SumWanted};
 
 const TILED: Shader = shader!(
@@ -20,6 +20,13 @@ const COOPERATIVE_8: Shader = shader!(
     "conv2d_coop": "shared/coop8" "shared/epilogue" "shared/patches" "shared/coop_tile" "shared/rows" "conv2d_coop");
 const COOPERATIVE_16: Shader = shader!(
     "conv2d_coop": "shared/coop16" "shared/epilogue" "shared/patches" "shared/coop_tile" "shared/rows" "conv2d_coop");
+/// For subgroups of 8 in software, by whether A is read in whole vec4s.
+const BROADCAST: [Shader; 2] = [
+    shader!("conv2d_subgroup":
+        "shared/epilogue" "shared/patches" "shared/broadcast" "conv2d_subgroup_rows" "conv2d_subgroup"),
+    shader!("conv2d_subgroup":
+        "shared/epilogue" "shared/patches" "shared/broadcast" "conv2d_subgroup_rows_vec4" "conv2d_subgroup"),
+];
 const DIRECT: Shader = shader!("conv2d_direct": "shared/epilogue" "shared/patches" "conv2d_direct");
 
 crate::params! {
@@ -38,6 +45,8 @@ crate::params! {
 pub(super) enum Kernel {
     Tiled(Tile),
     Direct,
+    /// Tiles made by broadcasts, on a software rasteriser.
+    Broadcast,
     /// Tiles of this many cooperative matrices a side, of halves.
     Cooperative(u32),
 }
@@ -48,6 +57,7 @@ impl Kernel {
         match self {
             Kernel::Tiled(tile) => tile.invocations(),
             Kernel::Direct => 64,
+            Kernel::Broadcast => 8,
             Kernel::Cooperative(matrices) => matrices * caps.subgroup,
         }
     }
@@ -117,6 +127,7 @@ impl Product {
                 down * across
             }
             Kernel::Cooperative(matrices) => square((matrices * caps.matrices) as usize),
+            Kernel::Broadcast => self.m.div_ceil(broadcast_rows(self.m)) * self.columns().div_ceil(BROADCAST_TILE),
             Kernel::Direct if self.sum_over_images => self.m * self.columns().div_ceil(4),
             Kernel::Direct => self.columns().div_ceil(256),
         };
@@ -179,6 +190,10 @@ impl Product {
                     (true, true) => VEC4_SUMS,
                 };
                 tile.constants(LoweredDispatch::new(&text, "implicit"))
+            }
+            Kernel::Broadcast => {
+                let text = &BROADCAST[(self.rows_in_vec4s() && !a.half) as usize];
+                LoweredDispatch::new(text, "broadcast").constant("ROWS", broadcast_rows(self.m) as u32)
             }
             Kernel::Direct if self.sum_over_images => LoweredDispatch::new(&DIRECT, "direct_sum"),
             Kernel::Direct => LoweredDispatch::new(&DIRECT, "direct"),

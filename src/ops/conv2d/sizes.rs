@@ -22,9 +22,10 @@ pub(super) enum Algorithm {
 
 impl Algorithm {
     /// All but [`Algorithm::Identity`], which is always best.
-    pub const ALL: [Algorithm; 8] = [
+    pub const ALL: [Algorithm; 9] = [
         Algorithm::Columns,
         Algorithm::Implicit(Kernel::Direct),
+        Algorithm::Implicit(Kernel::Broadcast),
         Algorithm::Implicit(Kernel::Tiled(TILE_32)),
         Algorithm::Implicit(Kernel::Tiled(TILE_32X64)),
         Algorithm::Implicit(Kernel::Tiled(TILE_64)),
@@ -39,6 +40,7 @@ impl Algorithm {
             Algorithm::Identity => "identity",
             Algorithm::Columns => "columns",
             Algorithm::Implicit(Kernel::Direct) => "direct",
+            Algorithm::Implicit(Kernel::Broadcast) => "implicit_broadcast",
             Algorithm::Implicit(Kernel::Tiled(TILE_32)) => "implicit32",
             Algorithm::Implicit(Kernel::Tiled(TILE_32X64)) => "implicit32x64",
             Algorithm::Implicit(Kernel::Tiled(TILE_64)) => "implicit64",
@@ -147,6 +149,7 @@ impl Sizes {
         let direct = extent.sum_over_images || extent.rows <= FEW_ROWS;
         let admits = |a: &Algorithm| match a {
             Algorithm::Implicit(Kernel::Direct) => direct,
+            Algorithm::Implicit(Kernel::Broadcast) => caps.can_broadcast(),
             Algorithm::Implicit(Kernel::Cooperative(_)) => extent.halves && caps.has_matrices(),
             Algorithm::Implicit(Kernel::Tiled(TILE_128)) => caps.has_large_tiles(),
             _ => true,
@@ -157,8 +160,9 @@ impl Sizes {
             return found;
         }
         if caps.software {
-            // Divisions and branches per pixel cost more there than columns do.
-            return Algorithm::Columns;
+            // Without broadcasts divisions and branches per pixel cost more there than columns do.
+            let broadcast = Algorithm::Implicit(Kernel::Broadcast);
+            return if caps.can_broadcast() { broadcast } else { Algorithm::Columns };
         }
         // A product for each residue is a launch for each, one after another: on an H200, with tiles half as deep, columns took
         // 0.16 to 0.9 of the time of seven such gradients, and 1.05 of an eighth.

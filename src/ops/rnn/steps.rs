@@ -228,6 +228,8 @@ impl Steps {
             col: col as isize,
         };
         let (row, col) = if transposed { (1, self.h) } else { (self.h, 1) };
+        // A software rasteriser reads a copy of what is bound, which each step changes.
+        let (a, base) = if cx.caps().software { a.narrowed(base, self.b * k) } else { (a, base) };
         let (a, b, c) = (matrix(a, base, k, 1), matrix(weight, 0, row, col), matrix(c, 0, n, 1));
         Gemm { m: self.b, n, k, batch: [1, 1], k_outer: 1, a, b, c, accumulate, finish: false, sum: None }.launch(cx);
     }
