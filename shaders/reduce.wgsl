@@ -11,9 +11,10 @@
 // Extremes are found among keys that sort as the numbers do (shared/key.wgsl); NaN wins.
 
 override KIND: u32 = 0u;  // 0 sum of f32, 1 sum of whole numbers, 2 max, 3 min
+override RANK: u32 = 4u;  // reduced axes
 
 struct Params {
-    outputs: u32, n: u32, chunk: u32, chunks: u32, offset: u32, rank: u32, first: u32,
+    outputs: u32, n: u32, chunk: u32, chunks: u32, offset: u32, first: u32,
     k1: u32, k2: u32, k3: u32,
     r1: u32, r2: u32, r3: u32,
     ks0: i32, ks1: i32, ks2: i32, ks3: i32,
@@ -80,14 +81,15 @@ fn start_of(o: u32) -> i32 {
         + i32(o - o2 * p.k3) * p.ks3;
 }
 
-// Where element `k` of the reduced axes lies from there. Most reductions are over one run, so divisions are spared.
+// Where element `k` of the reduced axes lies from there. Most reductions are over one run, so divisions are spared; a
+// software rasteriser makes them even where it does not need them if a branch is what spares them.
 fn step_to(k: u32) -> i32 {
-    if (p.rank == 1u) {
+    if (RANK == 1u) {
         return i32(k) * p.rs3;
     }
     let k2 = k / p.r3;
     let near = i32(k - k2 * p.r3) * p.rs3;
-    if (p.rank == 2u) {
+    if (RANK == 2u) {
         return near + i32(k2) * p.rs2;
     }
     let k1 = k2 / p.r2;
@@ -114,8 +116,8 @@ fn keys_at(start: i32, k: u32, step: u32) -> vec4<u32> {
     );
 }
 
-// What elements `first`, `first + step`, .. below `end` become. Eight sums at once: loads need not wait for additions, nor for
-// each other, and the error grows more slowly.
+// What elements `first`, `first + step`, .. below `end` become. Eight sums at once: loads need not wait for additions,
+// nor for each other, and the error grows more slowly.
 fn fold(start: i32, first: u32, end: u32, step: u32) -> u32 {
     var even = vec4<u32>();
     var odd = vec4<u32>();

@@ -76,7 +76,7 @@ const GROUP: u32 = 128;
 
 crate::params! {
     struct ReduceParams {
-        outputs: u32, n: u32, chunk: u32, chunks: u32, offset: u32, rank: u32, first: u32,
+        outputs: u32, n: u32, chunk: u32, chunks: u32, offset: u32, first: u32,
         k1: u32, k2: u32, k3: u32,
         r1: u32, r2: u32, r3: u32,
         ks0: i32, ks1: i32, ks2: i32, ks3: i32,
@@ -133,7 +133,6 @@ impl Walk {
             chunk: chunk as u32,
             chunks: chunks as u32,
             offset: self.offset as u32,
-            rank: self.reduced.len().max(1) as u32,
             first: first as u32,
             k1: k(1).0,
             k2: k(2).0,
@@ -189,6 +188,7 @@ fn lower(cx: &mut Lower, axes: &[usize], kind: u32, arg: bool) {
         };
         let first = positions.is_none();
         let launch = LoweredDispatch::new(&SHADER, entry).constant("KIND", kind).constant("TYPE", type_);
+        let launch = launch.constant("RANK", walk.reduced.len().max(1) as u32);
         let launch = if first { launch.load(walk.slot) } else { launch.read(walk.slot) };
         let mut launch = if last && !arg && kind == SUM { launch.finish(values) } else { launch.write(values) };
         if arg {
