@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Layout, Meta};
-use crate::device::Shader;
+use crate::device::{ALIGN, Shader};
 
 /// A buffer of a plan before it has memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,15 +26,19 @@ pub struct Slot {
 impl Slot {
     /// Its first byte, and how many bytes it takes: whole words.
     pub fn bytes(&self) -> (u64, u64) {
-        let width = if self.half { 2 } else { 4 };
-        ((self.offset * width) as u64, (self.len * width).next_multiple_of(4) as u64)
+        ((self.offset * self.width()) as u64, (self.len * self.width()).next_multiple_of(4) as u64)
     }
 
     /// The range of it that can be bound for `len` elements from `first` on, and where in that they begin.
     pub fn narrowed(self, first: usize, len: usize) -> (Slot, usize) {
-        let aligned = if self.half { 128 } else { 64 };
+        let aligned = ALIGN as usize / self.width();
         let begin = first / aligned * aligned;
         (Slot { offset: self.offset + begin, len: first + len - begin, ..self }, first - begin)
+    }
+
+    /// Bytes of an element.
+    fn width(&self) -> usize {
+        if self.half { 2 } else { 4 }
     }
 }
 
