@@ -43,8 +43,8 @@ fn launches(device: &Device, program: &dyn Fn(&Device) -> Vec<Tensor>) -> u64 {
 #[test]
 fn bias_activation_and_residual_run_where_a_product_stores() {
     for device in devices() {
-        // Tiny, skinny, wide, and cut into slices along its reduction.
-        for [m, k, n] in [[3, 4, 5], [2, 300, 70], [70, 33, 90], [10, 5000, 9]] {
+        // Tiny, skinny, wide, of few columns, and cut into slices along its reduction.
+        for [m, k, n] in [[3, 4, 5], [2, 300, 70], [70, 33, 90], [70, 33, 9], [10, 5000, 9]] {
             let product = |d: &Device| input(d, &[m, k], 1).matmul(&input(d, &[k, n], 2));
             let alone = launches(&device, &|d| vec![product(d)]);
             let all = launches(&device, &|d| {
