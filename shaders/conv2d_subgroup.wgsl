@@ -5,6 +5,7 @@
 // wherever that is, and count as 0.
 
 var<private> row0: u32;
+var<private> column0: u32;
 var<private> c_start: i32;
 var<private> places: vec4<i32>;  // of the lane's columns in a row of C
 var<private> columns: Columns;
@@ -40,9 +41,14 @@ fn fetch() {
     depth += 4u;
 }
 
+// Which row of a tile is a lane's i-th.
+fn row_of(lane: u32, i: u32) -> u32 {
+    return lane + 8u * i;
+}
+
 // Stores the i-th row of a lane.
 fn put_row(lane: u32, i: u32, values: vec4<f32>) {
-    let row = row0 + lane + 8u * i;
+    let row = row0 + row_of(lane, i);
     if row < p.m {
         let start = c_start + i32(row) * p.c_row;
         put_one(start, places.x, values.x);
@@ -67,7 +73,7 @@ fn broadcast(
     let group = index / tiles % p.groups;
     let slice = index / tiles / p.groups;
     row0 = index % tiles % tiles_m * ROWS;
-    let column0 = index % tiles / tiles_m * 32u;
+    column0 = index % tiles / tiles_m * 32u;
     let first = min(slice * p.k_step, p.k);
     let end = min(first + p.k_step, p.k);
     depth = first;
@@ -77,7 +83,7 @@ fn broadcast(
     places = places_of(column0 + lane, 8u);
     c_start = p.c_base + i32(slice) * p.c_slice + i32(group) * p.c_group;
     // Past the edge, the last row is fetched again; what it makes is not stored.
-    let rows = min(vec4<u32>(row0 + lane) + vec4<u32>(0u, 8u, 16u, 24u), vec4<u32>(p.m - 1u));
-    a_start = p.a_base + i32(group) * p.a_group + vec4<i32>(rows) * p.a_row;
-    multiply((end - first + 3u) / 4u);
+    let rows = row0 + vec4<u32>(row_of(lane, 0u), row_of(lane, 1u), row_of(lane, 2u), row_of(lane, 3u));
+    a_start = p.a_base + i32(group) * p.a_group + vec4<i32>(min(rows, vec4<u32>(p.m - 1u))) * p.a_row;
+    multiply((end - first + 3u) / 4u, lane, index / tiles);
 }

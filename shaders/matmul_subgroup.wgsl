@@ -7,6 +7,7 @@ override ACCUMULATE: bool = false;
 
 var<private> part: Part;
 var<private> row0: u32;
+var<private> column0: u32;
 var<private> columns: vec4<u32>;
 var<private> a_start: vec4<i32>; // where the lane's rows begin, and its columns
 var<private> b_start: vec4<i32>;
@@ -69,12 +70,13 @@ fn broadcast(
     let here = part_of(index);
     part = here;
     row0 = part.tile / p.tiles_n * ROWS;
-    let column0 = part.tile % p.tiles_n * 32u;
+    column0 = part.tile % p.tiles_n * 32u;
     // Past the edge, the last row and the last column are fetched again; what they make is not stored.
     let rows = row0 + vec4<u32>(row_of(lane, 0u), row_of(lane, 1u), row_of(lane, 2u), row_of(lane, 3u));
     columns = column0 + vec4<u32>(column_of(lane, 0u), column_of(lane, 1u), column_of(lane, 2u), column_of(lane, 3u));
     a_start = part.a_start + vec4<i32>(min(rows, vec4<u32>(p.m - 1u))) * p.a_row;
     b_start = part.b_start + vec4<i32>(min(columns, vec4<u32>(p.n - 1u))) * p.b_col;
     begin(part.k_outer_first);
-    multiply((here.k_outer_end - here.k_outer_first) * ((here.k_end - here.k_first + 3u) / 4u));
+    let rounds = (here.k_end - here.k_first + 3u) / 4u;
+    multiply((here.k_outer_end - here.k_outer_first) * rounds, lane, index / p.tiles);
 }

@@ -7,8 +7,8 @@
 // a product of 1024 x 1024 x 1024 takes twice as long. Tiles of 64 x 64 are a sixth faster, and take 3 seconds to
 // compile instead of 0.25; accumulators in an indexed array are three times slower.
 //
-// A kernel has `fetch`, which puts the next four depths into `a_rows` and `b_columns`, and `put_row`, which stores a
-// row.
+// A kernel has `fetch`, which puts the next four depths into `a_rows` and `b_columns`, `put_row`, which stores a row, and
+// `row_of`, which says which one that is. What is made besides is in shared/broadcast_sums.wgsl or shared/no_sums.wgsl.
 
 override ROWS: u32 = 32u; // 8, 16 or 32
 
@@ -28,7 +28,8 @@ fn end_after(left: u32) {
     b_columns[3] = select(none, b_columns[3], there.w);
 }
 
-fn multiply(rounds: u32) {
+// Makes the tile of the matrix of this number, counted through all slices.
+fn multiply(rounds: u32, lane: u32, matrix: u32) {
     // Row i of the tile (the lane's rows are 8 apart, in the order of `fetch`), this lane's four columns.
     var r0 = vec4<f32>();
     var r1 = vec4<f32>();
@@ -64,6 +65,7 @@ fn multiply(rounds: u32) {
     var r31 = vec4<f32>();
     for (var round = 0u; round < rounds; round += 1u) {
         fetch();
+        add_to_sums(lane);
         let x = a_rows;
         let y = b_columns;
         r0 += y * subgroupBroadcast(x[0], 0u);
@@ -103,6 +105,7 @@ fn multiply(rounds: u32) {
             r31 += y * subgroupBroadcast(x[3], 7u);
         }
     }
+    put_sums(lane, matrix);
     // The first four are stored and the others move up, again and again: an indexed array of them would be gathered
     // element by element, and takes four times as long to compile.
     for (var i = 0u; i < ROWS; i += 4u) {

@@ -20,12 +20,17 @@ const COOPERATIVE_8: Shader = shader!(
     "conv2d_coop": "shared/coop8" "shared/epilogue" "shared/patches" "shared/coop_tile" "shared/rows" "conv2d_coop");
 const COOPERATIVE_16: Shader = shader!(
     "conv2d_coop": "shared/coop16" "shared/epilogue" "shared/patches" "shared/coop_tile" "shared/rows" "conv2d_coop");
+macro_rules! broadcast {
+    ($sums:literal $rows:literal) => {
+        shader!("conv2d_subgroup": "shared/epilogue" "shared/patches" "shared/broadcast" $sums $rows "conv2d_subgroup")
+    };
+}
 /// For subgroups of 8 in software, by whether A is read in whole vec4s.
-const BROADCAST: [Shader; 2] = [
-    shader!("conv2d_subgroup":
-        "shared/epilogue" "shared/patches" "shared/broadcast" "conv2d_subgroup_rows" "conv2d_subgroup"),
-    shader!("conv2d_subgroup":
-        "shared/epilogue" "shared/patches" "shared/broadcast" "conv2d_subgroup_rows_vec4" "conv2d_subgroup"),
+const BROADCAST: [Shader; 2] =
+    [broadcast!("shared/no_sums" "conv2d_subgroup_rows"), broadcast!("shared/no_sums" "conv2d_subgroup_rows_vec4")];
+const BROADCAST_SUMS: [Shader; 2] = [
+    broadcast!("shared/broadcast_sums" "conv2d_subgroup_rows"),
+    broadcast!("shared/broadcast_sums" "conv2d_subgroup_rows_vec4"),
 ];
 const DIRECT: Shader = shader!("conv2d_direct": "shared/epilogue" "shared/patches" "conv2d_direct");
 
@@ -192,7 +197,8 @@ impl Product {
                 tile.constants(LoweredDispatch::new(&text, "implicit"))
             }
             Kernel::Broadcast => {
-                let text = &BROADCAST[(self.rows_in_vec4s() && !a.half) as usize];
+                let texts = if sums.is_some() { &BROADCAST_SUMS } else { &BROADCAST };
+                let text = &texts[(self.rows_in_vec4s() && !a.half) as usize];
                 LoweredDispatch::new(text, "broadcast").constant("ROWS", broadcast_rows(self.m) as u32)
             }
             Kernel::Direct if self.sum_over_images => LoweredDispatch::new(&DIRECT, "direct_sum"),
@@ -229,7 +235,7 @@ fn launch_all(
     let invocations = kernel.invocations(cx.caps()) as usize;
     let most = MOST_PARTIAL.min((cx.caps().max_binding / 4) as usize) / c.len;
     let slices = terms.div_ceil(slice_length(terms, c.len, [workgroups, invocations], cx.caps())).min(most).max(1);
-    let sum = sum.filter(|_| matches!(kernel, Kernel::Tiled(_))).map(|sum| cx.make_sum(sum));
+    let sum = sum.filter(|_| matches!(kernel, Kernel::Tiled(_) | Kernel::Broadcast)).map(|sum| cx.make_sum(sum));
     let mut place = |whole: Slot| if slices > 1 { cx.temp(slices * whole.len) } else { whole };
     let (target, sums) = (place(c), sum.map(place));
     for product in products {

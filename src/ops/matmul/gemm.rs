@@ -23,22 +23,26 @@ const VEC4_SUMS: Shader = shader!("matmul_vec4":
     "shared/gemm" "shared/tiles" "shared/tile" "shared/sums" "shared/epilogue" "matmul_vec4");
 const ALONG_K: Shader = shader!("matmul_along_k": "shared/gemm" "shared/epilogue" "matmul_along_k");
 macro_rules! broadcast {
-    ($rows:literal $columns:literal) => {
+    ($sums:literal) => {
+        [
+            [
+                broadcast!($sums "matmul_subgroup_rows" "matmul_subgroup_columns"),
+                broadcast!($sums "matmul_subgroup_rows" "matmul_subgroup_columns_vec4"),
+            ],
+            [
+                broadcast!($sums "matmul_subgroup_rows_vec4" "matmul_subgroup_columns"),
+                broadcast!($sums "matmul_subgroup_rows_vec4" "matmul_subgroup_columns_vec4"),
+            ],
+        ]
+    };
+    ($sums:literal $rows:literal $columns:literal) => {
         shader!("matmul_subgroup":
-            "shared/gemm" "shared/epilogue" "shared/broadcast" $rows $columns "matmul_subgroup")
+            "shared/gemm" "shared/epilogue" "shared/broadcast" $sums $rows $columns "matmul_subgroup")
     };
 }
 /// By whether A is read in whole vec4s, and then whether B is.
-const BROADCAST: [[Shader; 2]; 2] = [
-    [
-        broadcast!("matmul_subgroup_rows" "matmul_subgroup_columns"),
-        broadcast!("matmul_subgroup_rows" "matmul_subgroup_columns_vec4"),
-    ],
-    [
-        broadcast!("matmul_subgroup_rows_vec4" "matmul_subgroup_columns"),
-        broadcast!("matmul_subgroup_rows_vec4" "matmul_subgroup_columns_vec4"),
-    ],
-];
+const BROADCAST: [[Shader; 2]; 2] = broadcast!("shared/no_sums");
+const BROADCAST_SUMS: [[Shader; 2]; 2] = broadcast!("shared/broadcast_sums");
 const COOPERATIVE_8: Shader = shader!("matmul_coop":
     "shared/coop8" "shared/gemm" "shared/tiles" "shared/coop_tile" "shared/epilogue" "matmul_coop");
 const COOPERATIVE_16: Shader = shader!("matmul_coop":
@@ -166,11 +170,11 @@ impl Gemm {
         self
     }
 
-    /// `c` transposed: of `b` and `a` transposed.
+    /// `c` transposed: of `b` and `a` transposed. Without a sum of rows, which would be one of columns.
     fn transposed(self) -> Self {
         let turned = |x: Matrix| Matrix { row: x.col, col: x.row, ..x };
         let (a, b, c) = (turned(self.b), turned(self.a), turned(self.c));
-        Gemm { m: self.n, n: self.m, a, b, c, sum: None, ..self }
+        Gemm { m: self.n, n: self.m, a, b, c, ..self }
     }
 
     /// Appends the launches that compute it.
@@ -187,8 +191,8 @@ impl Gemm {
         }
         let caps = cx.caps();
         let variant = Variant::choose(&g, caps);
-        // Of broadcasts a tile may have few rows, but not few columns.
-        if variant == Variant::Broadcast && 2 * g.n <= BROADCAST_TILE && g.n < g.m {
+        // Of broadcasts a tile may have few rows, but not few columns; those of which sums are wanted stay rows.
+        if variant == Variant::Broadcast && g.sum.is_none() && 2 * g.n <= BROADCAST_TILE && g.n < g.m {
             g = g.transposed();
         }
         let few_rows = variant == Variant::AlongK && g.m <= g.n;
@@ -219,7 +223,7 @@ impl Gemm {
         }
         let target = g.c;
         let sum = match variant {
-            Variant::Tiled(_) | Variant::Vec4(_) => g.sum.map(|sum| cx.make_sum(sum)),
+            Variant::Tiled(_) | Variant::Vec4(_) | Variant::Broadcast => g.sum.map(|sum| cx.make_sum(sum)),
             _ => None,
         };
         // What the tiles store of it: what is wanted, or a slice of it.
@@ -278,7 +282,8 @@ impl Gemm {
             Variant::Broadcast => {
                 let rows = broadcast_rows(g.m);
                 let [a, b] = [a_in_vec4s(&g) && (g.a.col == 1 || rows == BROADCAST_TILE), b_in_vec4s(&g)];
-                let launch = LoweredDispatch::new(&BROADCAST[a as usize][b as usize], "broadcast");
+                let texts = if sums.is_some() { &BROADCAST_SUMS } else { &BROADCAST };
+                let launch = LoweredDispatch::new(&texts[a as usize][b as usize], "broadcast");
                 let adds = g.accumulate && all_slices == 1;
                 let launch = launch.constant("ROWS", rows as u32).constant("ACCUMULATE", adds as u8);
                 let launch = if a { launch.constant("A_ALONG_K", (g.a.col == 1) as u8) } else { launch };
