@@ -67,7 +67,7 @@ fn a_value_that_is_held_is_stored_besides() {
             let last = &(&after * &before) - 1.0;
             vec![before, after, last]
         };
-        // Where the product takes in neither of two kernels, those are one.
+        // The product stores what is held besides the last of them.
         assert_eq!(launches(&device, &held), alone, "on {device}");
         // Both of two kernels of the planner's own are one.
         let chain = |d: &Device| {

@@ -27,6 +27,11 @@ pub fn under_test() -> Device {
     Device::gpu(&adapter()).unwrap_or_else(|e| panic!("{e}"))
 }
 
+/// Whether the adapter under test runs the kernels that hand operands round by broadcasts.
+pub fn broadcasts() -> bool {
+    under_test().as_gpu().is_some_and(|gpu| gpu.subgroup_size() == 8)
+}
+
 /// The input as a tensor; a view of a larger buffer if the sample wants one.
 pub fn tensor(device: &Device, input: &Input) -> Tensor {
     selftest::tensor(device, input).unwrap_or_else(|e| panic!("{e}"))

@@ -11,7 +11,7 @@ use wgrad::selftest::noise;
 use wgrad::tensor::Input;
 use wgrad::{Device, Tensor, eval, f16};
 
-use crate::registry::{adapter, tensor};
+use crate::registry::{adapter, broadcasts, tensor};
 
 /// The kernels of GPUs, small launches apart; the variant of this name wherever it can serve.
 fn device(variant: Option<&'static str>) -> Device {
@@ -20,7 +20,7 @@ fn device(variant: Option<&'static str>) -> Device {
 
 /// The names of variants whose tiles make sums.
 fn tiled() -> impl Iterator<Item = &'static str> {
-    let eights = crate::registry::under_test().as_gpu().is_some_and(|gpu| gpu.subgroup_size() == 8);
+    let eights = broadcasts();
     matmul::variant_names()
         .chain(conv2d::variant_names())
         .filter(|name| ["tile", "implicit", "broadcast"].iter().any(|kind| name.starts_with(kind)))

@@ -9,7 +9,7 @@ use wgrad::selftest;
 #[test]
 fn every_variant_makes_every_convolution() -> Result<()> {
     let mut faults = Vec::new();
-    let eights = crate::registry::under_test().as_gpu().is_some_and(|gpu| gpu.subgroup_size() == 8);
+    let eights = crate::registry::broadcasts();
     // Columns are made and multiplied by kernels with samples of their own; cooperative matrices take halves.
     let serves = |name: &&str| *name != "columns" && !name.contains("coop") && (!name.contains("broadcast") || eights);
     for name in variant_names().filter(serves) {

@@ -60,7 +60,7 @@ fn every_variant_makes_every_product() -> Result<()> {
     ];
     let mut faults = Vec::new();
     // Those of cooperative matrices take halves.
-    let eights = crate::registry::under_test().as_gpu().is_some_and(|gpu| gpu.subgroup_size() == 8);
+    let eights = crate::registry::broadcasts();
     let serves = |name: &&str| !name.starts_with("cooperative") && (*name != "broadcast" || eights);
     // On a software rasteriser the kernel that is for it reads textures too.
     let kinds = |name| [true, false].into_iter().take(1 + usize::from(name == "broadcast")).map(move |gpu| (name, gpu));

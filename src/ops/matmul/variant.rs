@@ -157,7 +157,7 @@ impl Variant {
         if caps.software {
             // Loads are what costs there: the broadcast kernel makes the fewest, even where its tile is mostly empty.
             // Without subgroups of 8 nothing beats one invocation per element by enough to pay for its compilation.
-            return if caps.subgroup == 8 { Variant::Broadcast } else { Variant::Plain };
+            return if caps.can_broadcast() { Variant::Broadcast } else { Variant::Plain };
         }
         if let Some(skinny) = skinny(g) {
             return skinny;

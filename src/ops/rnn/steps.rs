@@ -1,9 +1,10 @@
 //! The launches of a sequence, step by step.
 //!
-//! A step is a product with the state and a cell. On a GPU, where most are so small that a launch takes longer than what it
-//! does, one launch does both: `shaders/shared/recurrent.wgsl`. Where they are large, and on software rasterisers with more than one row, a step is a
-//! product as everywhere and a kernel for the cell behind it; and where a whole sequence is small, such launches are left to the
-//! planner to merge. Where the weight is small enough, all steps are one launch: that is the business of `sequence`.
+//! A step is a product with the state and a cell. On a GPU, where most are so small that a launch takes longer than what
+//! it does, one launch does both: `shaders/shared/recurrent.wgsl`. Where they are large, and on software rasterisers with
+//! more than one row, a step is a product as everywhere and a kernel for the cell behind it; and where a whole sequence is
+//! small, such launches are left to the planner to merge. Where the weight is small enough, all steps are one launch: that
+//! is the business of `sequence`.
 
 use crate::ops::matmul::{Gemm, Matrix, PROCESSORS};
 use crate::tensor::{Caps, Lower, LoweredDispatch, Shape, Slot};
