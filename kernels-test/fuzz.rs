@@ -11,6 +11,7 @@ use wgrad::functional::PadMode;
 use wgrad::ops::{Conv2dOptions, Padding, Pool2dOptions};
 use wgrad::{DType, Device, Tensor};
 
+use crate::merge::merging;
 use crate::registry::{adapter, under_test};
 
 /// Seeds of programs that were wrong once, and what it was.
@@ -310,14 +311,14 @@ fn long() -> Option<(u64, u64)> {
 #[test]
 fn random_programs_agree_on_the_gpu_the_cpu_and_in_double_precision() {
     let variants = GpuOptions { gpu_variants: true, ..adapter() };
-    // Every other program runs the kernels that real GPUs get.
-    let gpus = [under_test(), Device::gpu(&variants).unwrap_or_else(|e| panic!("{e}"))];
+    // Every third program runs the kernels that real GPUs get, and every third merges small launches.
+    let gpus = [under_test(), Device::gpu(&variants).unwrap_or_else(|e| panic!("{e}")), merging()];
     let cpu = Device::cpu();
     let (first, count) = long().unwrap_or((0, 5));
     let seeds = FAILED_ONCE.iter().map(|(seed, _)| *seed).chain(first..first + count);
     let (mut faults, mut undecided) = (Vec::new(), 0);
     for seed in seeds {
-        match check(&[&gpus[(seed % 2) as usize], &cpu], seed, Floats::Single) {
+        match check(&[&gpus[(seed % 3) as usize], &cpu], seed, Floats::Single) {
             Ok(decided) => undecided += u64::from(!decided),
             Err(fault) => faults.push(fault),
         }

@@ -8,12 +8,17 @@ use wgrad::tensor::Input;
 use wgrad::{DType, Device, Tensor, eval};
 
 use crate::counters::workloads::make;
-use crate::registry::{adapter, tensor};
+use crate::registry::{adapter, tensor, under_test};
 
 /// The kernels of real GPUs, with small launches merged or apart.
 pub fn device(merge: bool, portable: bool) -> Device {
     let options = GpuOptions { gpu_variants: true, merge: Some(merge), portable, ..adapter() };
     Device::gpu(&options).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// The adapter under test, its small launches merged.
+pub fn merging() -> Device {
+    Device::gpu(&GpuOptions { merge: Some(true), ..adapter() }).unwrap_or_else(|e| panic!("{e}"))
 }
 
 fn input(device: &Device, shape: &[usize], seed: u64) -> Tensor {
@@ -32,8 +37,8 @@ fn evaluated(device: &Device, program: &dyn Fn(&Device) -> Vec<Tensor>) -> (Vec<
     (results.iter().map(values).collect(), launches)
 }
 
-/// Holds a program against the oracle with its launches merged, within WebGPU's limits and without; the launches merged,
-/// and apart.
+/// Holds a program against the oracle with its launches merged, within WebGPU's limits and without, and on the adapter under test;
+/// the launches merged, and apart.
 fn launches(program: &dyn Fn(&Device) -> Vec<Tensor>) -> (u64, u64) {
     let (wanted, _) = evaluated(&Device::reference(), program);
     let run = |device: &Device| {
@@ -46,6 +51,7 @@ fn launches(program: &dyn Fn(&Device) -> Vec<Tensor>) -> (u64, u64) {
         launches
     };
     let (merged, within, apart) = (run(&device(true, false)), run(&device(true, true)), run(&device(false, false)));
+    assert!(run(&merging()) < run(&under_test()));
     assert!(merged <= within && within <= apart, "{merged} launches, {within} within WebGPU's limits, {apart} apart");
     (merged, apart)
 }
@@ -120,13 +126,12 @@ fn steps_of_small_networks_are_few_launches() {
             (losses.collect(), device.counters().since(&before).dispatches)
         };
         let (wanted, _) = losses(&Device::reference());
-        for portable in [false, true] {
-            let device = device(true, portable);
+        for (device, most) in [(device(true, false), most), (device(true, true), u64::MAX), (merging(), most)] {
             let (got, launches) = losses(&device);
             for (step, (g, w)) in got.iter().zip(&wanted).enumerate() {
                 assert!((g - w).abs() <= 1e-5 * w.abs(), "{name}, step {step}: {g}, {w} in double precision");
             }
-            assert!(portable || launches <= most, "{name}: {launches} launches, {most} before");
+            assert!(launches <= most, "{name} on {device}: {launches} launches, {most} before");
         }
     }
 }

@@ -49,7 +49,7 @@ pub struct GpuOptions {
     /// not set uses what was measured before. They are kept in the folder of compiled kernels.
     pub tune: Option<Tune>,
     /// Merge small launches that follow each other into one: `None` leaves it to `WGRAD_MERGE` (0 or 1), and where that is not
-    /// set does so on real GPUs, for the first plans of a program.
+    /// set does so for the first plans of a program.
     pub merge: Option<bool>,
     /// Compile kernels without checks of bounds and loops: `None` leaves it to `WGRAD_TRUSTED` (0 or 1), and where that is
     /// not set does so on real GPUs on which `examples/doctor` found every kernel right, with the checks and without.
@@ -281,9 +281,11 @@ impl Gpu {
 
     /// Invocations of the workgroup in which small launches are merged; 0 if they are not.
     pub fn merged_invocations(&self) -> u32 {
-        match self.merge.unwrap_or(!self.summary.software) {
-            true => self.limits.max_compute_invocations_per_workgroup.min(self.limits.max_compute_workgroup_size_x),
-            false => 0,
+        match self.merge {
+            Some(false) => 0,
+            // More would not run at once there.
+            _ if self.wants_software_variants() => 64,
+            _ => self.limits.max_compute_invocations_per_workgroup.min(self.limits.max_compute_workgroup_size_x),
         }
     }
 

@@ -259,9 +259,10 @@ impl Slab {
         if let Some(scaler) = &mut scaler {
             donors.push(scaler.state(&device)?);
         }
-        let mut roots: Vec<&Tensor> = updated.iter().collect();
+        // What reads parameters as they were comes before what overwrites them.
+        let mut roots: Vec<&Tensor> = figures.to_vec();
+        roots.extend(&updated);
         roots.extend(&recorded.values);
-        roots.extend(figures);
         roots.extend(&norm);
         roots.extend(&next);
         eval_donating(&roots, &donors)?;

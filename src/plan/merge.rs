@@ -9,6 +9,9 @@
 //! kernel may be run that way: no invocation of it needs another of its workgroup. Nothing is computed otherwise than by
 //! the launches apart.
 //!
+//! A software rasteriser hands a launch to its threads in some 50 us, so what one of them has done by then is merged there too: a step
+//! of deep Q-learning, 13 launches, takes llvmpipe 0.33 ms in one and 0.75 apart.
+//!
 //! Values that only a merged launch touches never leave the processor: they lie in workgroup memory, each in the place of one that
 //! is not needed any more, so that a barrier waits for nothing but the workgroup: the launch of a step of deep Q-learning took an H200
 //! 35 us in place of 44. Those for which there is no room lie side by side in one buffer, so that few are bound; and so do all of

@@ -77,6 +77,8 @@ pub struct Caps {
 /// What a large GPU does with a launch that waits for the one before, some 5 us, in turns of a loop of one workgroup, each
 /// of which loads and computes a little: 25 ns. A launch that takes no more of them is merged with its neighbours.
 pub(crate) const TURNS_OF_A_LAUNCH: usize = 200;
+/// The same for a software rasteriser, to whose threads a launch is handed in some 50 us: a turn of 64 invocations, 0.1 us.
+const TURNS_OF_A_SOFTWARE_LAUNCH: usize = 600;
 /// The same for what an invocation takes besides its loop: the time until its first loads are there.
 const TURNS_AROUND: usize = 8;
 
@@ -129,7 +131,8 @@ impl Caps {
     /// loop. A lowering that has the choice gives it a kernel then whose invocations are
     /// [independent](LoweredDispatch::independent).
     pub fn merges(&self, invocations: usize, turns: usize) -> bool {
-        self.merge > 0 && self.turns(invocations, turns) <= TURNS_OF_A_LAUNCH
+        let most = if self.software { TURNS_OF_A_SOFTWARE_LAUNCH } else { TURNS_OF_A_LAUNCH };
+        self.merge > 0 && self.turns(invocations, turns) <= most
     }
 
     /// How many turns one workgroup takes for a launch that is merged.
