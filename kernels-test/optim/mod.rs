@@ -231,6 +231,33 @@ fn clipping_costs_a_few_launches_and_no_readback() {
     assert!(adam.gradient_norm().unwrap().item().unwrap() > 0.0);
 }
 
+/// A figure that reads parameters is computed before they are overwritten: nothing is copied for it.
+#[test]
+fn a_figure_of_parameters_is_of_those_before_the_step() {
+    for device in [under_test(), Device::cpu()] {
+        let launches = |figure: bool| {
+            let (mut model, mut optimizer) = (net(&device), Adam::new(0.1));
+            let mut made = 0;
+            for step in 0..3 {
+                let loss = loss(&model, &batch(&device, step));
+                let weight = model.named_parameters()[0].1.get().clone();
+                let wanted: f32 = weight.to_vec::<f32>().unwrap().iter().map(|w| w * w).sum();
+                let figures = if figure { vec![weight.square().sum_all()] } else { Vec::new() };
+                drop(weight);
+                let before = device.counters();
+                optimizer.step_with_figures(&mut model, &loss, &figures.iter().collect::<Vec<_>>()).unwrap();
+                made = device.counters().since(&before).dispatches;
+                figures.iter().for_each(|f| assert!((f.item().unwrap() - wanted).abs() <= 1e-5 * wanted));
+            }
+            made
+        };
+        let (plain, with) = (launches(false), launches(true));
+        // The CPU path counts the squares apart from their sum.
+        let figure = if device.as_gpu().is_some() { 1 } else { 2 };
+        assert_eq!(with, plain + figure, "launches with a figure, and without, on {device}");
+    }
+}
+
 #[test]
 fn values_are_clipped_one_by_one() {
     let device = Device::cpu();
