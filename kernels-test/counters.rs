@@ -135,3 +135,25 @@ fn the_cpu_path_plans_a_step_once() {
         assert_eq!((made.plans, made.submissions), (0, 3 * most.submissions), "{}", most.workload);
     }
 }
+
+/// How often this thread has waited for another.
+#[cfg(target_os = "linux")]
+fn waits() -> u64 {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    count.unwrap().trim().parse().unwrap()
+}
+
+/// A thread that sleeps takes longer to wake, some 70 us, than the whole step of a small network.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_small_step_on_the_cpu_wakes_no_thread() {
+    for name in ["lr_step", "dqn_step", "rnn_step_b1"] {
+        let mut work = make(name, &Device::cpu(), false).unwrap();
+        work.steps(3).unwrap();
+        let before = waits();
+        work.steps(100).unwrap();
+        let waited = waits() - before;
+        assert!(waited < 50, "{name}: waited {waited} times in 100 steps");
+    }
+}

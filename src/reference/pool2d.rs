@@ -136,7 +136,7 @@ pub fn max_pool2d<T: Real>(x: &View<T>, pool: &Pool) -> (Array<T>, Array<T>) {
         let planes = y.par_chunks_mut(oh * ow).zip(at.par_chunks_mut(oh * ow)).zip(x.par_chunks(h * w));
         // What is padding stays so from plane to plane.
         let room = || vec![T::NEG_INFINITY; phases.len];
-        planes.with_min_len((1 << 12) / (h * w) + 1).for_each_init(room, |pixels, ((y, at), x)| {
+        planes.with_min_len(planes_at_a_time(h * w)).for_each_init(room, |pixels, ((y, at), x)| {
             phases.fill(x.iter().copied(), pixels);
             vectorized(
                 #[inline(always)]
@@ -154,6 +154,11 @@ pub fn max_pool2d<T: Real>(x: &View<T>, pool: &Pool) -> (Array<T>, Array<T>) {
         });
     }
     (Array::floats(shape, y), Array::uints(shape, at))
+}
+
+/// Planes of one task: for fewer pixels a thread is not woken.
+pub(super) fn planes_at_a_time(pixels: usize) -> usize {
+    (1 << 12) / pixels.max(1) + 1
 }
 
 /// The largest pixel and its position under windows side by side.
@@ -181,14 +186,14 @@ pub fn max_pool2d_grad<T: Real>(dy: &View<T>, at: &View<T>, size: [usize; 2]) ->
         dx.fill(T::ZERO);
     } else if !dx.is_empty() {
         let (dy, at, windows) = (dy.floats(), at.uints(), dy.shape[2] * dy.shape[3]);
-        dx.par_chunks_mut(size[0] * size[1]).zip(dy.par_chunks(windows).zip(at.par_chunks(windows))).for_each(
-            |(dx, (dy, at))| {
-                dx.fill(T::ZERO);
-                for (&g, &i) in dy.iter().zip(at).filter(|&(_, &i)| i != NOWHERE) {
-                    dx[i as usize] += g;
-                }
-            },
-        );
+        let plane = size[0] * size[1];
+        let planes = dx.par_chunks_mut(plane).zip(dy.par_chunks(windows).zip(at.par_chunks(windows)));
+        planes.with_min_len(planes_at_a_time(plane)).for_each(|(dx, (dy, at))| {
+            dx.fill(T::ZERO);
+            for (&g, &i) in dy.iter().zip(at).filter(|&(_, &i)| i != NOWHERE) {
+                dx[i as usize] += g;
+            }
+        });
     }
     Array::floats(shape, dx)
 }
@@ -200,7 +205,8 @@ pub fn max_pool2d_gather<T: Real>(x: &View<T>, at: &View<T>) -> Array<T> {
     let mut y = vec![T::ZERO; shape.iter().product()];
     if !y.is_empty() && h * w > 0 {
         let (x, at, windows) = (x.floats(), at.uints(), shape[2] * shape[3]);
-        y.par_chunks_mut(windows).zip(at.par_chunks(windows)).zip(x.par_chunks(h * w)).for_each(|((y, at), x)| {
+        let planes = y.par_chunks_mut(windows).zip(at.par_chunks(windows)).zip(x.par_chunks(h * w));
+        planes.with_min_len(planes_at_a_time(windows)).for_each(|((y, at), x)| {
             for (y, &i) in y.iter_mut().zip(at).filter(|&(_, &i)| i != NOWHERE) {
                 *y = x[i as usize];
             }
@@ -216,7 +222,8 @@ pub fn avg_pool2d<T: Real>(x: &View<T>, pool: &Pool, count_padding: bool, diviso
     if !y.is_empty() && h * w > 0 {
         let (x, out) = (x.floats(), [shape[2], shape[3]]);
         let divisors = divisors(pool, [h, w], out, count_padding, divisor);
-        y.par_chunks_mut(out[0] * out[1]).zip(x.par_chunks(h * w)).for_each(|(y, x)| {
+        let planes = y.par_chunks_mut(out[0] * out[1]).zip(x.par_chunks(h * w));
+        planes.with_min_len(planes_at_a_time(h * w)).for_each(|(y, x)| {
             pool.each_tap([h, w], out, |to, from, step| {
                 y[to].iter_mut().zip(x[from..].iter().step_by(step)).for_each(|(y, &v)| *y += v);
             });
@@ -240,7 +247,8 @@ pub fn avg_pool2d_grad<T: Real>(
     if !dx.is_empty() && !dy.is_empty() {
         let dy = dy.floats();
         let divisors = divisors(pool, size, out, count_padding, divisor);
-        dx.par_chunks_mut(size[0] * size[1]).zip(dy.par_chunks(out[0] * out[1])).for_each(|(dx, dy)| {
+        let planes = dx.par_chunks_mut(size[0] * size[1]).zip(dy.par_chunks(out[0] * out[1]));
+        planes.with_min_len(planes_at_a_time(size[0] * size[1])).for_each(|(dx, dy)| {
             let share: Vec<T> = dy.iter().zip(&divisors).map(|(&g, &d)| g / d).collect();
             pool.each_tap(size, out, |to, from, step| {
                 dx[from..].iter_mut().step_by(step).zip(&share[to]).for_each(|(x, &g)| *x += g);

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::pool2d::planes_at_a_time;
 use super::{Array, Real, View};
 
 /// How a place of the result is read off one axis of the input; `r` is the input's places per place of the result.
@@ -99,7 +100,8 @@ pub fn forward<T: Real>(x: &View<T>, rows: &Axis, columns: &Axis) -> Array<T> {
     if !y.is_empty() {
         let (x, down, across) = (x.floats(), rows.all::<T>(), columns.all::<T>());
         let plane = rows.from * columns.from;
-        y.par_chunks_mut(rows.to * columns.to).zip(x.par_chunks(plane)).for_each(|(y, x)| {
+        let planes = y.par_chunks_mut(rows.to * columns.to).zip(x.par_chunks(plane));
+        planes.with_min_len(planes_at_a_time(rows.to * columns.to)).for_each(|(y, x)| {
             let mut line = vec![T::ZERO; columns.from];
             for (y, (first, weights)) in y.chunks_mut(columns.to).zip(&down) {
                 line.fill(T::ZERO);
@@ -123,7 +125,8 @@ pub fn grad<T: Real>(dy: &View<T>, rows: &Axis, columns: &Axis) -> Array<T> {
     if !dx.is_empty() && !dy.is_empty() {
         let (dy, down, across) = (dy.floats(), rows.all::<T>(), columns.all::<T>());
         let result = rows.to * columns.to;
-        dx.par_chunks_mut(rows.from * columns.from).zip(dy.par_chunks(result)).for_each(|(dx, dy)| {
+        let planes = dx.par_chunks_mut(rows.from * columns.from).zip(dy.par_chunks(result));
+        planes.with_min_len(planes_at_a_time(result)).for_each(|(dx, dy)| {
             let mut line = vec![T::ZERO; columns.from];
             for (dy, (first, weights)) in dy.chunks(columns.to).zip(&down) {
                 line.fill(T::ZERO);

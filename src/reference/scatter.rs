@@ -141,7 +141,8 @@ impl Places<'_> {
                 }
                 out.iter_mut().zip(sums).for_each(|(o, sum)| *o = end(sum));
             };
-            out.par_chunks_mut(n * inner).enumerate().for_each(block);
+            let least = super::gather::lines_at_a_time(k * inner);
+            out.par_chunks_mut(n * inner).with_min_len(least).enumerate().for_each(block);
             return out;
         }
         // Whole lines go to one place: list the sources of each place, in order, and let each place collect its own.

@@ -57,7 +57,7 @@ impl<T: Real> Step<'_, T> {
             }
             at = first + slopes.len();
         }
-        tasks.into_par_iter().for_each(|(first, slopes, p, mut states)| {
+        let run = |(first, slopes, p, mut states): (usize, &[T], &mut [T], [&mut [T]; N])| {
             vectorized(
                 #[inline(always)]
                 || {
@@ -83,7 +83,12 @@ impl<T: Real> Step<'_, T> {
                     }
                 },
             )
-        });
+        };
+        // A thread of the pool that sleeps takes longer to wake than so few elements take.
+        match at <= CHUNK {
+            true => tasks.into_iter().for_each(run),
+            false => tasks.into_par_iter().for_each(run),
+        }
     }
 }
 
