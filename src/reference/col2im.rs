@@ -10,7 +10,7 @@ pub fn col2im<T: Real>(cols: &View<T>, win: &Window, [h, w]: [usize; 2]) -> Arra
     let &[n, rows, columns] = cols.shape else { unreachable!("columns have three axes") };
     let [oh, ow] = win.output([h, w]).expect("inferred");
     let c = rows / win.taps();
-    let mut out = vec![T::ZERO; n * c * h * w];
+    let mut out = T::zeros(n * c * h * w);
     if !out.is_empty() && columns > 0 {
         let mut cols = cols.floats().into_owned();
         let windows = Windows { window: win, image: [h, w], width: ow, rows: 0..oh };

@@ -251,10 +251,11 @@ pub fn input_grad<T: Real>(
         direct::input_grad(&conv, dy, weight, singles_mut(&mut dx).expect("of the type of dy"));
         return Array::floats(shape, dx);
     }
-    let mut dx = vec![T::ZERO; count];
+    let mut dx = T::stale(count);
     let (depth, group, run) = (conv.depth(), conv.group(), conv.run());
     let alone = conv.images <= run;
     dx.par_chunks_mut(run * conv.image()).zip(dy.par_chunks(run * conv.result())).for_each(|(dx, dy)| {
+        dx.fill(T::ZERO);
         let images = dy.len() / conv.result();
         pool.with(|Scratch { cols, side }| {
             for (g, rows) in (0..groups).flat_map(|g| conv.blocks(images).map(move |rows| (g, rows))) {
@@ -296,14 +297,13 @@ pub fn weight_grad<T: Real>(x: &View<T>, dy: &View<T>, window: &Window, groups: 
         direct::weight_grad(&conv, x, dy, singles_mut(&mut dw).expect("of the type of dy"));
         return Array::floats(shape, dw);
     }
-    let mut dw = vec![T::ZERO; count];
     let units = conv.images.div_ceil(run);
     let parts = units.min(PARTS);
     let alone = parts == 1;
     let partial: Vec<Vec<T>> = (0..parts)
         .into_par_iter()
         .map(|part| {
-            let mut dw = vec![T::ZERO; conv.outs * depth];
+            let mut dw = T::zeros(count);
             pool.with(|Scratch { cols, side }| {
                 for unit in units * part / parts..units * (part + 1) / parts {
                     let images = unit * run..((unit + 1) * run).min(conv.images);
@@ -322,8 +322,11 @@ pub fn weight_grad<T: Real>(x: &View<T>, dy: &View<T>, window: &Window, groups: 
             dw
         })
         .collect();
-    for part in &partial {
-        dw.iter_mut().zip(part).for_each(|(sum, &v)| *sum += v);
+    let mut partial = partial.into_iter();
+    let mut dw = partial.next().expect("there are images");
+    for part in partial {
+        dw.iter_mut().zip(&part).for_each(|(sum, &v)| *sum += v);
+        T::give_back(part);
     }
     Array::floats(shape, dw)
 }

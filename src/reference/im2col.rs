@@ -165,7 +165,7 @@ pub fn im2col<T: Real>(x: &View<T>, win: &Window) -> Array<T> {
     let &[n, c, h, w] = x.shape else { unreachable!("an image has four axes") };
     let [oh, ow] = win.output([h, w]).expect("inferred");
     let (rows, columns) = (c * win.taps(), oh * ow);
-    let mut out = vec![T::ZERO; n * rows * columns];
+    let mut out = T::zeros(n * rows * columns);
     if !out.is_empty() {
         let x = x.floats();
         let windows = Windows { window: win, image: [h, w], width: ow, rows: 0..oh };

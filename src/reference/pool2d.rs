@@ -202,7 +202,7 @@ pub fn max_pool2d_grad<T: Real>(dy: &View<T>, at: &View<T>, size: [usize; 2]) ->
 pub fn max_pool2d_gather<T: Real>(x: &View<T>, at: &View<T>) -> Array<T> {
     let &[n, c, h, w] = x.shape else { unreachable!("an image has four axes") };
     let shape = [n, c, at.shape[2], at.shape[3]];
-    let mut y = vec![T::ZERO; shape.iter().product()];
+    let mut y = T::zeros(shape.iter().product());
     if !y.is_empty() && h * w > 0 {
         let (x, at, windows) = (x.floats(), at.uints(), shape[2] * shape[3]);
         let planes = y.par_chunks_mut(windows).zip(at.par_chunks(windows)).zip(x.par_chunks(h * w));
@@ -218,7 +218,7 @@ pub fn max_pool2d_gather<T: Real>(x: &View<T>, at: &View<T>) -> Array<T> {
 /// The mean pixel of each window, or its sum divided by `divisor` if that is not 0.
 pub fn avg_pool2d<T: Real>(x: &View<T>, pool: &Pool, count_padding: bool, divisor: usize) -> Array<T> {
     let ([_, _, h, w], shape) = sizes(x, pool);
-    let mut y = vec![T::ZERO; shape.iter().product()];
+    let mut y = T::zeros(shape.iter().product());
     if !y.is_empty() && h * w > 0 {
         let (x, out) = (x.floats(), [shape[2], shape[3]]);
         let divisors = divisors(pool, [h, w], out, count_padding, divisor);
@@ -243,7 +243,7 @@ pub fn avg_pool2d_grad<T: Real>(
 ) -> Array<T> {
     let shape = [dy.shape[0], dy.shape[1], size[0], size[1]];
     let out = [dy.shape[2], dy.shape[3]];
-    let mut dx = vec![T::ZERO; shape.iter().product()];
+    let mut dx = T::zeros(shape.iter().product());
     if !dx.is_empty() && !dy.is_empty() {
         let dy = dy.floats();
         let divisors = divisors(pool, size, out, count_padding, divisor);

@@ -37,6 +37,12 @@ pub trait Real:
     const INFINITY: Self;
     /// An array of `n` numbers, whatever they are, for a result that is wholly overwritten.
     fn stale(n: usize) -> Vec<Self>;
+    /// An array of `n` zeros in memory that is used again.
+    fn zeros(n: usize) -> Vec<Self> {
+        let mut array = Self::stale(n);
+        array.fill(Self::ZERO);
+        array
+    }
     /// Takes such an array that nobody needs.
     fn give_back(array: Vec<Self>);
     /// Rounds a double.

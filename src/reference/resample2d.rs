@@ -96,7 +96,7 @@ fn keys(x: f64) -> f64 {
 /// Every plane read at other places.
 pub fn forward<T: Real>(x: &View<T>, rows: &Axis, columns: &Axis) -> Array<T> {
     let shape = [x.shape[0], x.shape[1], rows.to, columns.to];
-    let mut y = vec![T::ZERO; shape.iter().product()];
+    let mut y = T::zeros(shape.iter().product());
     if !y.is_empty() {
         let (x, down, across) = (x.floats(), rows.all::<T>(), columns.all::<T>());
         let plane = rows.from * columns.from;
@@ -121,7 +121,7 @@ pub fn forward<T: Real>(x: &View<T>, rows: &Axis, columns: &Axis) -> Array<T> {
 /// The transpose: each cotangent added, with its weights, to the pixels it was read from.
 pub fn grad<T: Real>(dy: &View<T>, rows: &Axis, columns: &Axis) -> Array<T> {
     let shape = [dy.shape[0], dy.shape[1], rows.from, columns.from];
-    let mut dx = vec![T::ZERO; shape.iter().product()];
+    let mut dx = T::zeros(shape.iter().product());
     if !dx.is_empty() && !dy.is_empty() {
         let (dy, down, across) = (dy.floats(), rows.all::<T>(), columns.all::<T>());
         let result = rows.to * columns.to;

@@ -243,6 +243,24 @@ mod x86 {
         }
     }
 
+    /// Writes the transpose of four by four elements.
+    ///
+    /// # Safety
+    /// There are four elements behind each pointer.
+    #[inline(always)]
+    pub unsafe fn turn_four(from: [*const f32; 4], to: [*mut f32; 4]) {
+        // SAFETY: the caller vouches for the elements; every processor of this architecture has these.
+        unsafe {
+            let [a, b, c, d] = from.map(|at| _mm_loadu_ps(at));
+            let (ab, cd) = (_mm_unpacklo_ps(a, b), _mm_unpacklo_ps(c, d));
+            let (ab_high, cd_high) = (_mm_unpackhi_ps(a, b), _mm_unpackhi_ps(c, d));
+            _mm_storeu_ps(to[0], _mm_movelh_ps(ab, cd));
+            _mm_storeu_ps(to[1], _mm_movehl_ps(cd, ab));
+            _mm_storeu_ps(to[2], _mm_movelh_ps(ab_high, cd_high));
+            _mm_storeu_ps(to[3], _mm_movehl_ps(cd_high, ab_high));
+        }
+    }
+
     /// 24 of 32 registers hold a tile of 12 by 32.
     #[target_feature(enable = "avx512f")]
     pub unsafe fn avx512(left: &Left, right: &Right, n: usize, c: &mut [f32], accumulate: bool) {
@@ -347,6 +365,32 @@ unsafe fn tile<V: Lanes, const M: usize, const N: usize>(
     count
 }
 
+/// The side of a block of elements that [`transpose`] moves at once.
+const SIDE: usize = 8;
+
+/// Writes the transpose of a block: element `i` of line `j` is element `j` of `from[i]`.
+#[inline(always)]
+fn turn<T: Real>(from: [&[T; SIDE]; SIDE], mut line: impl FnMut(usize) -> *mut T) {
+    // Left to itself the compiler moves element by element.
+    #[cfg(target_arch = "x86_64")]
+    if std::any::TypeId::of::<T>() == std::any::TypeId::of::<f32>() {
+        for j in (0..SIDE).step_by(4) {
+            let to: [*mut f32; 4] = std::array::from_fn(|k| line(j + k).cast());
+            for i in (0..SIDE).step_by(4) {
+                let from: [*const f32; 4] = std::array::from_fn(|k| from[i + k][j..].as_ptr().cast());
+                // SAFETY: four elements of each line from `j` on, and of each result from `i` on, lie in their blocks.
+                unsafe { x86::turn_four(from, to.map(|to| to.add(i))) };
+            }
+        }
+        return;
+    }
+    for j in 0..SIDE {
+        let column: [T; SIDE] = std::array::from_fn(|i| from[i][j]);
+        // SAFETY: the caller gives lines of so many elements.
+        unsafe { line(j).cast::<[T; SIDE]>().write(column) };
+    }
+}
+
 /// Copies the transpose of `rows` by `columns` elements: element `(r, c)` of `from`, at `row(r) + c`, to `to[at(c) + r]`.
 #[inline(always)]
 pub(crate) fn transpose<T: Real>(
@@ -356,16 +400,12 @@ pub(crate) fn transpose<T: Real>(
     to: &mut [T],
     at: impl Fn(usize) -> usize,
 ) {
-    const SIDE: usize = 8;
     for r in (0..rows).step_by(SIDE) {
         for c in (0..columns).step_by(SIDE) {
             if r + SIDE <= rows && c + SIDE <= columns {
-                let block: [[T; SIDE]; SIDE] =
-                    std::array::from_fn(|i| from[row(r + i) + c..][..SIDE].try_into().expect("a slice of this length"));
-                for j in 0..SIDE {
-                    let line: [T; SIDE] = std::array::from_fn(|i| block[i][j]);
-                    to[at(c + j) + r..][..SIDE].copy_from_slice(&line);
-                }
+                let block =
+                    std::array::from_fn(|i| from[row(r + i) + c..].first_chunk().expect("a slice of this length"));
+                turn(block, |j| to[at(c + j) + r..][..SIDE].as_mut_ptr());
             } else {
                 for j in c..columns.min(c + SIDE) {
                     let to = &mut to[at(j) + r..];
