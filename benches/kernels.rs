@@ -1,13 +1,13 @@
 //! Times single ops, and says how far each is from what the device could do.
 //!
-//! `cargo bench --bench kernels -- [NAMES] [--device D] [--repeats N]`, where NAMES is `all` (the default), `list`, `samples`
-//! (every sample of the registry: small, so they show what a launch costs) or names with commas. One JSON line per op
-//! on standard output, and a table on standard error.
+//! `cargo bench --bench kernels -- [NAMES] [--device D] [--repeats N]`, where NAMES is `all` (the default), `list`,
+//! `samples` (every sample of the registry: small, so they show what a launch costs) or names with commas. One JSON
+//! line per op on standard output, and a table on standard error.
 //!
-//! The time is that of the op's steps alone, by the clock of the device where it has timestamps and else by that of the host
-//! around a step that is waited for; the best of the repeats. The roof is measured in the same run: bytes per second of
-//! the sum of two large arrays, operations per second of the largest product. An op at 100 % of the roof takes as long
-//! as moving its inputs and results once, or as its multiplications, whichever is longer.
+//! The time is that of the op's steps alone, by the clock of the device where it has timestamps and else by that of the
+//! host around a step that is waited for; the best of the repeats. The roof is measured in the same run: bytes per
+//! second of the sum of two large arrays, operations per second of the largest product. An op at 100 % of the roof
+//! takes as long as moving its inputs and results once, or as its multiplications, whichever is longer.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -111,8 +111,8 @@ fn cases(device: &Device, largest: usize, long: usize) -> Result<Vec<Case>> {
         case(name, flops, Box::new(move || vec![x.conv2d(&w, None, &options)]));
     }
 
-    // Fifty steps of fifty rows, both ways: a weight that a workgroup holds, one of which it reads a part again in every step, and
-    // one that takes a launch per step.
+    // Fifty steps of fifty rows, both ways: a weight that a workgroup holds, one of which it reads a part again in
+    // every step, and one that takes a launch per step.
     for h in [64, 128, 256] {
         let (wide, states, state) = (x(&[50, 50, 4 * h])?, x(&[50, 50, h])?, x(&[50, h])?);
         let (w, bias, reverse, flops) = (x(&[4 * h, h])?, x(&[4 * h])?, false, 8 * 50 * 50 * h * h);

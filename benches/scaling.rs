@@ -1,9 +1,9 @@
 //! Whether the time of a training step grows linearly in batch, length and width: a table, and a plot of each.
 //!
 //! `cargo bench --bench scaling -- [--device D] [--largest N] [--seconds S] [--report FILE.html]`. Each of the three is
-//! doubled from a small value up to `N` times it, everything else held still. A device that is not full yet takes the same
-//! time for twice the work, so the growth is told for the largest four sizes: the slope of log time over log size, 1 where the
-//! time is proportional. A time is the median of at least five steps and `S` seconds.
+//! doubled from a small value up to `N` times it, everything else held still. A device that is not full yet takes the
+//! same time for twice the work, so the growth is told for the largest four sizes: the slope of log time over log size,
+//! 1 where the time is proportional. A time is the median of at least five steps and `S` seconds.
 
 use std::time::Instant;
 

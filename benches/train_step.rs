@@ -1,13 +1,14 @@
 //! Times ops and training steps, and prints one JSON line per workload.
 //!
-//! `cargo bench --bench train_step -- WORKLOADS [--device D] [--warmup N] [--steps N] [--sync-every K] [--min-seconds S]
-//! [--max-seconds S] [--gpu-variants] [--tune] [--replay]`, where WORKLOADS is `all`, `list`, or names with commas. `--tune`
-//! measures the variants of its products and convolutions first, prints them on standard error, and goes on with the fastest.
-//! `--replay` takes the K training steps between two synchronisations at once (`optim::Steps`), and a line notes whether they
-//! were replayed. Inputs come from a hash of the index, so that other libraries can be given the same numbers; data are on the device before the clock starts; a training
-//! step is timed over K steps between synchronisations, an op by itself. Besides the times a line has the counters of
-//! one steady step (launches, submissions, bytes bound, the most memory held) and `host_us`, what the thread that records and
-//! submits a step needs of a processor: on the CPU path its share of the work too.
+//! `cargo bench --bench train_step -- WORKLOADS [--device D] [--warmup N] [--steps N] [--sync-every K] [--min-seconds
+//! S] [--max-seconds S] [--gpu-variants] [--tune] [--replay]`, where WORKLOADS is `all`, `list`, or names with commas.
+//! `--tune` measures the variants of its products and convolutions first, prints them on standard error, and goes on
+//! with the fastest. `--replay` takes the K training steps between two synchronisations at once (`optim::Steps`), and a
+//! line notes whether they were replayed. Inputs come from a hash of the index, so that other libraries can be given
+//! the same numbers; data are on the device before the clock starts; a training step is timed over K steps between
+//! synchronisations, an op by itself. Besides the times a line has the counters of one steady step (launches,
+//! submissions, bytes bound, the most memory held) and `host_us`, what the thread that records and submits a step needs
+//! of a processor: on the CPU path its share of the work too.
 
 mod workloads;
 

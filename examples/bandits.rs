@@ -1,7 +1,8 @@
 //! Which arm to pull: four strategies on the ten-armed testbed, 2,000 bandits at once as one tensor program.
 //!
-//! With no option, Sutton and Barto's figures 2.2 and 2.4: after 1,000 rounds epsilon 0.1 has found the best arm in about 80 % of the
-//! runs and gets about 1.4 a round, greedy about 1. `--out FOLDER` writes the curves, regret included, as report.html.
+//! With no option, Sutton and Barto's figures 2.2 and 2.4: after 1,000 rounds epsilon 0.1 has found the best arm in
+//! about 80 % of the runs and gets about 1.4 a round, greedy about 1. `--out FOLDER` writes the curves, regret
+//! included, as report.html.
 
 mod common;
 

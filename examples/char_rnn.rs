@@ -1,9 +1,10 @@
-//! A network that learns to write: with no option at all, an LSTM reads this crate's own sources and documents, and after
-//! 1,000 steps, 40 seconds of a processor, it has a validation loss of 1.76 nats per character.
+//! A network that learns to write: with no option at all, an LSTM reads this crate's own sources and documents, and
+//! after 1,000 steps, 40 seconds of a processor, it has a validation loss of 1.76 nats per character.
 //!
-//! `--data FILE` takes any text, `--data FOLDER` the one in it (tiny Shakespeare, say; the README has the losses reached).
-//! At the end it writes a sample, and says what perplexity plain counts of words have on the same text. `--show hello` learns one
-//! word by heart; `--show vanishing` measures how far back gradients reach. `--help` lists the options.
+//! `--data FILE` takes any text, `--data FOLDER` the one in it (tiny Shakespeare, say; the README has the losses
+//! reached). At the end it writes a sample, and says what perplexity plain counts of words have on the same text.
+//! `--show hello` learns one word by heart; `--show vanishing` measures how far back gradients reach. `--help` lists
+//! the options.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! An op of your own, from outside the crate: attributes, shape rule, gradient, WGSL, CPU code, and one call that checks it
-//! all: its kernel against its CPU code, its gradient against its slope, first and second.
+//! An op of your own, from outside the crate: attributes, shape rule, gradient, WGSL, CPU code, and one call that
+//! checks it all: its kernel against its CPU code, its gradient against its slope, first and second.
 
 use wgrad::autodiff::{gradcheck, gradgradcheck};
 use wgrad::error::ShapeError;

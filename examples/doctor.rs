@@ -1,9 +1,9 @@
-//! What this machine has and whether it can be trusted: adapters, drivers and limits; what is missing and how to install it;
-//! every kernel run on every sample and held against the double-precision reference; and how fast it is, with the size of
-//! work from which a GPU beats the CPU.
+//! What this machine has and whether it can be trusted: adapters, drivers and limits; what is missing and how to
+//! install it; every kernel run on every sample and held against the double-precision reference; and how fast it is,
+//! with the size of work from which a GPU beats the CPU.
 //!
-//! `cargo run --release --example doctor`; `--device software` for one device, `--ops` for the registry with the order of
-//! differentiability of each op. The exit code is not zero if a kernel is wrong.
+//! `cargo run --release --example doctor`; `--device software` for one device, `--ops` for the registry with the order
+//! of differentiability of each op. The exit code is not zero if a kernel is wrong.
 
 use std::process::ExitCode;
 use std::time::Instant;

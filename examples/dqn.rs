@@ -1,10 +1,11 @@
 //! Deep Q-learning: a cart-pole held up by a network 4-60-2, or a game like Pong learned from its pixels.
 //!
-//! With no option it solves `CartPole-v1` (a mean return of at least 475 of 500 over 100 greedy episodes), and with `--limit 200`
-//! `CartPole-v0` (195 of 200), in seconds on a CPU. `--task pong --network full` beats the scripted opponent; without `--network` a
-//! network with a fiftieth of the work does, by less. A run ends when a validation is good enough, at the latest after `--steps`, and
-//! goes back to the weights that did best in a validation; the figure it prints is of episodes that no validation saw. With
-//! `--on-device` the carts and the memory are on the device of the network, and whole rounds are replayed there.
+//! With no option it solves `CartPole-v1` (a mean return of at least 475 of 500 over 100 greedy episodes), and with
+//! `--limit 200` `CartPole-v0` (195 of 200), in seconds on a CPU. `--task pong --network full` beats the scripted
+//! opponent; without `--network` a network with a fiftieth of the work does, by less. A run ends when a validation is
+//! good enough, at the latest after `--steps`, and goes back to the weights that did best in a validation; the figure
+//! it prints is of episodes that no validation saw. With `--on-device` the carts and the memory are on the device of
+//! the network, and whole rounds are replayed there.
 
 mod common;
 
@@ -136,8 +137,8 @@ fn cart_pole(options: &Options) -> Result<()> {
         lanes: 4,
         memory: 50_000,
         warmup: 1000,
-        // A value learns of what is n copies away. The cart needs some 100 steps to leave the track, and a run a hundred copies or
-        // more to see it coming.
+        // A value learns of what is n copies away. The cart needs some 100 steps to leave the track, and a run a
+        // hundred copies or more to see it coming.
         target_every: 50,
         explore: 10_000,
         ahead: 1,

@@ -1,9 +1,9 @@
 //! Generative adversarial networks on handwritten digits, with figures that tell health from collapse.
 //!
-//! A classifier is trained first; its opinion of the samples gives a histogram of classes and, from its features, a Fréchet
-//! distance to the test digits, which falls as training goes on. With `--model line` the game is played on single numbers,
-//! where theory says what the discriminator should answer: p_data / (p_data + p_G). Pictures, a film over time and the
-//! figures go into `--out` (`gan-out` unless told otherwise).
+//! A classifier is trained first; its opinion of the samples gives a histogram of classes and, from its features, a
+//! Fréchet distance to the test digits, which falls as training goes on. With `--model line` the game is played on
+//! single numbers, where theory says what the discriminator should answer: p_data / (p_data + p_G). Pictures, a film
+//! over time and the figures go into `--out` (`gan-out` unless told otherwise).
 
 mod common;
 

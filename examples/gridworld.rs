@@ -1,5 +1,5 @@
-//! Bellman's equation on Sutton and Barto's 5 x 5 grid: the value of wandering about, and of the best policy, as the book prints
-//! them: 3.3 8.8 4.4 5.3 1.5 and 22.0 24.4 22.0 19.4 17.5 in the first rows.
+//! Bellman's equation on Sutton and Barto's 5 x 5 grid: the value of wandering about, and of the best policy, as the
+//! book prints them: 3.3 8.8 4.4 5.3 1.5 and 22.0 24.4 22.0 19.4 17.5 in the first rows.
 
 mod common;
 

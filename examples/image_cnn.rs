@@ -1,9 +1,9 @@
 //! Small colour pictures, CIFAR-10 or SVHN: `--data FOLDER` with the files as they are published, `.bin` or `.mat`.
 //!
-//! The mean of each channel is taken off, part of the training set is kept for validation, and the table at the end counts
-//! what was got right of each class. The default network is the residual one of 20 layers; `--model plain20` and `plain56`
-//! show why the shortcuts are there. With `--weights FILE` it starts from weights saved before, as far as names fit; with
-//! `--freeze` only the layers that were not in the file are trained.
+//! The mean of each channel is taken off, part of the training set is kept for validation, and the table at the end
+//! counts what was got right of each class. The default network is the residual one of 20 layers; `--model plain20` and
+//! `plain56` show why the shortcuts are there. With `--weights FILE` it starts from weights saved before, as far as
+//! names fit; with `--freeze` only the layers that were not in the file are trained.
 
 mod common;
 
@@ -27,7 +27,8 @@ enum Set {
     after_help = "Unless told otherwise: 1000 steps of 64 pictures, at a rate of 1e-3 with adam and 0.1 with the rest."
 )]
 struct Options {
-    /// The network: resnet20, resnet56, plain20, plain56, resnet18, resnet34, resnet50, lenet5, or one of those for MNIST
+    /// The network: resnet20, resnet56, plain20, plain56, resnet18, resnet34, resnet50, lenet5, or one of those for
+    /// MNIST
     #[arg(long, default_value = "resnet20")]
     model: String,
     /// What lies in the folder of --data; without it, what the name of the folder says

@@ -1,9 +1,10 @@
-//! Handwritten digits: with no option at all, 98 % of the built-in digits in 500 steps, under a minute on two CPU cores.
+//! Handwritten digits: with no option at all, 98 % of the built-in digits in 500 steps, under a minute on two CPU
+//! cores.
 //!
-//! On MNIST, `--lr 1e-4 --steps 10000` is the course's setting; the README has the accuracies reached. `--help` lists the
-//! models and options. Press Enter while it trains to see the test accuracy so far; Ctrl-C saves and ends the training with
-//! what was reached. With `--out FOLDER` it keeps checkpoints, logs, and a report with the confusion matrix, the digits it
-//! got wrong, and its first filters.
+//! On MNIST, `--lr 1e-4 --steps 10000` is the course's setting; the README has the accuracies reached. `--help` lists
+//! the models and options. Press Enter while it trains to see the test accuracy so far; Ctrl-C saves and ends the
+//! training with what was reached. With `--out FOLDER` it keeps checkpoints, logs, and a report with the confusion
+//! matrix, the digits it got wrong, and its first filters.
 
 mod common;
 
@@ -23,8 +24,9 @@ use wgrad::{Device, Result};
     after_help = "Unless told otherwise: 500 steps of 50 images, at a rate of 1e-3 with adam and 0.1 with the rest."
 )]
 struct Options {
-    /// The network: lr, cnn_cf, cnn_cpcpff, cnn_cpcpfdf (c: convolution 5x5, p: pooling, f: fully connected, d: dropout), or
-    /// another of `train::cnn`: cnn_cnf, cnn_cpncpnff, cnn_cpncpnfdf (n: normalisation), lenet5, resnet20 ..
+    /// The network: lr, cnn_cf, cnn_cpcpff, cnn_cpcpfdf (c: convolution 5x5, p: pooling, f: fully connected, d:
+    /// dropout), or another of `train::cnn`: cnn_cnf, cnn_cpncpnff, cnn_cpncpnfdf (n: normalisation), lenet5, resnet20
+    /// ..
     #[arg(long, default_value = "cnn_cpcpff")]
     model: String,
     #[command(flatten)]

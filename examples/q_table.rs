@@ -1,8 +1,9 @@
-//! Learning from experience with a table: TD(0) on the random walk, SARSA and Q-learning on the cliff and on the cart-pole.
+//! Learning from experience with a table: TD(0) on the random walk, SARSA and Q-learning on the cliff and on the
+//! cart-pole.
 //!
-//! The cart-pole's table has 1 x 1 x 4 x 3 x 2 entries (position, velocity, angle, angular velocity, action). With no option Q-learning holds
-//! the pole up for all 200 steps of all 100 test episodes after 500 episodes of practice, in less than a second. `--out FOLDER` plots the
-//! returns as report.html and films the learned policy.
+//! The cart-pole's table has 1 x 1 x 4 x 3 x 2 entries (position, velocity, angle, angular velocity, action). With no
+//! option Q-learning holds the pole up for all 200 steps of all 100 test episodes after 500 episodes of practice, in
+//! less than a second. `--out FOLDER` plots the returns as report.html and films the learned policy.
 
 mod common;
 

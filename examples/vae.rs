@@ -1,8 +1,8 @@
-//! A variational autoencoder of handwritten digits: on MNIST, `--epochs 20` reaches 105 nats on the test set (the README
-//! has the figure), in a few minutes on two CPU cores.
+//! A variational autoencoder of handwritten digits: on MNIST, `--epochs 20` reaches 105 nats on the test set (the
+//! README has the figure), in a few minutes on two CPU cores.
 //!
-//! It writes into `--out` (`vae-out` unless told otherwise): test digits and what becomes of them, samples from the prior,
-//! walks from one digit to another, and with `--latent 2` a map of the latent space.
+//! It writes into `--out` (`vae-out` unless told otherwise): test digits and what becomes of them, samples from the
+//! prior, walks from one digit to another, and with `--latent 2` a map of the latent space.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! The examples of reinforcement learning as a user meets them: the published tables, a run that is resumed, bad options.
+//! The examples of reinforcement learning as a user meets them: the published tables, a run that is resumed, bad
+//! options.
 
 use std::process::{Command, Output};
 

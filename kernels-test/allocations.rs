@@ -1,4 +1,5 @@
-//! What a steady step takes from the allocator of the host, counted: a test binary of its own, for it counts all threads.
+//! What a steady step takes from the allocator of the host, counted: a test binary of its own, for it counts all
+//! threads.
 
 #[path = "../benches/workloads/mod.rs"]
 mod workloads;
@@ -68,7 +69,8 @@ const REPLAYED: &[(&str, f64)] = &[("lr_step", 25.0), ("dqn_step", 40.0)];
 /// Allocations of one launch of a known plan: those of wgpu, where it records and submits it.
 const PER_LAUNCH: f64 = 1.1;
 
-/// The allocations of evaluating a known plan, and its launches: `rnn` is one op of two launches per step of its sequence.
+/// The allocations of evaluating a known plan, and its launches: `rnn` is one op of two launches per step of its
+/// sequence.
 fn evaluation(device: &Device, steps: usize) -> (u64, u64) {
     let floats = |shape: &[usize]| {
         let n = shape.iter().product::<usize>();

@@ -1,5 +1,5 @@
-//! The examples as a user meets them: bad options end with one line that names the thing and the remedy, an exit code that is
-//! not zero, and nothing left behind; good ones end with an accuracy.
+//! The examples as a user meets them: bad options end with one line that names the thing and the remedy, an exit code
+//! that is not zero, and nothing left behind; good ones end with an accuracy.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

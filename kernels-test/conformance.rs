@@ -1,4 +1,5 @@
-//! The reader of foreign cases can fail: a wrong expectation is found and named, what is not there is never called wrong.
+//! The reader of foreign cases can fail: a wrong expectation is found and named, what is not there is never called
+//! wrong.
 
 use std::path::Path;
 use std::process::{Command, Output};

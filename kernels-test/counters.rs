@@ -1,4 +1,5 @@
-//! What a steady training step costs, counted: a rise fails. The steps are those that are timed against other libraries.
+//! What a steady training step costs, counted: a rise fails. The steps are those that are timed against other
+//! libraries.
 
 #[path = "../benches/workloads/mod.rs"]
 pub mod workloads;
@@ -71,7 +72,8 @@ fn a_replayed_step_of_a_workload_makes_nothing_anew() {
     for most in STEPS.iter().filter(|most| most.kilobytes < 50_000) {
         let (name, device) = (most.workload, merging());
         let mut work = make(name, &device, true).unwrap();
-        // Two are compared, ten make the bind groups of ten rows of numbers, and what is read of a loss comes from the pool.
+        // Two are compared, ten make the bind groups of ten rows of numbers, and what is read of a loss comes from the
+        // pool.
         [1, 1, 10, 10].into_iter().for_each(|steps| work.steps(steps).unwrap());
         assert!(work.is_replayed(), "{name}");
         let before = device.counters();
@@ -87,8 +89,9 @@ fn a_replayed_step_of_a_workload_makes_nothing_anew() {
     }
 }
 
-/// On a GPU a launch that waits for the one before is what a step of a recurrent network costs. A layer takes one in each
-/// direction where its weight is small and one per step of the sequence where it is not, and the rest is merged where it is small.
+/// On a GPU a launch that waits for the one before is what a step of a recurrent network costs. A layer takes one in
+/// each direction where its weight is small and one per step of the sequence where it is not, and the rest is merged
+/// where it is small.
 #[test]
 fn a_sequence_on_a_gpu_is_few_launches() {
     for (name, apart, merged) in [("lstm_step", 129, 125), ("rnn_step_b50", 25, 23)] {

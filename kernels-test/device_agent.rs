@@ -1,4 +1,5 @@
-//! Deep Q-learning on the device: the memory, rounds that are replayed, what is saved, and that it learns what Bellman's equation says.
+//! Deep Q-learning on the device: the memory, rounds that are replayed, what is saved, and that it learns what
+//! Bellman's equation says.
 
 use std::collections::BTreeMap;
 

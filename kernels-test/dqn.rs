@@ -146,13 +146,13 @@ fn pair(double: bool, cost: Cost) -> Dqn<Linear> {
 
 #[test]
 fn the_loss_is_that_of_the_papers() {
-    // Values of what was done: 2, -2, -3. Plain: the slow twin's best of what follows is 6 (of 2 and 6), -1 (of -1 and -3),
-    // 0 at the end; goals 4, -0.5, 5; errors -2, -1.5, -8.
+    // Values of what was done: 2, -2, -3. Plain: the slow twin's best of what follows is 6 (of 2 and 6), -1 (of -1 and
+    // -3), 0 at the end; goals 4, -0.5, 5; errors -2, -1.5, -8.
     let loss = |double, cost| pair(double, cost).loss(&one_batch()).item().unwrap();
     assert!((loss(false, Cost::Squared) - (4. + 2.25 + 64.) / 3.).abs() < 1e-5);
     assert!((loss(false, Cost::Huber) - (1.5 + 1.0 + 7.5) / 3.).abs() < 1e-5);
-    // Double: the learning network chooses 0 (of 4 and -2) and 1 (of -2 and 1); the twin values them 2 and -3; goals 2, -1.5, 5;
-    // errors 0, -0.5, -8.
+    // Double: the learning network chooses 0 (of 4 and -2) and 1 (of -2 and 1); the twin values them 2 and -3; goals 2,
+    // -1.5, 5; errors 0, -0.5, -8.
     assert!((loss(true, Cost::Squared) - (0. + 0.25 + 64.) / 3.).abs() < 1e-5);
     assert!((loss(true, Cost::Huber) - (0. + 0.125 + 7.5) / 3.).abs() < 1e-5);
 }

@@ -71,8 +71,8 @@ fn many_carts_on_the_device_follow_the_same_equations() {
     }
 }
 
-/// Episodes on the device are as long as those on the host: all pushes to the right, which ends in some ten steps, and a rule
-/// that holds the pole up until the cart leaves the track or the clock runs out.
+/// Episodes on the device are as long as those on the host: all pushes to the right, which ends in some ten steps, and
+/// a rule that holds the pole up until the cart leaves the track or the clock runs out.
 #[test]
 fn episodes_of_many_carts_are_those_of_single_ones() {
     let device = Device::cpu();
@@ -314,7 +314,8 @@ fn temporal_differences_find_the_values_of_the_random_walk() {
     }
     assert!(values.iter().zip(&truth).all(|(v, t)| (v - t).abs() < 0.01), "{values:?}");
 
-    // Example 6.2, right: the error over the states, averaged over 100 runs, after 100 episodes is about 0.04 at rate 0.05 and about 0.08 at 0.15.
+    // Example 6.2, right: the error over the states, averaged over 100 runs, after 100 episodes is about 0.04 at rate
+    // 0.05 and about 0.08 at 0.15.
     let error = |rate: f64| {
         (0..100)
             .map(|run| {
@@ -384,8 +385,9 @@ fn buckets_number_every_state_once() {
 
 // Bandits
 
-/// Figure 2.2: after 1,000 steps epsilon = 0.1 finds the best arm in about 80 % of the runs and gets about 1.4 per step; greedy
-/// stays at about 1 and a third of the runs. A tenth of the published runs here: the standard error of a share is 0.03.
+/// Figure 2.2: after 1,000 steps epsilon = 0.1 finds the best arm in about 80 % of the runs and gets about 1.4 per
+/// step; greedy stays at about 1 and a third of the runs. A tenth of the published runs here: the standard error of a
+/// share is 0.03.
 #[test]
 fn strategies_fare_on_the_testbed_as_published() {
     let device = Device::cpu();

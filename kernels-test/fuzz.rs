@@ -1,6 +1,6 @@
-//! Random programs: graphs of ops over random shapes and views, forward and backward in one plan, on llvmpipe and the CPU path
-//! against double precision. What no sample of a single op can show is how ops meet: a fused chain read through a view, two
-//! readers of one value, a gradient summed over a broadcast.
+//! Random programs: graphs of ops over random shapes and views, forward and backward in one plan, on llvmpipe and the
+//! CPU path against double precision. What no sample of a single op can show is how ops meet: a fused chain read
+//! through a view, two readers of one value, a gradient summed over a broadcast.
 //!
 //! A program is its seed. CI runs a few; `WGRAD_FUZZ=2000 cargo test --release --test kernels fuzz` runs many, from
 //! `WGRAD_FUZZ_SEED` on. A seed that ever failed goes into [`FAILED_ONCE`].
@@ -65,8 +65,8 @@ enum Floats {
 }
 
 impl Floats {
-    /// How far results may be from double precision, as a part of the largest value. A number that is rounded to half the
-    /// other way is off by a thousandth.
+    /// How far results may be from double precision, as a part of the largest value. A number that is rounded to half
+    /// the other way is off by a thousandth.
     fn allowed(self) -> f64 {
         if self == Floats::Single { 2e-4 } else { 1e-2 }
     }
@@ -286,8 +286,8 @@ fn off(got: &[Vec<f64>], want: &[Vec<f64>]) -> f64 {
     got.iter().zip(want).map(worst).fold(0.0, f64::max)
 }
 
-/// Compares a program on some devices with double precision. Where single precision itself decides a comparison otherwise,
-/// all devices are off alike, and nothing is said: `Ok(false)`.
+/// Compares a program on some devices with double precision. Where single precision itself decides a comparison
+/// otherwise, all devices are off alike, and nothing is said: `Ok(false)`.
 fn check(devices: &[&Device], seed: u64, floats: Floats) -> Result<bool, String> {
     let mut trail = Vec::new();
     let want = numbers(&Device::reference(), seed, floats, &mut trail);
@@ -327,7 +327,8 @@ fn random_programs_agree_on_the_gpu_the_cpu_and_in_double_precision() {
     assert!(undecided <= 1 + count / 20, "{undecided} of {count} programs hang on a rounding: weaken the menu");
 }
 
-/// Values stored as halves, by 16-bit floats and packed by hand, and computed on in the kernels of llvmpipe and of real GPUs.
+/// Values stored as halves, by 16-bit floats and packed by hand, and computed on in the kernels of llvmpipe and of real
+/// GPUs.
 #[test]
 fn random_programs_with_halves_agree() {
     let options = |native_half, gpu_variants| {

@@ -296,6 +296,7 @@ fn fused_chains_round_at_every_op() {
         assert_eq!(fused, step_by_step, "on {d}");
         seen.push(fused);
     }
-    // tanh may differ in the last digit of single precision, which decides few roundings; natively or packed, nothing may.
+    // tanh may differ in the last digit of single precision, which decides few roundings; natively or packed, nothing
+    // may.
     assert_eq!(seen[0], seen[1]);
 }

@@ -1,4 +1,5 @@
-//! Elementwise work inside other kernels: how many launches are left, and that the numbers are those of double precision.
+//! Elementwise work inside other kernels: how many launches are left, and that the numbers are those of double
+//! precision.
 
 use wgrad::device::GpuOptions;
 use wgrad::nn::{BatchNorm1d, BatchNorm2d, Conv2d, Dropout, Init, Linear, Module, Parameters, Pass, Relu, Sequential};
@@ -118,7 +119,8 @@ fn convolution_pooling_and_norms_take_in_what_follows() {
     }
 }
 
-/// In training it overwrites its running statistics, whose old values may still be asked for: an optimizer's step lets it.
+/// In training it overwrites its running statistics, whose old values may still be asked for: an optimizer's step lets
+/// it.
 #[test]
 fn a_norm_that_overwrites_its_statistics_takes_in_what_follows() {
     for device in devices() {

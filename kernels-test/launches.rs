@@ -29,8 +29,8 @@ pub static ADAPTERS: [Adapter; 4] = [
     Adapter { name: "software, subgroups of 8", caps: caps(true, 8, 128 << 20, 32, true, [32 << 10, 0]) },
 ];
 
-/// GPUs on which a product or a convolution is made by each of the kernels there are for it, wherever it can serve; with
-/// cooperative matrices of either size.
+/// GPUs on which a product or a convolution is made by each of the kernels there are for it, wherever it can serve;
+/// with cooperative matrices of either size.
 static VARIANTS: LazyLock<Vec<Adapter>> = LazyLock::new(|| {
     let names = || matmul::variant_names().chain(conv2d::variant_names());
     let gpu = Caps { merge: 0, ..ADAPTERS[1].caps };

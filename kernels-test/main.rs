@@ -1,5 +1,5 @@
-//! The tests of wgrad: every kernel against the CPU reference, every gradient against the slope of that reference, every
-//! shader through every backend's translator, the planner's counters, and known answers from outside.
+//! The tests of wgrad: every kernel against the CPU reference, every gradient against the slope of that reference,
+//! every shader through every backend's translator, the planner's counters, and known answers from outside.
 
 mod acting;
 mod attention;

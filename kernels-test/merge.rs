@@ -1,5 +1,5 @@
-//! Small launches merged into one: the numbers are those of double precision and of the launches apart, on the widest and
-//! on the narrowest adapter, and whole steps of small networks take one or few launches.
+//! Small launches merged into one: the numbers are those of double precision and of the launches apart, on the widest
+//! and on the narrowest adapter, and whole steps of small networks take one or few launches.
 
 use wgrad::autodiff::grad;
 use wgrad::device::GpuOptions;
@@ -37,8 +37,8 @@ fn evaluated(device: &Device, program: &dyn Fn(&Device) -> Vec<Tensor>) -> (Vec<
     (results.iter().map(values).collect(), launches)
 }
 
-/// Holds a program against the oracle with its launches merged, within WebGPU's limits and without, and on the adapter under test;
-/// the launches merged, and apart.
+/// Holds a program against the oracle with its launches merged, within WebGPU's limits and without, and on the adapter
+/// under test; the launches merged, and apart.
 fn launches(program: &dyn Fn(&Device) -> Vec<Tensor>) -> (u64, u64) {
     let (wanted, _) = evaluated(&Device::reference(), program);
     let run = |device: &Device| {
@@ -95,8 +95,8 @@ fn sections_see_what_was_written_before_them() {
     assert!(merged * 2 <= apart, "{merged} launches, {apart} apart");
 }
 
-/// The steps of a short sequence are turns of a loop, in both directions: parameters and places that grow from turn to turn. A
-/// launch has room for 32 others at most without one, and there are 60 here.
+/// The steps of a short sequence are turns of a loop, in both directions: parameters and places that grow from turn to
+/// turn. A launch has room for 32 others at most without one, and there are 60 here.
 #[test]
 fn a_sequence_is_a_loop_in_few_launches() {
     let (merged, _) = launches(&|d| {
@@ -110,8 +110,8 @@ fn a_sequence_is_a_loop_in_few_launches() {
     assert!(merged <= 3, "{merged} launches");
 }
 
-/// Whole steps of training, updates in place included: the losses are those in double precision. The numbers of launches
-/// are what a change may lower.
+/// Whole steps of training, updates in place included: the losses are those in double precision. The numbers of
+/// launches are what a change may lower.
 #[test]
 fn steps_of_small_networks_are_few_launches() {
     for (name, most) in [("dqn_step", 1), ("lr_step", 4), ("rnn_step_b1", 17)] {

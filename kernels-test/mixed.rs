@@ -92,8 +92,8 @@ fn number(state: &OptimizerState, name: &str) -> f64 {
     state.numbers.iter().find(|(n, _)| n == name).unwrap_or_else(|| panic!("no {name}")).1
 }
 
-/// A step with an infinite gradient changes nothing but the scale, and Adam goes on as if it had not been: its corrections
-/// count the steps that were made.
+/// A step with an infinite gradient changes nothing but the scale, and Adam goes on as if it had not been: its
+/// corrections count the steps that were made.
 #[test]
 fn an_overflow_skips_the_step_and_halves_the_scale() {
     for device in [Device::cpu(), under_test(), Device::reference()] {
@@ -294,8 +294,8 @@ struct Scored {
 
 wgrad::parameters!(Scored { layer, out });
 
-/// As `torch.autocast` has it: the recurrent layers read and give halves, and training follows that in single precision:
-/// the first loss by a thousandth, all of them by a twentieth.
+/// As `torch.autocast` has it: the recurrent layers read and give halves, and training follows that in single
+/// precision: the first loss by a thousandth, all of them by a twentieth.
 #[test]
 fn recurrent_layers_train_in_mixed_precision() {
     let packed = GpuOptions { native_half: false, ..adapter() };
@@ -316,8 +316,9 @@ fn recurrent_layers_train_in_mixed_precision() {
     }
 }
 
-/// Forward and backward pass of the small network for MNIST, as planned for real GPUs: what its kernels bind. With 16-bit
-/// floats, rounding is done where products and pools store; what is left are the launches that round the weights.
+/// Forward and backward pass of the small network for MNIST, as planned for real GPUs: what its kernels bind. With
+/// 16-bit floats, rounding is done where products and pools store; what is left are the launches that round the
+/// weights.
 #[test]
 fn halves_move_fewer_bytes() {
     let device = Device::cpu();

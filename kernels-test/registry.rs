@@ -13,9 +13,9 @@ use wgrad::reference::{Array, Data};
 use wgrad::selftest::{self, AnySample, Order, array, noise, reference, shapes};
 use wgrad::tensor::{DType, Input, NoGrad, Tensor};
 
-/// The adapter under test: the software rasteriser, which every machine can have. With `WGRAD_TEST_DEVICE=gpu` the GPU of this
-/// one; with `variants` the software rasteriser again, but with the kernels of GPUs. Small launches are not merged, so that
-/// they can be counted.
+/// The adapter under test: the software rasteriser, which every machine can have. With `WGRAD_TEST_DEVICE=gpu` the GPU
+/// of this one; with `variants` the software rasteriser again, but with the kernels of GPUs. Small launches are not
+/// merged, so that they can be counted.
 pub fn adapter() -> GpuOptions {
     let device = std::env::var("WGRAD_TEST_DEVICE").unwrap_or_default();
     let (software, gpu_variants) = (device != "gpu", device == "variants");

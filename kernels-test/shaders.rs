@@ -40,8 +40,8 @@ fn every_launch_fits_its_shader_and_every_shader_every_api() {
     report.finish();
 }
 
-/// On a software rasteriser: arrays of any name become textures, of one element to a texel or of four; those that are read
-/// once stay, and so do those whose number is of both kinds.
+/// On a software rasteriser: arrays of any name become textures, of one element to a texel or of four; those that are
+/// read once stay, and so do those whose number is of both kinds.
 #[test]
 fn what_is_only_read_becomes_textures() {
     let shader = Shader::new(

@@ -1,4 +1,5 @@
-//! Spectrally normalised layers beside PyTorch's (`kernels-test/fixtures/spectral_norm.py`), and the singular value they estimate.
+//! Spectrally normalised layers beside PyTorch's (`kernels-test/fixtures/spectral_norm.py`), and the singular value
+//! they estimate.
 
 use serde_json::Value as Json;
 use wgrad::nn::{Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Init, Linear, Module, Parameters, Pass};

@@ -1,5 +1,5 @@
-//! The gradient of a bias, made by the launches of the weight's: the numbers are those of double precision and there is no
-//! launch more than for the weight alone.
+//! The gradient of a bias, made by the launches of the weight's: the numbers are those of double precision and there is
+//! no launch more than for the weight alone.
 
 use wgrad::autodiff::grad;
 use wgrad::device::GpuOptions;
@@ -55,7 +55,8 @@ fn hold(device: &Device, case: &str, terms: usize, program: &dyn Fn(&Device) -> 
     launches
 }
 
-/// `dz` and `x` of a fully connected layer of `m` outputs and `n` inputs over `k` rows: the gradients of its weight and bias.
+/// `dz` and `x` of a fully connected layer of `m` outputs and `n` inputs over `k` rows: the gradients of its weight and
+/// bias.
 fn linear(device: &Device, [m, n, k]: [usize; 3]) -> Vec<Tensor> {
     let (dz, x) = (input(device, &[k, m], 1), input(device, &[k, n], 2));
     vec![dz.transpose(0, 1).matmul(&x), dz.sum(&[0])]

@@ -1,4 +1,5 @@
-//! Environments as tensor programs: every step against the environment of the host, chances against the process they are of.
+//! Environments as tensor programs: every step against the environment of the host, chances against the process they
+//! are of.
 
 use wgrad::env::cartpole::{Carts, starts};
 use wgrad::env::gridworld::{CLIFF, Mdp, Walks, cliff};
@@ -17,8 +18,8 @@ fn rows(states: &Tensor) -> Vec<[f64; 4]> {
     states.to_f64_vec().unwrap().chunks(4).map(|row| [row[0], row[1], row[2], row[3]]).collect()
 }
 
-/// Carts pushed at random, each of them a step of the cart of the host from where it stood, to rounding; episodes end where those do, by
-/// the rules and by the clock, and others begin.
+/// Carts pushed at random, each of them a step of the cart of the host from where it stood, to rounding; episodes end
+/// where those do, by the rules and by the clock, and others begin.
 #[test]
 fn carts_are_the_carts_of_the_host() {
     let (n, limit) = (6, 14);
@@ -108,8 +109,8 @@ fn walks_go_where_the_grid_says() {
     }
 }
 
-/// The shares of the next states are those of the process, to four standard errors; what is missing to 1 ends the episode, and what is not
-/// possible does not happen.
+/// The shares of the next states are those of the process, to four standard errors; what is missing to 1 ends the
+/// episode, and what is not possible does not happen.
 #[test]
 fn walks_keep_to_the_chances_of_the_process() {
     let n = 40_000;

@@ -1,8 +1,8 @@
 //! Whether all invocations of a workgroup meet at every barrier, as far as the text tells.
 //!
-//! naga does not ask, so a kernel that returns early and then waits runs on Vulkan by luck; browsers and DX12's compiler
-//! refuse it. This follows WGSL's rules (section "Uniformity") except that it judges a variable by its worst moment: a
-//! value is uniform if all invocations compute the same, control flow is uniform if all take the same way.
+//! naga does not ask, so a kernel that returns early and then waits runs on Vulkan by luck; browsers and DX12's
+//! compiler refuse it. This follows WGSL's rules (section "Uniformity") except that it judges a variable by its worst
+//! moment: a value is uniform if all invocations compute the same, control flow is uniform if all take the same way.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,5 @@
-// Where the largest pixel of each bin of a plane is: x is [planes, h, w], positions [planes, out_h, out_w], row * w + column.
+// Where the largest pixel of each bin of a plane is: x is [planes, h, w], positions [planes, out_h, out_w], row * w +
+// column.
 //
 // Bin o of an axis of n pixels and m bins runs from floor(o n / m) to ceil((o + 1) n / m), so bins may share pixels. Of
 // equals the first counts; a NaN counts as larger than any number, and of several the last is named.

@@ -1,9 +1,10 @@
 // Convolution and its two gradients, for GPUs: tiles of shared/tile.wgsl that read the patches of shared/patches.wgsl.
 //
-// The digits of n are found once per invocation, those of k by adding the digits of a step, so no round divides. The four
-// rows of a quad are ROW_QUADS apart, four columns COLUMN_QUADS, as in matmul.wgsl. How A is fetched and kept is in
-// conv2d_rows.wgsl and conv2d_rows_vec4.wgsl; the four or eight quads of P that an invocation fetches are at one place of the
-// tile and as many parts of the depth apart. No load stands behind a branch of its own (see matmul_vec4.wgsl).
+// The digits of n are found once per invocation, those of k by adding the digits of a step, so no round divides. The
+// four rows of a quad are ROW_QUADS apart, four columns COLUMN_QUADS, as in matmul.wgsl. How A is fetched and kept is
+// in conv2d_rows.wgsl and conv2d_rows_vec4.wgsl; the four or eight quads of P that an invocation fetches are at one
+// place of the tile and as many parts of the depth apart. No load stands behind a branch of its own (see
+// matmul_vec4.wgsl).
 
 var<private> row_first: u32;
 var<private> column_first: u32;

@@ -1,8 +1,8 @@
-// Convolution and its two gradients on matrix units: the tiles of shared/coop_tile.wgsl over halves, with the patches of
-// shared/patches.wgsl in the place of B.
+// Convolution and its two gradients on matrix units: the tiles of shared/coop_tile.wgsl over halves, with the patches
+// of shared/patches.wgsl in the place of B.
 //
-// A quad is four rows of A, or four columns of P next to each other, at one depth. An invocation fetches those of A and of P
-// from the same depths, so the digits of k are found once for both.
+// A quad is four rows of A, or four columns of P next to each other, at one depth. An invocation fetches those of A and
+// of P from the same depths, so the digits of k are found once for both.
 
 const ROW_QUADS = 1u; // from one row of a quad to the next
 

@@ -1,9 +1,10 @@
-// Convolution and its two gradients where a group has few channels (depthwise convolution; one or a few results per window),
-// from the patches of shared/patches.wgsl: tiles would be mostly empty there.
+// Convolution and its two gradients where a group has few channels (depthwise convolution; one or a few results per
+// window), from the patches of shared/patches.wgsl: tiles would be mostly empty there.
 //
-// `direct`: one invocation makes up to eight rows of four columns of C. Neighbours read neighbouring pixels; the weights are
-// the same for all of a group. `direct_sum`, for the gradient of the weight, where C is small and the sums are long: one
-// workgroup makes one row of four columns, its invocations side by side along the reduction; their sums are added as a tree.
+// `direct`: one invocation makes up to eight rows of four columns of C. Neighbours read neighbouring pixels; the
+// weights are the same for all of a group. `direct_sum`, for the gradient of the weight, where C is small and the sums
+// are long: one workgroup makes one row of four columns, its invocations side by side along the reduction; their sums
+// are added as a tree.
 
 @group(0) @binding(0) var<storage, read> a: array<f32>;
 

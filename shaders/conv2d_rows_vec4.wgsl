@@ -1,5 +1,5 @@
-// How a tile of conv2d.wgsl fetches A where four depths in a row lie side by side in a vec4: one quad of rows at four depths, in
-// four loads in the place of sixteen, turned in registers.
+// How a tile of conv2d.wgsl fetches A where four depths in a row lie side by side in a vec4: one quad of rows at four
+// depths, in four loads in the place of sixteen, turned in registers.
 
 @group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
 

@@ -4,7 +4,7 @@
 //   gates: steps x rows x 4h, r z n m                     h, dh_given: steps x rows x h      h_0, dh: rows x h
 //   forward:  r, z = sigmoid(x + b_ih + s + b_hh)   m = s_n + b_hn   n = tanh(x_n + b_in + r m), with s = h_(t-1) W^T
 //             h_t = (1 - z) n + z h_(t-1)
-//   backward: dx, the cotangent of x + b_ih, and ds, that of s + b_hh, which differ in n only; dh, carried in place, gets
+// backward: dx, the cotangent of x + b_ih, and ds, that of s + b_hh, which differ in n only; dh, carried in place, gets
 //             its share through z here and that through s by a product afterwards
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;

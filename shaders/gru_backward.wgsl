@@ -1,6 +1,6 @@
-// One step of a GRU backward in one launch, with its product: shared/recurrent.wgsl, whose columns are four units. What goes
-// in and out is that of gru.wgsl; what that calls ds is the da of the product here. dh, carried in place, is what comes
-// through z alone.
+// One step of a GRU backward in one launch, with its product: shared/recurrent.wgsl, whose columns are four units. What
+// goes in and out is that of gru.wgsl; what that calls ds is the da of the product here. dh, carried in place, is what
+// comes through z alone.
 
 @group(0) @binding(0) var<storage, read> gates: array<f32>;
 @group(0) @binding(1) var<storage, read> h: array<f32>;

@@ -1,5 +1,5 @@
-// One step of a GRU forward in one launch, with its product: shared/recurrent.wgsl, whose columns are the three gates of one
-// unit. What goes in and out is that of gru.wgsl.
+// One step of a GRU forward in one launch, with its product: shared/recurrent.wgsl, whose columns are the three gates
+// of one unit. What goes in and out is that of gru.wgsl.
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> w: array<vec4<f32>>;

@@ -1,6 +1,6 @@
-// A GRU over a whole sequence: shared/sequence.wgsl with the cell of gru.wgsl. What goes in and out is that of gru.wgsl; what
-// that calls ds is the da of the product here. dh gets all that is carried beyond the last step that was taken: in the end, what h_0
-// gets.
+// A GRU over a whole sequence: shared/sequence.wgsl with the cell of gru.wgsl. What goes in and out is that of
+// gru.wgsl; what that calls ds is the da of the product here. dh gets all that is carried beyond the last step that was
+// taken: in the end, what h_0 gets.
 
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> b_ih: array<f32>;

@@ -1,8 +1,9 @@
 // The patches of images as columns: x is [images, channels, h, w], cols is [images, channels, kh, kw, windows].
 //
 // One invocation copies all taps of one window of one channel: the divisions that find its place are then paid once for
-// kh * kw elements, and neighbours write neighbouring elements. `windows_first` and `windows` select a run of the windows of
-// an image, so that the columns of a large image can be made piece by piece; `image_first` does the same for images.
+// kh * kw elements, and neighbours write neighbouring elements. `windows_first` and `windows` select a run of the
+// windows of an image, so that the columns of a large image can be made piece by piece; `image_first` does the same for
+// images.
 
 struct Params {
     count: u32, // invocations: images * channels * windows

@@ -1,5 +1,5 @@
-// Dynamic loss scaling: one invocation decides whether a step counts, and the scale of the next one. The formulas stand in
-// `src/reference/loss_scale.rs`, the lists of numbers in `src/ops/loss_scale.rs`.
+// Dynamic loss scaling: one invocation decides whether a step counts, and the scale of the next one. The formulas stand
+// in `src/reference/loss_scale.rs`, the lists of numbers in `src/ops/loss_scale.rs`.
 //
 //   state: [3] in place      found, share: 1 number each      settings: [6]      control: [2]
 

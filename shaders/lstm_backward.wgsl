@@ -1,5 +1,5 @@
-// One step of an LSTM backward in one launch, with its product: shared/recurrent.wgsl, whose columns are four units. What goes
-// in and out is that of lstm.wgsl, but dh, which stays here: it is the product of the da of the step after.
+// One step of an LSTM backward in one launch, with its product: shared/recurrent.wgsl, whose columns are four units.
+// What goes in and out is that of lstm.wgsl, but dh, which stays here: it is the product of the da of the step after.
 
 @group(0) @binding(0) var<storage, read> gates: array<f32>;
 @group(0) @binding(1) var<storage, read> c: array<f32>;

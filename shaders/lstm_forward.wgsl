@@ -1,6 +1,6 @@
-// One step of an LSTM forward in one launch, with its product: shared/recurrent.wgsl, whose columns are the four gates of one
-// unit. What goes in and out is that of lstm.wgsl, but `bias`, b_ih + b_hh, which `biases` makes once per sequence: with both
-// a step would bind nine buffers, and WebGPU grants eight.
+// One step of an LSTM forward in one launch, with its product: shared/recurrent.wgsl, whose columns are the four gates
+// of one unit. What goes in and out is that of lstm.wgsl, but `bias`, b_ih + b_hh, which `biases` makes once per
+// sequence: with both a step would bind nine buffers, and WebGPU grants eight.
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> w: array<vec4<f32>>;

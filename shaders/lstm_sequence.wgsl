@@ -1,6 +1,6 @@
-// An LSTM over a whole sequence: shared/sequence.wgsl with the cell of lstm.wgsl. What goes in and out is that of lstm.wgsl, but
-// `bias`, b_ih + b_hh, which `biases` of lstm_forward.wgsl makes, and what h_0 gets, which is a product afterwards: WebGPU
-// grants eight buffers. c and its cotangent stay with the invocation of their unit.
+// An LSTM over a whole sequence: shared/sequence.wgsl with the cell of lstm.wgsl. What goes in and out is that of
+// lstm.wgsl, but `bias`, b_ih + b_hh, which `biases` of lstm_forward.wgsl makes, and what h_0 gets, which is a product
+// afterwards: WebGPU grants eight buffers. c and its cotangent stay with the invocation of their unit.
 
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;

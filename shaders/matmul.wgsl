@@ -5,14 +5,14 @@
 // convolution's weight), and slices of the reduction whose partial sums another kernel adds up (few tiles, long
 // reduction). All workgroups stand in one row, folded over the grid: matrix by matrix, then tile by tile.
 //
-// The four rows of a quad are ROW_QUADS apart, four columns COLUMN_QUADS, so that neighbouring invocations read and write
-// neighbouring elements, one at a time. Along which axis they stand next to each other follows from the strides.
+// The four rows of a quad are ROW_QUADS apart, four columns COLUMN_QUADS, so that neighbouring invocations read and
+// write neighbouring elements, one at a time. Along which axis they stand next to each other follows from the strides.
 
 @group(0) @binding(1) var<storage, read> b: array<f32>;
 @group(0) @binding(2) var<storage, read_write> c: array<f32>;
 
-// The four quads of A, and four or eight of B, that this invocation fetches in each round: row (or column) and depth of the
-// first, its address at the start of the reduction, and how far each is from the one before.
+// The four quads of A, and four or eight of B, that this invocation fetches in each round: row (or column) and depth of
+// the first, its address at the start of the reduction, and how far each is from the one before.
 struct Quads {
     line: u32,
     depth: u32,
@@ -28,7 +28,8 @@ var<private> b_quads: Quads;
 var<private> a_next: array<vec4<f32>, 4>;
 var<private> b_next: array<vec4<f32>, 8>;
 
-// Columns `line`, `line + COLUMN_QUADS`, ... of B from `at` on; 0 from column `columns` on, as shared/rows.wgsl has it for A.
+// Columns `line`, `line + COLUMN_QUADS`, ... of B from `at` on; 0 from column `columns` on, as shared/rows.wgsl has it
+// for A.
 fn quad_of_b(at: i32, line: u32, columns: u32) -> vec4<f32> {
     let step = i32(COLUMN_QUADS) * p.b_col;
     var quad = vec4<f32>();

@@ -1,10 +1,10 @@
-// Matrix products with few rows or few columns, whose large operand lies along the reduction: one workgroup makes a line
-// of up to eight elements of C, its invocations side by side along the reduction.
+// Matrix products with few rows or few columns, whose large operand lies along the reduction: one workgroup makes a
+// line of up to eight elements of C, its invocations side by side along the reduction.
 //
-// The large operand is then read once (once for every eight), by neighbours side by side; the small one comes from the cache. If
-// the columns are few (FEW_ROWS off) the workgroup has one row of A and up to eight columns of B, else one column of B and up to
-// eight rows of A. The sums of the invocations are added as a tree, in a fixed order. What the parameters mean stands in
-// gemm.wgsl; here a tile is one such line.
+// The large operand is then read once (once for every eight), by neighbours side by side; the small one comes from the
+// cache. If the columns are few (FEW_ROWS off) the workgroup has one row of A and up to eight columns of B, else one
+// column of B and up to eight rows of A. The sums of the invocations are added as a tree, in a fixed order. What the
+// parameters mean stands in gemm.wgsl; here a tile is one such line.
 
 override FEW_ROWS: bool = false;
 override WG: u32 = 64u;

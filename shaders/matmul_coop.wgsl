@@ -1,6 +1,7 @@
 // Matrix products C = sum over k_outer of A B on matrix units: the tiles of shared/coop_tile.wgsl over halves.
 //
-// A and B lie in whole vec4s, as matmul_vec4.wgsl has it, and are staged in the order in which they lie; C may lie anyhow.
+// A and B lie in whole vec4s, as matmul_vec4.wgsl has it, and are staged in the order in which they lie; C may lie
+// anyhow.
 
 @group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> b: array<vec4<f32>>;

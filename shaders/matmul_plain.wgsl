@@ -1,8 +1,8 @@
 // Matrix products for tiny and skinny matrices: one invocation per element of C, no workgroup memory.
 //
-// With one or a few rows (or columns) a tile would be mostly empty. Neighbouring invocations make neighbouring columns, so
-// the loads of B are coalesced where its columns lie side by side, and those of A are the same for all.
-// What the parameters mean stands in matmul.wgsl; here a tile is one element.
+// With one or a few rows (or columns) a tile would be mostly empty. Neighbouring invocations make neighbouring columns,
+// so the loads of B are coalesced where its columns lie side by side, and those of A are the same for all. What the
+// parameters mean stands in matmul.wgsl; here a tile is one element.
 
 override WG: u32 = 64u;
 

@@ -1,10 +1,10 @@
-// Adds up the partial sums of a matrix product whose reduction was cut into slices, and with shared/split_sums.wgsl (else
-// shared/split_product.wgsl) those of the sums that were made besides.
+// Adds up the partial sums of a matrix product whose reduction was cut into slices, and with shared/split_sums.wgsl
+// (else shared/split_product.wgsl) those of the sums that were made besides.
 //
-// `partial` is [slices, batches, m, n], dense; C is addressed by strides. Few slices are added in order by one invocation per
-// element of C. Of many, 16 invocations add every 16th, and a tree adds their sums: one alone would wait for its loads, and where
-// C is small nothing else would run meanwhile. Both orders are fixed, so the result does not depend on which slice was
-// finished first.
+// `partial` is [slices, batches, m, n], dense; C is addressed by strides. Few slices are added in order by one
+// invocation per element of C. Of many, 16 invocations add every 16th, and a tree adds their sums: one alone would wait
+// for its loads, and where C is small nothing else would run meanwhile. Both orders are fixed, so the result does not
+// depend on which slice was finished first.
 
 struct Params {
     m: u32,

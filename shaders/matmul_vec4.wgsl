@@ -1,13 +1,14 @@
-// Matrix products C = sum over k_outer of A B, for GPUs: tiles of shared/tile.wgsl over operands that lie in whole vec4s.
+// Matrix products C = sum over k_outer of A B, for GPUs: tiles of shared/tile.wgsl over operands that lie in whole
+// vec4s.
 //
-// Like matmul.wgsl, where each of A and B runs on by single elements along the reduction or along its rows (columns), and
-// all other strides, and the extent along which it runs on, are multiples of 4; C is dense along its rows. An invocation
-// fetches a block of 4 x 4 elements of A and one or two of B, in four loads each. A block that runs on along the reduction is
-// turned in registers, because workgroup memory holds quads of rows (columns) at one depth.
+// Like matmul.wgsl, where each of A and B runs on by single elements along the reduction or along its rows (columns),
+// and all other strides, and the extent along which it runs on, are multiples of 4; C is dense along its rows. An
+// invocation fetches a block of 4 x 4 elements of A and one or two of B, in four loads each. A block that runs on along
+// the reduction is turned in registers, because workgroup memory holds quads of rows (columns) at one depth.
 //
-// No load stands behind a branch of its own: a condition on one load becomes a predicate, and the loads of a round go on while
-// the round before is multiplied. With a branch round all of them a 128 x 128 tile made 36 TFLOP/s, with conditions 42,
-// without any (WHOLE) 43 (H200).
+// No load stands behind a branch of its own: a condition on one load becomes a predicate, and the loads of a round go
+// on while the round before is multiplied. With a branch round all of them a 128 x 128 tile made 36 TFLOP/s, with
+// conditions 42, without any (WHOLE) 43 (H200).
 
 @group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> b: array<vec4<f32>>;
@@ -17,8 +18,8 @@ override A_ALONG_K: bool = true; // whether it runs on along the reduction
 override B_ALONG_K: bool = false;
 override WHOLE: bool = false; // whether no tile and no round is cut short
 
-// A block of an operand: its first quad of rows (columns) and depth in the tile, the line of the operand, and the address at
-// the start of the slice.
+// A block of an operand: its first quad of rows (columns) and depth in the tile, the line of the operand, and the
+// address at the start of the slice.
 struct Block {
     quad: u32,
     depth: u32,

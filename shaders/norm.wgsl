@@ -4,9 +4,9 @@
 //   stats: 2 x rows                         mean and 1 / sqrt(variance + eps) of each row
 //   weight, bias: one per row (batch norm: a row is a channel) or one per place i in it (layer norm: outer = 1)
 //
-// One launch each way, a row to an invocation (GROUP false: short rows) or to a workgroup. Statistics take two passes, and
-// the second corrects the first: with d = x - m for the mean m as rounded, the mean is m + sum(d) / n, and the sum of
-// squares sum(d^2) - sum(d)^2 / n. So a row of equal numbers has variance 0, and large means cost no digits.
+// One launch each way, a row to an invocation (GROUP false: short rows) or to a workgroup. Statistics take two passes,
+// and the second corrects the first: with d = x - m for the mean m as rounded, the mean is m + sum(d) / n, and the sum
+// of squares sum(d^2) - sum(d)^2 / n. So a row of equal numbers has variance 0, and large means cost no digits.
 
 override GROUP: bool = false;
 override CENTER: bool = true;  // false: the mean counts as 0 (rms norm)
@@ -148,8 +148,8 @@ fn forward_running(
 @group(0) @binding(3) var<storage, read> given_weight: array<f32>;
 @group(0) @binding(4) var<storage, read_write> dx: array<f32>;
 
-// Writes dx of a row: with h the normalised numbers and g = dy weight, scale (g - mean(g) - h mean(g h)). Returns the sums
-// of dy and of dy h (of g and of g h where the weights differ within the row).
+// Writes dx of a row: with h the normalised numbers and g = dy weight, scale (g - mean(g) - h mean(g h)). Returns the
+// sums of dy and of dy h (of g and of g h where the weights differ within the row).
 fn gradient(row: Row, local: u32) -> vec2<f32> {
     let runs = row.stride / p.inner;
     let rest = row.stride - runs * p.inner;

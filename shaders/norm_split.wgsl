@@ -1,11 +1,11 @@
-// Normalisation of few long rows (the channels of a batch), for GPUs: a row is cut into chunks, a workgroup for each, so that
-// more than a few processors read it. What rows, places, statistics and gradients are stands in norm.wgsl.
+// Normalisation of few long rows (the channels of a batch), for GPUs: a row is cut into chunks, a workgroup for each,
+// so that more than a few processors read it. What rows, places, statistics and gradients are stands in norm.wgsl.
 //
 //   chunk_statistics, merge_statistics, apply        forward: mean and squares of each chunk; of each row; the result
 //   chunk_sums, merge_sums, apply_gradient           gradient: the two sums of each chunk; of each row; dx
 //
-// A chunk's statistics take two passes, of which the second reads what the cache still holds; those of a row are merged as
-// Chan, Golub and LeVeque do: squares about the common mean are the chunks' own, and n_c (mean_c - mean)^2.
+// A chunk's statistics take two passes, of which the second reads what the cache still holds; those of a row are merged
+// as Chan, Golub and LeVeque do: squares about the common mean are the chunks' own, and n_c (mean_c - mean)^2.
 
 override WG: u32 = 256u;
 override CENTER: bool = true;

@@ -1,8 +1,8 @@
 // Pooling over windows of images [planes, h, w]: the largest pixel, the mean pixel, and their gradients.
 //
-// One invocation per element of the result. The gradients are gathers: each pixel finds the windows that cover it, so no
-// two invocations write the same place and the order of every sum is fixed. The largest pixel travels with its position
-// (row * width + column, NOWHERE for a window without pixels), which is all that its gradient needs.
+// One invocation per element of the result. The gradients are gathers: each pixel finds the windows that cover it, so
+// no two invocations write the same place and the order of every sum is fixed. The largest pixel travels with its
+// position (row * width + column, NOWHERE for a window without pixels), which is all that its gradient needs.
 
 struct Params {
     count: u32, // elements of the result

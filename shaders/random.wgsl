@@ -52,8 +52,8 @@ fn philox(block: u32) -> vec4<u32> {
 
 // sqrt(-2 ln u), Q25, of the u = (word | 1) / 2^32.
 fn radius(word: u32) -> u32 {
-    // u = m 2^-e with m in [1/2, 1), and m raised by 5/4 or 3/2 into [3/4, 1): -2 ln u is a sum of three terms, of which
-    // two are multiples of constants.
+    // u = m 2^-e with m in [1/2, 1), and m raised by 5/4 or 3/2 into [3/4, 1): -2 ln u is a sum of three terms, of
+    // which two are multiples of constants.
     let odd = word | 1u;
     let e = countLeadingZeros(odd);
     var m = odd << e;          // Q32

@@ -4,8 +4,9 @@
 //   forward:  y_t = f(x_t + b_ih + s + b_hh)       s = y_(t-1) W^T, made by the matrix product
 //   backward: da_t = (dy_t + dh) f'                dh = da_(t+1) W, made by the matrix product
 //
-// f is tanh or relu, and its slope is known from y. A product with the state that is too large to be made by the launch of the
-// cell (rnn_forward.wgsl, rnn_backward.wgsl) is the same tuned kernel as everywhere, and what it writes is small.
+// f is tanh or relu, and its slope is known from y. A product with the state that is too large to be made by the launch
+// of the cell (rnn_forward.wgsl, rnn_backward.wgsl) is the same tuned kernel as everywhere, and what it writes is
+// small.
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> s: array<f32>;

@@ -1,5 +1,6 @@
-// One step of the plain recurrent layer backward in one launch, with its product: shared/recurrent.wgsl, whose columns are four
-// units. What goes in and out is that of rnn.wgsl, but dh, which stays here: it is the product of the da of the step after.
+// One step of the plain recurrent layer backward in one launch, with its product: shared/recurrent.wgsl, whose columns
+// are four units. What goes in and out is that of rnn.wgsl, but dh, which stays here: it is the product of the da of
+// the step after.
 
 @group(0) @binding(0) var<storage, read> y: array<f32>;
 @group(0) @binding(1) var<storage, read> dy: array<f32>;

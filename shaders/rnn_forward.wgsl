@@ -1,5 +1,5 @@
-// One step of the plain recurrent layer forward in one launch, with its product: shared/recurrent.wgsl, whose columns are four
-// units. What goes in and out is that of rnn.wgsl; h is what that calls y.
+// One step of the plain recurrent layer forward in one launch, with its product: shared/recurrent.wgsl, whose columns
+// are four units. What goes in and out is that of rnn.wgsl; h is what that calls y.
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> w: array<vec4<f32>>;

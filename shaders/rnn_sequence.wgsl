@@ -2,7 +2,8 @@
 //
 //   x, y, dy, da: steps x rows x h      b_ih, b_hh: h      h_0, dh: rows x h
 //   forward:  y_t = f(x_t + b_ih + y_(t-1) W^T + b_hh), y_0 being h_0
-//   backward: da_t = (dy_t + da_(t+1) W) f'        dh = da_t W of the last step that was taken: in the end, what h_0 gets
+//   backward: da_t = (dy_t + da_(t+1) W) f'
+//             dh = da_t W of the last step that was taken: in the end, what h_0 gets
 
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> b_ih: array<f32>;

@@ -1,5 +1,6 @@
-// The weight of a recurrent layer as shared/sequence.wgsl reads it where it cannot take it as it lies: rows are depths and columns
-// are sums, so that neighbours in a product read neighbours, and both are whole quads, with zeros beyond the last.
+// The weight of a recurrent layer as shared/sequence.wgsl reads it where it cannot take it as it lies: rows are depths
+// and columns are sums, so that neighbours in a product read neighbours, and both are whole quads, with zeros beyond
+// the last.
 
 struct Params {
     n: u32,            // elements of the result

@@ -3,10 +3,10 @@
 //   x: outer x n x inner by strides      as bits
 //   y: outer x n x inner                 y[k] = the sum of x[0] .. x[k], or where the largest of them is
 //
-// A line is cut into chunks of 1024. `chunks` makes the running results inside each chunk, and its total; the totals are
-// scanned by the same kernel, as lines of their own; `add` puts the total of all chunks before into each chunk. The cuts
-// depend on the length alone, so the same input gives the same bits. One invocation goes through a chunk where lines lie
-// side by side or loads are dear (GROUP false), else a workgroup does, eight neighbours per invocation.
+// A line is cut into chunks of 1024. `chunks` makes the running results inside each chunk, and its total; the totals
+// are scanned by the same kernel, as lines of their own; `add` puts the total of all chunks before into each chunk. The
+// cuts depend on the length alone, so the same input gives the same bits. One invocation goes through a chunk where
+// lines lie side by side or loads are dear (GROUP false), else a workgroup does, eight neighbours per invocation.
 //
 // An extreme is carried as its position and compared by looking it up. Of equal ones the later wins, and NaN wins.
 

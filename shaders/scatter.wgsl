@@ -5,9 +5,9 @@
 //   y[o, v, i] = x[o, v, i] and the src[o, j, i] with index[o, j, i] == v
 //
 // `direct` asks every source for every place: right for few sources. Otherwise the indices are sorted (sort.wgsl), once
-// for all elements that share them; `starts` finds where the sources of each place begin, `partials` adds up whole chunks
-// of sources that go to one place, so that no place of many sources is left to one long loop, and `segments` adds the rest.
-// `last_direct` and `last` only name the last source of each place, counted from 1.
+// for all elements that share them; `starts` finds where the sources of each place begin, `partials` adds up whole
+// chunks of sources that go to one place, so that no place of many sources is left to one long loop, and `segments`
+// adds the rest. `last_direct` and `last` only name the last source of each place, counted from 1.
 
 override COMBINE: u32 = 0u;  // 0 add, 1 multiply, 2 largest, 3 smallest
 

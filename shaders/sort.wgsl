@@ -5,8 +5,8 @@
 //
 // `block` sorts runs of 32: every element counts those before it. `merge` makes two neighbouring runs into one: an
 // element's place is its place in its own run, plus the number of elements of the other that go before it, found by
-// halving. Equal keys of the left run go first, so the sort is stable. There is no barrier, no shared memory and no limit
-// on the length, and all lines are sorted by the same few launches.
+// halving. Equal keys of the left run go first, so the sort is stable. There is no barrier, no shared memory and no
+// limit on the length, and all lines are sorted by the same few launches.
 
 override SOURCE: u32 = 0u;  // 0 numbers rising, 1 numbers falling, 2 indices of elements
 

@@ -3,15 +3,15 @@
 //   parameter, a, b, c: [n] in place      gradient: [n]      scale: the gradient is multiplied by it first
 //   hyper: a row of HYPER numbers per group of parameters      group_of: the row of each BLOCK elements
 //
-// Every row starts with the L2 decay (added to the gradient, times the parameter) and the share of the parameter that is
-// taken off beside the step; what follows depends on the rule and is listed in `src/ops/update.rs`. The host computes
-// what depends on the number of the step in double precision: 1 - beta^t loses its digits in single.
+// Every row starts with the L2 decay (added to the gradient, times the parameter) and the share of the parameter that
+// is taken off beside the step; what follows depends on the rule and is listed in `src/ops/update.rs`. The host
+// computes what depends on the number of the step in double precision: 1 - beta^t loses its digits in single.
 
 const HYPER = 12u;
 const BLOCK = 64u;
 
-// Elements of a block that one invocation updates, APART from each other so that neighbours stand next to each other: the numbers
-// of the rule are loaded once for all of them, and they are more than what is loaded for an element.
+// Elements of a block that one invocation updates, APART from each other so that neighbours stand next to each other:
+// the numbers of the rule are loaded once for all of them, and they are more than what is loaded for an element.
 override EACH: u32 = 1u;
 override APART: u32 = BLOCK / EACH;
 

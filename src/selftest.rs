@@ -1,5 +1,5 @@
-//! The samples of the registry, run on a device and held against the double-precision reference: what the tests do on the
-//! adapters of the project's machines, a user can do on their own (`cargo run --example doctor`).
+//! The samples of the registry, run on a device and held against the double-precision reference: what the tests do on
+//! the adapters of the project's machines, a user can do on their own (`cargo run --example doctor`).
 
 use std::sync::Arc;
 
@@ -227,14 +227,15 @@ fn floats(sample: &AnySample, got: &[f32], want: &[f64], halves: bool) -> std::r
     Err(format!("element {i} is {:e}, should be {:e}: {e:.1} times the allowed error {limit:e}", got[i], want[i]))
 }
 
-/// Products and convolutions of halves on the cooperative matrices of the adapter that `options` choose, by each kernel that
-/// uses them: what is wrong, or `None` if it has none that can be used. Products of small whole numbers must be exact, those
-/// of noise within the error bound of their sums, as must the samples of convolutions.
+/// Products and convolutions of halves on the cooperative matrices of the adapter that `options` choose, by each kernel
+/// that uses them: what is wrong, or `None` if it has none that can be used. Products of small whole numbers must be
+/// exact, those of noise within the error bound of their sums, as must the samples of convolutions.
 ///
 /// # Errors
 /// A fault of the device.
 pub fn cooperative(options: &GpuOptions) -> Result<Option<Vec<String>>> {
-    // Batch, rows, columns, depth: a part of a matrix; whole tiles; parts of tiles; a batch; a sum that is cut into slices.
+    // Batch, rows, columns, depth: a part of a matrix; whole tiles; parts of tiles; a batch; a sum that is cut into
+    // slices.
     let sizes = [[1, 4, 4, 4], [1, 256, 128, 64], [1, 132, 260, 40], [3, 36, 44, 20], [2, 8, 12, 1100]];
     let mut faults = Vec::new();
     let pinned = |variant| {
@@ -320,7 +321,8 @@ pub fn float_inputs(entry: &Entry) -> (usize, usize) {
     (floats(inputs), inputs.len())
 }
 
-/// How often an op can be differentiated: whether the gradient of its rule is the slope of its rule, on its small samples.
+/// How often an op can be differentiated: whether the gradient of its rule is the slope of its rule, on its small
+/// samples.
 ///
 /// # Errors
 /// A fault of the device, or a rule that does not fit its op.

@@ -1,4 +1,5 @@
-//! A whole round of deep Q-learning: an action in each of four carts, the memory, a batch of 128, and the update of 4-60-2.
+//! A whole round of deep Q-learning: an action in each of four carts, the memory, a batch of 128, and the update of
+//! 4-60-2.
 
 use wgrad::env::cartpole::Carts;
 use wgrad::nn::{Init, Parameters};

@@ -205,8 +205,8 @@ impl Session {
         })
     }
 
-    /// Tells TensorBoard, if events are wanted, how weights and gradients are distributed at each validation, and whatever `more`
-    /// adds.
+    /// Tells TensorBoard, if events are wanted, how weights and gradients are distributed at each validation, and
+    /// whatever `more` adds.
     pub fn watch<'a, M: Parameters + 'a, B: Row + 'a>(
         &self,
         run: Loop<'a, Supervised<'a, M, B>>,

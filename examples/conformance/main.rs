@@ -1,9 +1,9 @@
-//! Runs conformance cases that other libraries made through the public interface of this one: forward and gradients, on any
-//! device, per op passed, failed (with the worst element) or unsupported.
+//! Runs conformance cases that other libraries made through the public interface of this one: forward and gradients, on
+//! any device, per op passed, failed (with the worst element) or unsupported.
 //!
-//! `cargo run --release --example conformance -- FOLDER [--device cpu]`, where the folder has `onnx/`, `torch/`, `optim/`
-//! and `train/` or is one of these. The tables that map foreign names to ours are the other files of this folder. The exit
-//! code is not zero if anything fails.
+//! `cargo run --release --example conformance -- FOLDER [--device cpu]`, where the folder has `onnx/`, `torch/`,
+//! `optim/` and `train/` or is one of these. The tables that map foreign names to ours are the other files of this
+//! folder. The exit code is not zero if anything fails.
 
 mod attention;
 mod call;

@@ -1,8 +1,9 @@
-//! PyTorch's modules as calls of functions: the arguments of a constructor and the parameters of a module are arguments of
-//! the function that it applies.
+//! PyTorch's modules as calls of functions: the arguments of a constructor and the parameters of a module are arguments
+//! of the function that it applies.
 
-/// Class, the arguments of its constructor in order, the function it applies, and which constructor arguments that function
-/// does not take because the parameters' shapes say them. The module's parameters and buffers are passed by their names.
+/// Class, the arguments of its constructor in order, the function it applies, and which constructor arguments that
+/// function does not take because the parameters' shapes say them. The module's parameters and buffers are passed by
+/// their names.
 pub type Class = (&'static str, &'static str, &'static str, &'static str);
 
 /// The table.

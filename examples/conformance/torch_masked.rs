@@ -1,4 +1,5 @@
-//! PyTorch's `masked.*` functions as ours: what the mask leaves out counts as the number that changes nothing, 0 in a sum.
+//! PyTorch's `masked.*` functions as ours: what the mask leaves out counts as the number that changes nothing, 0 in a
+//! sum.
 
 use wgrad::{DType, Tensor};
 

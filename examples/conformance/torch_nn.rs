@@ -1,5 +1,5 @@
-//! PyTorch's convolutions, pooling and normalisation, and ours. What PyTorch takes without a batch, or along one axis, is
-//! given the missing axes of extent 1.
+//! PyTorch's convolutions, pooling and normalisation, and ours. What PyTorch takes without a batch, or along one axis,
+//! is given the missing axes of extent 1.
 
 use wgrad::Tensor;
 use wgrad::functional::ConvTranspose2dOptions;

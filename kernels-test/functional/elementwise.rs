@@ -129,7 +129,8 @@ fn values_and_slopes_are_pytorchs() {
                 let found = try_vjp(&[&y], &[&ones], &leaves.iter().collect::<Vec<_>>());
                 for (k, (want, got)) in slopes.iter().zip(&found).enumerate() {
                     let got = got.as_ref().map_or(vec![0.0; ones.elements()], |got| got.to_vec::<f32>().unwrap());
-                    // Beyond the finite numbers PyTorch's closed forms and the rules of the parts differ in where NaN is.
+                    // Beyond the finite numbers PyTorch's closed forms and the rules of the parts differ in where NaN
+                    // is.
                     let values = numbers(&want_all["y"]);
                     let finite = |v: Vec<f32>| -> Vec<f32> {
                         let all = |i: usize| inputs.iter().all(|x| x[i].is_finite()) && !values[i].is_nan();
@@ -172,8 +173,8 @@ fn gamma_and_its_logarithmic_slope() {
     }
 }
 
-/// PyTorch's slopes where numbers end, as its loops over vectors have them: what is not left out passes NaN on, and what is
-/// held between bounds has no slope there.
+/// PyTorch's slopes where numbers end, as its loops over vectors have them: what is not left out passes NaN on, and
+/// what is held between bounds has no slope there.
 #[test]
 fn slopes_at_nan_and_infinity() {
     let (inf, nan) = (f32::INFINITY, f32::NAN);

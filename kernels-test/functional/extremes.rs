@@ -1,5 +1,6 @@
-//! The ends of the numbers: logits of ten thousand, masks of -inf, equal rows, 1e38 and subnormals. Finite where PyTorch is
-//! finite in single precision, and then the same; infinite or no number where it is (`fixtures/extremes.py`).
+//! The ends of the numbers: logits of ten thousand, masks of -inf, equal rows, 1e38 and subnormals. Finite where
+//! PyTorch is finite in single precision, and then the same; infinite or no number where it is
+//! (`fixtures/extremes.py`).
 
 use serde_json::Value;
 use wgrad::autodiff::grad;

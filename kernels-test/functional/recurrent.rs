@@ -1,5 +1,6 @@
-//! Recurrent layers against PyTorch (`fixtures/recurrent.py`): every kind, stacked, in both directions, with and without
-//! biases and initial states, outputs and all gradients; and the forms that PyTorch does not have against worked examples.
+//! Recurrent layers against PyTorch (`fixtures/recurrent.py`): every kind, stacked, in both directions, with and
+//! without biases and initial states, outputs and all gradients; and the forms that PyTorch does not have against
+//! worked examples.
 
 use serde_json::Value;
 use wgrad::autodiff::vjp;

@@ -1,4 +1,5 @@
-//! Slices written over: `jax.lax.dynamic_update_slice` where they fit, nothing where they do not, and in place where they may be.
+//! Slices written over: `jax.lax.dynamic_update_slice` where they fit, nothing where they do not, and in place where
+//! they may be.
 
 use wgrad::autodiff::grad;
 use wgrad::nn::{Buffer, settle};
@@ -65,8 +66,8 @@ struct Ring {
 }
 wgrad::parameters!(Ring { kept });
 
-/// A ring of a million numbers that takes four in each step: it is neither copied nor made anew. (That the CPU path takes no memory
-/// for it is counted in `allocations.rs`.)
+/// A ring of a million numbers that takes four in each step: it is neither copied nor made anew. (That the CPU path
+/// takes no memory for it is counted in `allocations.rs`.)
 #[test]
 fn a_buffer_is_written_over_in_place() -> Result<()> {
     const N: usize = 1 << 20;

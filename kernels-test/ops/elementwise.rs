@@ -117,8 +117,8 @@ fn types_do_not_mix() {
     let _ = t(&d, &[1.0]).add(&Tensor::from_slice(&d, &[1u32], 1).unwrap());
 }
 
-/// From 16,384 elements on a kernel of a GPU makes four in each invocation. Operands that lie otherwise, that start where no
-/// four do, truth values, whole numbers, halves, and what stores through an epilogue.
+/// From 16,384 elements on a kernel of a GPU makes four in each invocation. Operands that lie otherwise, that start
+/// where no four do, truth values, whole numbers, halves, and what stores through an epilogue.
 #[test]
 fn large_chains_are_those_of_the_cpu_path() {
     let options = GpuOptions { gpu_variants: true, ..adapter() };

@@ -73,8 +73,8 @@ fn launches_of(gates: usize, [t, b, h]: [usize; 3], caps: Caps) -> [usize; 2] {
     pair.map(|all| wgrad::plan::launches(&all.iter().collect::<Vec<_>>(), caps).len())
 }
 
-/// Besides the steps there is the sum of an LSTM's biases, and backwards the product that the initial state gets, which may be
-/// cut into slices.
+/// Besides the steps there is the sum of an LSTM's biases, and backwards the product that the initial state gets, which
+/// may be cut into slices.
 #[test]
 fn a_step_is_one_launch_on_gpus() {
     let gpus = || ADAPTERS.iter().filter(|a| !a.caps.software);
@@ -95,20 +95,22 @@ fn a_step_is_one_launch_on_gpus() {
         // A variant that is asked for is one of the product.
         let caps = Caps { variant: Some("tile32"), ..ADAPTERS[2].caps };
         assert!(launches_of(gates, [5, 50, 256], caps).iter().all(|&n| n >= 10));
-        // Where one workgroup is done with all of a short sequence, it is; and a software rasteriser has no use for tiles.
+        // Where one workgroup is done with all of a short sequence, it is; and a software rasteriser has no use for
+        // tiles.
         assert_eq!(launches_of(gates, [5, 1, 8], ADAPTERS[1].caps), [1, 1]);
         assert!(launches_of(gates, [50, 50, 256], ADAPTERS[3].caps).iter().all(|&n| n >= 100));
     }
 }
 
-/// All steps of a layer whose weight is small are one launch; besides them there is the sum of an LSTM's biases, the product that
-/// its initial state gets, and a weight that is turned.
+/// All steps of a layer whose weight is small are one launch; besides them there is the sum of an LSTM's biases, the
+/// product that its initial state gets, and a weight that is turned.
 #[test]
 fn a_sequence_is_one_launch_where_its_weight_is_small() {
     for (gates, h) in [(1, 64), (1, 128), (3, 64), (4, 64), (4, 32), (3, 128), (4, 100), (4, 128), (4, 50)] {
         for (adapter, b) in ADAPTERS[..3].iter().flat_map(|a| [(a, 1), (a, 50), (a, 5000)]) {
             let found = launches_of(gates, [50, b, h], adapter.caps);
-            // What workgroups of thousands of rows do is cut into launches of some milliseconds, and a long product into slices.
+            // What workgroups of thousands of rows do is cut into launches of some milliseconds, and a long product
+            // into slices.
             let [lstm, streamed, odd] = [gates == 4, gates > 1 && h > 64, h % 4 > 0].map(usize::from);
             let long = if b < 5000 { 0 } else { 1 + 2 * streamed };
             let most = [1 + lstm + streamed + odd + long, 1 + 2 * lstm + odd + long];

@@ -1,5 +1,5 @@
-//! Steps of the optimizers against formulas computed here in double precision; 50 steps of each against PyTorch's are in
-//! `kernels-test/optim`.
+//! Steps of the optimizers against formulas computed here in double precision; 50 steps of each against PyTorch's are
+//! in `kernels-test/optim`.
 
 use wgrad::nn::Param;
 use wgrad::ops::update::Update;
@@ -87,8 +87,8 @@ fn a_step_by_numbers_of_ones_own() {
     assert_eq!(x.to_vec::<f32>().unwrap(), [1.0, 2.8], "an update changes nothing that somebody holds");
 }
 
-/// Where a GPU has enough to do, an invocation updates several elements of a block: each of them once, and none beyond the end.
-/// Momentum in double precision.
+/// Where a GPU has enough to do, an invocation updates several elements of a block: each of them once, and none beyond
+/// the end. Momentum in double precision.
 #[test]
 fn many_parameters_are_updated_once_each() {
     let n = (1 << 20) + 37;

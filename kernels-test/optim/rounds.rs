@@ -1,4 +1,5 @@
-//! Steps of several optimizers as one program: the values of the steps one by one, and to the bit the same where they are replayed.
+//! Steps of several optimizers as one program: the values of the steps one by one, and to the bit the same where they
+//! are replayed.
 
 use wgrad::device::Check;
 use wgrad::nn::{BatchNorm1d, Init, Linear, Module, Param, Parameters, Pass, Sequential, Tanh};
@@ -233,7 +234,8 @@ fn a_program_is_its_steps_one_by_one() {
     }
 }
 
-/// Each launch against the f64 reference: of several steps of one optimizer, the later ones overwrite what the first wrote in place.
+/// Each launch against the f64 reference: of several steps of one optimizer, the later ones overwrite what the first
+/// wrote in place.
 #[test]
 fn every_kernel_of_a_round_is_right() {
     for device in [under_test(), merge::device(true, false)] {

@@ -379,7 +379,8 @@ fn no_steps_have_no_loss() {
     let _ = CASES[0].steps(&Device::cpu()).run(0);
 }
 
-/// What replayed steps cost: launches, one submission for up to 64 of them, the numbers of each step, and nothing made anew.
+/// What replayed steps cost: launches, one submission for up to 64 of them, the numbers of each step, and nothing made
+/// anew.
 #[test]
 fn a_replayed_step_is_its_launches_and_its_numbers() {
     for device in devices() {

@@ -1,5 +1,5 @@
-//! Files of weights and checkpoints: what goes in comes out, PyTorch's files load, and a bad file is refused by name and
-//! leaves everything as it was.
+//! Files of weights and checkpoints: what goes in comes out, PyTorch's files load, and a bad file is refused by name
+//! and leaves everything as it was.
 
 use std::fs;
 use std::io::Write;

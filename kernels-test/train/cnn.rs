@@ -265,8 +265,8 @@ fn a_residual_network_learns() {
     }
 }
 
-/// One kernel each way for each normalisation, statistics included: the launches of a step grow by a fixed number for each
-/// block, and after the first step nothing is made.
+/// One kernel each way for each normalisation, statistics included: the launches of a step grow by a fixed number for
+/// each block, and after the first step nothing is made.
 #[test]
 fn a_step_of_a_residual_network_is_one_submission_of_few_launches() {
     let device = crate::registry::under_test();

@@ -191,7 +191,8 @@ fn steps_of_the_networks_for_digits_are_replayed() {
     assert!(spectral.replayed().unwrap_err().contains("not kept in place"), "{:?}", spectral.replayed());
 }
 
-/// One program is what two would be. The oracle runs each op as it was recorded, in double precision: there they agree to the bit.
+/// One program is what two would be. The oracle runs each op as it was recorded, in double precision: there they agree
+/// to the bit.
 #[test]
 fn one_program_of_both_steps_is_a_step_of_each() {
     for norm in [Norm::Batch, Norm::Spectral] {
@@ -269,8 +270,8 @@ fn from_the_fourth_step_on_nothing_is_made() {
             drop(task.step().unwrap());
             let now = device.counters();
             let made = now.since(&before);
-            // The second step is the first that finds its state where a step left it, and the first whose figures lie where others did
-            // comes after it.
+            // The second step is the first that finds its state where a step left it, and the first whose figures lie
+            // where others did comes after it.
             if step > 2 {
                 assert_eq!((made.plans, made.pipelines), (0, 0), "step {step}");
                 assert_eq!(made.submissions, 1, "one for both networks");

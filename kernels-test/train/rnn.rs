@@ -1,4 +1,5 @@
-//! Language models: what a text is cut into, the same losses on every device and in PyTorch, and what is said of bad input.
+//! Language models: what a text is cut into, the same losses on every device and in PyTorch, and what is said of bad
+//! input.
 
 use std::path::Path;
 use std::process::Command;

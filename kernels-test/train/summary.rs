@@ -1,4 +1,5 @@
-//! Event files, read by a reader of our own that knows the format of protocol buffers and nothing of the writer's types.
+//! Event files, read by a reader of our own that knows the format of protocol buffers and nothing of the writer's
+//! types.
 
 use std::collections::BTreeMap;
 

@@ -7,8 +7,9 @@
 // a product of 1024 x 1024 x 1024 takes twice as long. Tiles of 64 x 64 are a sixth faster, and take 3 seconds to
 // compile instead of 0.25; accumulators in an indexed array are three times slower.
 //
-// A kernel has `fetch`, which puts the next four depths into `a_rows` and `b_columns`, `put_row`, which stores a row, and
-// `row_of`, which says which one that is. What is made besides is in shared/broadcast_sums.wgsl or shared/no_sums.wgsl.
+// A kernel has `fetch`, which puts the next four depths into `a_rows` and `b_columns`, `put_row`, which stores a row,
+// and `row_of`, which says which one that is. What is made besides is in shared/broadcast_sums.wgsl or
+// shared/no_sums.wgsl.
 
 override ROWS: u32 = 32u; // 8, 16 or 32
 

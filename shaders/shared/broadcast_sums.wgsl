@@ -1,5 +1,5 @@
-// Beside a tile of shared/broadcast.wgsl, the sums of the rows of A: the gradient of a bias, beside that of a weight. The
-// first column of tiles stores them, each for its slice of the reduction.
+// Beside a tile of shared/broadcast.wgsl, the sums of the rows of A: the gradient of a bias, beside that of a weight.
+// The first column of tiles stores them, each for its slice of the reduction.
 
 @group(0) @binding(3) var<storage, read_write> sums: array<f32>; // of slice by slice, matrix by matrix
 

@@ -1,16 +1,16 @@
 // A tile of a product on matrix units, made by one workgroup: A and B of halves, sums in single precision.
 //
-// What A, B and C are is the business of the file that includes this one, as with shared/tile.wgsl. It provides `fetch`,
-// which reads this invocation's quads of the next DEPTH columns of A and rows of B into registers, and `put`, which
-// writes one element of C. Its entry point says where the tile lies and calls `multiply`.
+// What A, B and C are is the business of the file that includes this one, as with shared/tile.wgsl. It provides
+// `fetch`, which reads this invocation's quads of the next DEPTH columns of A and rows of B into registers, and `put`,
+// which writes one element of C. Its entry point says where the tile lies and calls `multiply`.
 //
-// A subgroup holds cooperative matrices of SIDE x SIDE, its part of C among them, and multiplies whole matrices. A and B are
-// staged in workgroup memory, in quads along the reduction or along their rows (columns): the unit loads both. Lines
-// there are PAD longer than they are, so that matrices do not lie in the same banks. What is beyond an edge is 0.
+// A subgroup holds cooperative matrices of SIDE x SIDE, its part of C among them, and multiplies whole matrices. A and
+// B are staged in workgroup memory, in quads along the reduction or along their rows (columns): the unit loads both.
+// Lines there are PAD longer than they are, so that matrices do not lie in the same banks. What is beyond an edge is 0.
 //
-// The workgroup has as many subgroups as the tile has matrices along a side, 8 or 4, in two rows: each makes 4 x 2 or 2 x 2
-// matrices. Accumulators have names, because an array would lie in memory. No element of one can be touched, so each goes
-// through workgroup memory, where every invocation takes some of its elements to the epilogue.
+// The workgroup has as many subgroups as the tile has matrices along a side, 8 or 4, in two rows: each makes 4 x 2 or 2
+// x 2 matrices. Accumulators have names, because an array would lie in memory. No element of one can be touched, so
+// each goes through workgroup memory, where every invocation takes some of its elements to the epilogue.
 //
 // Indices of loads and stores have names too: naga 30 does not translate expressions there.
 

@@ -1,5 +1,5 @@
-// The parameters of every matrix product kernel: sizes, how the reduction is cut into slices, and base and strides of the
-// three matrices. Which of the kernels makes a product is decided by its sizes, so all of them take the same.
+// The parameters of every matrix product kernel: sizes, how the reduction is cut into slices, and base and strides of
+// the three matrices. Which of the kernels makes a product is decided by its sizes, so all of them take the same.
 
 struct Params {
     m: u32,
@@ -37,8 +37,8 @@ struct Params {
 
 var<immediate> p: Params;
 
-// What one workgroup (or invocation) makes: a tile of a matrix, over one slice of the reduction; and where the first elements
-// of the matrices are.
+// What one workgroup (or invocation) makes: a tile of a matrix, over one slice of the reduction; and where the first
+// elements of the matrices are.
 struct Part {
     tile: u32,
     k_first: u32,

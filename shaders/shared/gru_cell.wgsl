@@ -1,4 +1,5 @@
-// The formulas of a GRU's cell for one unit of one row: r and z, the new state n, and m, what the state before gives to n.
+// The formulas of a GRU's cell for one unit of one row: r and z, the new state n, and m, what the state before gives to
+// n.
 
 struct GruState {
     gates: vec4<f32>, // r z n m

@@ -24,8 +24,8 @@ fn rounded_to_half4(v: vec4<f32>) -> vec4<f32> {
     return vec4(rounded_to_half(v.x), rounded_to_half(v.y), rounded_to_half(v.z), rounded_to_half(v.w));
 }
 
-// The bits of a number that is one of half precision. `pack2x16float` need not know infinity, and SwiftShader's makes NaN
-// of it.
+// The bits of a number that is one of half precision. `pack2x16float` need not know infinity, and SwiftShader's makes
+// NaN of it.
 fn half_bits(x: f32) -> u32 {
     let bits = bitcast<u32>(x);
     let size = bits & 0x7fffffffu;

@@ -23,8 +23,8 @@ fn minimum(a: f32, b: f32) -> f32 {
     return select(select(min(a, b), b, is_nan(b)), a, is_nan(a));
 }
 
-// 0 for what is below it, and NaN for NaN: one comparison of bits takes all from just below -0 to -infinity. Drivers make a
-// maximum of a comparison of floats, and that drops NaN.
+// 0 for what is below it, and NaN for NaN: one comparison of bits takes all from just below -0 to -infinity. Drivers
+// make a maximum of a comparison of floats, and that drops NaN.
 fn relu(x: f32) -> f32 {
     return select(x, 0.0, bitcast<u32>(x) - 0x80000001u < 0x7f800000u);
 }
@@ -35,9 +35,9 @@ fn quotient(a: f32, b: f32) -> f32 {
     return (a * scale) / (b * scale);
 }
 
-// e^x = 2^n e^r with |r| <= ln(2) / 2, and a polynomial for e^r (Cephes' expf): good to 2 units in the last place, where
-// built-in exp is allowed, and on some drivers has, errors of 3 + 2|x| of them. In training such an error is the same for
-// every element of a gradient, so it is not averaged out.
+// e^x = 2^n e^r with |r| <= ln(2) / 2, and a polynomial for e^r (Cephes' expf): good to 2 units in the last place,
+// where built-in exp is allowed, and on some drivers has, errors of 3 + 2|x| of them. In training such an error is the
+// same for every element of a gradient, so it is not averaged out.
 fn exp_accurate(x: f32) -> f32 {
     let within = clamp(x, -150.0, 130.0);
     let n = round(within * 1.44269504);

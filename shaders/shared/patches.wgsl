@@ -1,16 +1,16 @@
-// Convolution and its two gradients as matrix products whose second operand is not stored: the patches of an image, read
-// where they lie, as they are needed.
+// Convolution and its two gradients as matrix products whose second operand is not stored: the patches of an image,
+// read where they lie, as they are needed.
 //
 // All three are C[m, n] = sum over k of A[m, k] P[k, n], where P is the patches of an image, and n and k are numbers of
 // three digits each: (image, row, column) of a window and (channel, row, column) of a tap. Element (k, n) of P is pixel
 //     y = y_first + n1 y_n + k1 y_k,    x = x_first + n2 x_n + k2 x_k
 // of one channel of one image, and 0 outside of it.
 //   forward      A weight, P patches of the input:    n a window, k a tap; y_n is the stride, y_k the dilation
-//   input grad   A weight, P patches of dy:           n a pixel, k a tap, taken backwards: y_k is negative. With a stride,
-//                one launch per residue of the pixel by it, over the taps that meet that residue
+//   input grad   A weight, P patches of dy:           n a pixel, k a tap, taken backwards: y_k is negative. With a
+//                stride, one launch per residue of the pixel by it, over the taps that meet that residue
 //   weight grad  A dy,     P patches of the input:    n a tap, k a window (SUM_OVER_IMAGES)
-// Slices of the reduction write to copies of C that another kernel adds up. A is binding 0; how it is read is the business of the
-// file that includes this one.
+// Slices of the reduction write to copies of C that another kernel adds up. A is binding 0; how it is read is the
+// business of the file that includes this one.
 
 override SUM_OVER_IMAGES: bool = false;
 

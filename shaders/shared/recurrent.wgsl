@@ -1,19 +1,20 @@
 // A tile of the product in a step of a recurrent layer, made by the workgroup that goes on with the cell.
 //
-// A step is small and the next one waits for it, so what it costs on a GPU is its launches: here it is one. A workgroup makes
-// 4 ROW_QUADS rows of the batch by COLUMNS columns, where a column is a vec4 of sums: the gates of one unit
-// (recurrent_forward.wgsl) or four units side by side (recurrent_backward.wgsl). These are fewer sums than invocations and
-// their reduction is long, so it is cut: an invocation makes four rows of a column at every SLICES-th quad of depths, and
-// `sums_of` or `sum_of` adds up what the slices made, in order.
+// A step is small and the next one waits for it, so what it costs on a GPU is its launches: here it is one. A workgroup
+// makes 4 ROW_QUADS rows of the batch by COLUMNS columns, where a column is a vec4 of sums: the gates of one unit
+// (recurrent_forward.wgsl) or four units side by side (recurrent_backward.wgsl). These are fewer sums than invocations
+// and their reduction is long, so it is cut: an invocation makes four rows of a column at every SLICES-th quad of
+// depths, and `sums_of` or `sum_of` adds up what the slices made, in order.
 //
-// Each round stages DEPTH depths of both operands in workgroup memory and fetches the next meanwhile, as shared/tile.wgsl
-// does. The left operand lies there as quads of four rows ROW_QUADS apart, at one depth, permuted by the rows; how the
-// weight lies is the business of the file that includes this one. It provides `left`, which reads a quad of rows; `weight`,
-// which reads a quad of the weight; `weight_place`, where that is staged; and `weights_of`, which reads four of them there.
+// Each round stages DEPTH depths of both operands in workgroup memory and fetches the next meanwhile, as
+// shared/tile.wgsl does. The left operand lies there as quads of four rows ROW_QUADS apart, at one depth, permuted by
+// the rows; how the weight lies is the business of the file that includes this one. It provides `left`, which reads a
+// quad of rows; `weight`, which reads a quad of the weight; `weight_place`, where that is staged; and `weights_of`,
+// which reads four of them there.
 //
-// ROW_QUADS and COLUMNS are 2, 4 or 8. What is staged in a round fits WebGPU's 16 KiB, or 32 KiB where the adapter has them:
-// the fewer rounds, the fewer times all wait for memory. So an invocation fetches one to four quads of each operand, and its
-// one to eight quads of depths are written out.
+// ROW_QUADS and COLUMNS are 2, 4 or 8. What is staged in a round fits WebGPU's 16 KiB, or 32 KiB where the adapter has
+// them: the fewer rounds, the fewer times all wait for memory. So an invocation fetches one to four quads of each
+// operand, and its one to eight quads of depths are written out.
 
 override ROW_QUADS: u32 = 4u;
 override COLUMNS: u32 = 8u;

@@ -1,8 +1,8 @@
-// The operands of shared/recurrent.wgsl where the cotangents of the gates go back into the state: `da W`, those of the step
-// after.
+// The operands of shared/recurrent.wgsl where the cotangents of the gates go back into the state: `da W`, those of the
+// step after.
 //
-// W has a row per gate and unit, which is the depth here, so its quads run along the units: a column of the tile is four of
-// them, and they lie in workgroup memory as they are read.
+// W has a row per gate and unit, which is the depth here, so its quads run along the units: a column of the tile is
+// four of them, and they lie in workgroup memory as they are read.
 
 override GATES: u32 = 4u;
 

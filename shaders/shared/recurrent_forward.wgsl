@@ -1,8 +1,9 @@
-// The operands of shared/recurrent.wgsl where the state goes into the gates: `h W^T`, the state that of the step before.
+// The operands of shared/recurrent.wgsl where the state goes into the gates: `h W^T`, the state that of the step
+// before.
 //
-// W has a row per gate and unit, so its quads run along the depth, and a column of the tile is PARTS of its rows: which ones
-// `weight_row` of the including file says. Quads of a row are permuted by the column, so that neighbours, who read the same
-// depths of different columns, find them in different banks; four of them are turned in registers.
+// W has a row per gate and unit, so its quads run along the depth, and a column of the tile is PARTS of its rows: which
+// ones `weight_row` of the including file says. Quads of a row are permuted by the column, so that neighbours, who read
+// the same depths of different columns, find them in different banks; four of them are turned in registers.
 
 override PARTS: u32 = 4u;
 

@@ -1,6 +1,6 @@
-// Four rows of A at one depth, ROW_QUADS apart, for tiles over operands that are read one element at a time.
-// Whoever is beyond the reduction has no rows: a condition on one load becomes a predicate, a branch round many would hold up
-// the multiplication that goes on meanwhile.
+// Four rows of A at one depth, ROW_QUADS apart, for tiles over operands that are read one element at a time. Whoever is
+// beyond the reduction has no rows: a condition on one load becomes a predicate, a branch round many would hold up the
+// multiplication that goes on meanwhile.
 
 @group(0) @binding(0) var<storage, read> a: array<f32>;
 

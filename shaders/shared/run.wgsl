@@ -1,5 +1,5 @@
-// Walks along a row that is x[o, row, i] for all o and i: numbers k, a stride apart, and where each lies. `p` has rows and
-// inner, the extent of i.
+// Walks along a row that is x[o, row, i] for all o and i: numbers k, a stride apart, and where each lies. `p` has rows
+// and inner, the extent of i.
 
 // Where a number of a row lies. Steps are added up, so that no number costs a division.
 struct Place {

@@ -1,21 +1,23 @@
-// A recurrent layer's whole sequence in one launch, in each direction: a workgroup takes a few rows of the batch through all
-// steps.
+// A recurrent layer's whole sequence in one launch, in each direction: a workgroup takes a few rows of the batch
+// through all steps.
 //
-// Rows do not need each other, so all that a step has to wait for is its own workgroup: two barriers in place of a launch. What
-// it then waits for is memory, so the weight is held: each invocation keeps one to four blocks of it in registers, of 4 x 4,
-// which 256 of them can do up to 128 x 128 weights. A sum is a quad of COLUMNS, its products a quad of DEPTHS; an invocation makes
-// a quad of sums at BLOCKS consecutive quads of depths, and `sum_of` adds up what the SLICES made, in order. Of up to 256 x 256
-// weights the blocks that are not HELD are read again in each step, once for all rows: a step of an LSTM of 128 units takes 4 us on
-// an H200 so, where steps of weights that are held take 0.5 to 1.1; with four blocks read at once it took 4.7. One of 256 units would
-// read four times as much, and its launch per step takes 6 to 9 us, so these stay with that (shared/recurrent.wgsl).
+// Rows do not need each other, so all that a step has to wait for is its own workgroup: two barriers in place of a
+// launch. What it then waits for is memory, so the weight is held: each invocation keeps one to four blocks of it in
+// registers, of 4 x 4, which 256 of them can do up to 128 x 128 weights. A sum is a quad of COLUMNS, its products a
+// quad of DEPTHS; an invocation makes a quad of sums at BLOCKS consecutive quads of depths, and `sum_of` adds up what
+// the SLICES made, in order. Of up to 256 x 256 weights the blocks that are not HELD are read again in each step, once
+// for all rows: a step of an LSTM of 128 units takes 4 us on an H200 so, where steps of weights that are held take 0.5
+// to 1.1; with four blocks read at once it took 4.7. One of 256 units would read four times as much, and its launch per
+// step takes 6 to 9 us, so these stay with that (shared/recurrent.wgsl).
 //
 //   forward:  h W^T, sums are gates of the step, depths are units; h is that of the step before
 //   backward: da W, sums are units, depths are gates; da is that of the step after
 //
-// What goes into the product of the next step, h or da, lies in workgroup memory row by row, and is followed by zeros up to
-// where the blocks end. An invocation makes the cell of one unit of one row, if any, and keeps what only that needs. It fetches what
-// the next step takes from outside as soon as this step is done, a product and two barriers before it is needed. Backward the
-// first step has nothing carried, and leaves out the sum: an infinite weight would make NaN of no cotangent.
+// What goes into the product of the next step, h or da, lies in workgroup memory row by row, and is followed by zeros
+// up to where the blocks end. An invocation makes the cell of one unit of one row, if any, and keeps what only that
+// needs. It fetches what the next step takes from outside as soon as this step is done, a product and two barriers
+// before it is needed. Backward the first step has nothing carried, and leaves out the sum: an infinite weight would
+// make NaN of no cotangent.
 
 override TURNED: bool = false; // whether rows of `w` are depths: backward, and where rnn_weight.wgsl made it
 override COLUMNS: u32 = 16u;

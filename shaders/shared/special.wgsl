@@ -1,6 +1,6 @@
-// Scalar functions that WGSL has not, or has with fewer digits than training wants: its sin, asin and atan may be off by
-// 2^-11, its tanh and sinh lose all digits near 0. Polynomials are those of Cephes, good to a few units in the last place.
-// A fused kernel contains those functions of this file and of math.wgsl that it calls.
+// Scalar functions that WGSL has not, or has with fewer digits than training wants: its sin, asin and atan may be off
+// by 2^-11, its tanh and sinh lose all digits near 0. Polynomials are those of Cephes, good to a few units in the last
+// place. A fused kernel contains those functions of this file and of math.wgsl that it calls.
 
 fn ordered(a: f32, b: f32) -> bool {
     return !is_nan(a) & !is_nan(b);
@@ -65,9 +65,9 @@ fn log10_accurate(x: f32) -> f32 {
     return log_edges(x, (parts.y * 0.43429448 + parts.x * 4.6050390e-6) + parts.x * 0.30102539);
 }
 
-// x = n pi/2 + r with |r| <= pi/4: r, and n modulo 4. Up to 65,536 right angles they are taken off in four parts, of which
-// the first three have eight digits and so are exact times n. Beyond, x / (pi/2) is a product of whole numbers: the
-// 24 digits of x times those 64 of 2/pi that decide what is left after the multiples of four right angles.
+// x = n pi/2 + r with |r| <= pi/4: r, and n modulo 4. Up to 65,536 right angles they are taken off in four parts, of
+// which the first three have eight digits and so are exact times n. Beyond, x / (pi/2) is a product of whole numbers:
+// the 24 digits of x times those 64 of 2/pi that decide what is left after the multiples of four right angles.
 fn reduce_angle(x: f32) -> vec2<f32> {
     if (abs(x) < 100000.0) {
         let n = round(x * 0.63661977);
@@ -435,8 +435,9 @@ fn floor_mod(a: f32, b: f32) -> f32 {
     return select(rest, rest + b, rest != 0.0 && is_negative(rest) != is_negative(b));
 }
 
-// a / b where that is a whole number. Below 2^23 rounding it makes it exact; above, where a GPU may miss the last digit, what is
-// left of a says by how much. That is exact, fused or not, by parts of 12 digits, whose products have no more than 24.
+// a / b where that is a whole number. Below 2^23 rounding it makes it exact; above, where a GPU may miss the last
+// digit, what is left of a says by how much. That is exact, fused or not, by parts of 12 digits, whose products have no
+// more than 24.
 fn whole_quotient(a: f32, b: f32) -> f32 {
     let q = quotient(a, b);
     let q_high = bitcast<f32>(bitcast<u32>(q) & 0xfffff000u);
@@ -470,8 +471,8 @@ fn whole_u32(x: f32) -> u32 {
     return select(value, 0u, is_nan(x));
 }
 
-// Quotients and rests of whole numbers as WGSL has them: a / 0 is a, a % 0 is 0, and the smallest number divided by -1 is
-// itself. They are written out because a trusted adapter compiles them without that: NVIDIA's a / 0 is -1 then.
+// Quotients and rests of whole numbers as WGSL has them: a / 0 is a, a % 0 is 0, and the smallest number divided by -1
+// is itself. They are written out because a trusted adapter compiles them without that: NVIDIA's a / 0 is -1 then.
 fn divisor_i32(a: i32, b: i32) -> i32 {
     return select(b, 1, b == 0 || (b == -1 && bitcast<u32>(a) == 0x80000000u));
 }

@@ -1,5 +1,5 @@
-// The parameters of every kernel that makes a step of a recurrent layer. Places are counted in states: gates lie as many times
-// as far.
+// The parameters of every kernel that makes a step of a recurrent layer. Places are counted in states: gates lie as
+// many times as far.
 
 struct Params {
     n: u32,       // rows x h

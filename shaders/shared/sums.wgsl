@@ -1,8 +1,9 @@
-// Beside a tile of shared/tile.wgsl, the sums of the rows of A: the gradient of a bias, beside that of a weight. The first
-// column of tiles makes them, each for its slice of the reduction, so that long sums are shared like those of the product.
+// Beside a tile of shared/tile.wgsl, the sums of the rows of A: the gradient of a bias, beside that of a weight. The
+// first column of tiles makes them, each for its slice of the reduction, so that long sums are shared like those of the
+// product.
 //
-// Each invocation adds up four depths of one quad of rows in every round, out of workgroup memory; at the end those of one quad are
-// added in order.
+// Each invocation adds up four depths of one quad of rows in every round, out of workgroup memory; at the end those of
+// one quad are added in order.
 
 @group(0) @binding(3) var<storage, read_write> sums: array<f32>; // of slice by slice, matrix by matrix
 

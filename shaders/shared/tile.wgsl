@@ -1,22 +1,23 @@
-// A tile of a matrix product, made by one workgroup: SIDE x SIDE invocations, each EACH_ROWS x EACH_COLUMNS of its elements,
-// 8 x 8, 4 x 4 or 4 x 8.
+// A tile of a matrix product, made by one workgroup: SIDE x SIDE invocations, each EACH_ROWS x EACH_COLUMNS of its
+// elements, 8 x 8, 4 x 4 or 4 x 8.
 //
 // What A, B and C are is the business of the file that includes this one. It provides `fetch`, which reads this
-// invocation's share of the next DEPTH columns of A and rows of B into registers; `keep`, which stores them in workgroup
-// memory; `row_of` and `columns_at`, where rows and columns of C lie; and `put`, which writes four elements. Its entry
-// point says where the tile lies and calls `multiply`. What is made besides is in shared/sums.wgsl or shared/no_sums.wgsl.
+// invocation's share of the next DEPTH columns of A and rows of B into registers; `keep`, which stores them in
+// workgroup memory; `row_of` and `columns_at`, where rows and columns of C lie; and `put`, which writes four elements.
+// Its entry point says where the tile lies and calls `multiply`. What is made besides is in shared/sums.wgsl or
+// shared/no_sums.wgsl.
 //
 // Workgroup memory holds quads: four rows of A (or four columns of B) at one depth in one vec4, so that a step is two
 // or four vec4 loads and 16 or 64 multiply-adds. A whole vec4 is always written by one invocation: writing single
 // components from several would be a race. Quads of one depth are permuted within eights by the depth (`spread`), so
-// that neither stores along the depth nor stores along the tile meet in one bank; padding would do that too, and make the
-// largest tile exceed 32 KiB. The next round is fetched before this one is multiplied, so that memory and arithmetic work
-// at the same time. Each invocation fetches four quads of A and four of B in a round, or eight of B where the tile is twice as
-// wide as high: with half as many, a 64 x 64 tile made 23 TFLOP/s of 41 on an H200.
+// that neither stores along the depth nor stores along the tile meet in one bank; padding would do that too, and make
+// the largest tile exceed 32 KiB. The next round is fetched before this one is multiplied, so that memory and
+// arithmetic work at the same time. Each invocation fetches four quads of A and four of B in a round, or eight of B
+// where the tile is twice as wide as high: with half as many, a 64 x 64 tile made 23 TFLOP/s of 41 on an H200.
 //
 // Accumulators have names, four columns each: an array with a variable index would lie in memory. c12 is row 1 of the
-// first quad, columns of the second; rows 4 to 7 are those of the second quad of rows. All depths of a round are written
-// out: in a loop of four at a time a 128 x 128 tile made 36 TFLOP/s of 43 (H200).
+// first quad, columns of the second; rows 4 to 7 are those of the second quad of rows. All depths of a round are
+// written out: in a loop of four at a time a 128 x 128 tile made 36 TFLOP/s of 43 (H200).
 
 override SIDE: u32 = 16u;
 override EACH_ROWS: u32 = 8u;
@@ -49,8 +50,8 @@ var<private> c62: vec4<f32>;
 var<private> c71: vec4<f32>;
 var<private> c72: vec4<f32>;
 
-// By what the quads of a depth are permuted. Eight depths in a row differ, and so do eight depths four apart; the value of
-// a + b is the exclusive or of the values of a and b where a and b have no bit in common.
+// By what the quads of a depth are permuted. Eight depths in a row differ, and so do eight depths four apart; the value
+// of a + b is the exclusive or of the values of a and b where a and b have no bit in common.
 fn spread(depth: u32) -> u32 {
     return (depth & 7u) ^ ((depth >> 2u) & 2u) ^ (depth >> 4u);
 }
@@ -102,8 +103,9 @@ fn add_four(rows: u32, columns: u32, depth: u32) {
 
 // `matrix`: its number, counted through all slices.
 fn multiply(rounds: u32, local: u32, matrix: u32) {
-    // 32 neighbours make a block of 4 x 8 quads, the fewest different quads that a subgroup can read, and each half of them two
-    // rows of it: with a row for each quarter a generated tile of 128 x 128 made 30 TFLOP/s of 43 (H200), and this one 40.1 of 40.5.
+    // 32 neighbours make a block of 4 x 8 quads, the fewest different quads that a subgroup can read, and each half of
+    // them two rows of it: with a row for each quarter a generated tile of 128 x 128 made 30 TFLOP/s of 43 (H200), and
+    // this one 40.1 of 40.5.
     let block = local / 32u;
     let rows = block / (SIDE / 8u) * 4u + ((local & 1u) | ((local >> 3u) & 2u));
     let columns = block % (SIDE / 8u) * 8u + ((local >> 1u) & 7u);

@@ -14,8 +14,8 @@ var<private> k_now: u32;
 var<private> k_first: u32;
 var<private> k_end: u32;
 
-// Tiles are taken in bands of eight rows of tiles, down each column of the band: workgroups that run at the same time then
-// share rows of A and columns of B while these are in the cache.
+// Tiles are taken in bands of eight rows of tiles, down each column of the band: workgroups that run at the same time
+// then share rows of A and columns of B while these are in the cache.
 fn locate(index: u32) -> Here {
     let part = part_of(index);
     let tile = part.tile;

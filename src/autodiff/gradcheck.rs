@@ -20,8 +20,8 @@ pub struct Gradcheck {
 
 /// Compares the gradient of `f` with respect to its float inputs with the slope of `f` in double precision.
 ///
-/// `f` gets the inputs again, on their device or on another, and must record the same function every time, made of
-/// its arguments alone. What it returns is weighted with fixed random numbers and summed. Where the slope does not exist
+/// `f` gets the inputs again, on their device or on another, and must record the same function every time, made of its
+/// arguments alone. What it returns is weighted with fixed random numbers and summed. Where the slope does not exist
 /// (at a kink, at a tie) the check fails, rightly: move the input.
 ///
 /// # Errors

@@ -1,8 +1,9 @@
 //! Derivatives, by walking the recorded graph backwards over the ops' rules.
 //!
 //! A rule takes tensors and records tensors, so the result is a graph like any other: it can be planned with the
-//! forward pass as one program, and differentiated again. Forward mode is two walks (the "double vjp"): the vector-Jacobian
-//! product is linear in its cotangent, and the product of *that* map with a tangent is the Jacobian-vector product.
+//! forward pass as one program, and differentiated again. Forward mode is two walks (the "double vjp"): the
+//! vector-Jacobian product is linear in its cotangent, and the product of *that* map with a tangent is the
+//! Jacobian-vector product.
 
 mod gradcheck;
 mod second;
@@ -128,8 +129,8 @@ pub fn try_vjp(outputs: &[&Tensor], cotangents: &[&Tensor], wrt: &[&Tensor]) -> 
 /// The answer of a backward rule for an op that can be written in other ops: the vector-Jacobian product of `f`, which
 /// records the op's outputs from its inputs. What it records is differentiable as often as what `f` records.
 ///
-/// An input may depend on another (a state on a weight); each is given to `f` as a view of its own, so that the gradient
-/// of one does not run on into the next.
+/// An input may depend on another (a state on a weight); each is given to `f` as a view of its own, so that the
+/// gradient of one does not run on into the next.
 ///
 /// # Panics
 /// If `f` does not record outputs of the op's shapes.

@@ -1,5 +1,5 @@
-//! CIFAR-10, and whatever else lies in its binary layout: one label byte and 3,072 bytes of red, green and blue planes of
-//! 32x32 pixels for each picture (Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009).
+//! CIFAR-10, and whatever else lies in its binary layout: one label byte and 3,072 bytes of red, green and blue planes
+//! of 32x32 pixels for each picture (Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009).
 
 use std::path::{Path, PathBuf};
 
@@ -39,8 +39,8 @@ pub fn read<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<Images
     Ok(images)
 }
 
-/// The training and the test set of a folder: the official `data_batch_1.bin` to `5` and `test_batch.bin`, or any files in
-/// their layout with "train" and "test" in their names, there or in `cifar-10-batches-bin`.
+/// The training and the test set of a folder: the official `data_batch_1.bin` to `5` and `test_batch.bin`, or any files
+/// in their layout with "train" and "test" in their names, there or in `cifar-10-batches-bin`.
 ///
 /// # Errors
 /// [`Error::File`] if one of the two sets is missing, and for all that [`read`] refuses.

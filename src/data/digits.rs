@@ -2,8 +2,8 @@
 //!
 //! Why not random blobs or printed digits: a demo whose task any model solves shows nothing. These are drawn the way
 //! people write: a digit is one of several shapes (a 7 with or without a bar, a 4 open or closed), its control points
-//! wander, the paper is turned, slanted and bent, the pen is thick or thin and presses unevenly, and there is grain,
-//! a stray stroke or a gap. A linear model gets 87 to 89 % of them, a small convolutional network 98 to 99 %, so there is
+//! wander, the paper is turned, slanted and bent, the pen is thick or thin and presses unevenly, and there is grain, a
+//! stray stroke or a gap. A linear model gets 87 to 89 % of them, a small convolutional network 98 to 99 %, so there is
 //! something to learn and something to see. They are not MNIST, and accuracies on them are not comparable.
 //!
 //! How a picture comes to be, top to bottom of `draw`: control points in a unit box (`SHAPES`) are moved, turned into

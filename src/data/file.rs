@@ -7,7 +7,8 @@ use flate2::read::MultiGzDecoder;
 
 use crate::error::{Error, Result};
 
-/// The content of a file; a gzipped one, which is told by its first two bytes, is unpacked. `limit` bounds what is unpacked.
+/// The content of a file; a gzipped one, which is told by its first two bytes, is unpacked. `limit` bounds what is
+/// unpacked.
 pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let unreadable =
         |e: std::io::Error| Error::file(path, format!("cannot be read ({e})"), "Check the path and its rights");

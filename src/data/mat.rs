@@ -1,7 +1,8 @@
 //! Reads arrays of numbers from MATLAB files of version 5, the form of the official SVHN, without MATLAB.
 //!
-//! The format ("MAT-File Format", The MathWorks): 128 bytes of header, then elements of a type, a size and data. An element
-//! of type 15 is another one, compressed; one of type 14 an array: its flags, extents, name and numbers, each an element.
+//! The format ("MAT-File Format", The MathWorks): 128 bytes of header, then elements of a type, a size and data. An
+//! element of type 15 is another one, compressed; one of type 14 an array: its flags, extents, name and numbers, each
+//! an element.
 
 use std::io::Read;
 use std::path::Path;

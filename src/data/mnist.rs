@@ -79,8 +79,8 @@ pub fn load(folder: impl AsRef<Path>) -> Result<Dataset> {
     MNIST.load(folder)
 }
 
-/// Looks for MNIST on this machine: in `data`, or else in `WGRAD_DATA`, or else in the cache. `None` if nothing is named
-/// and the cache does not hold it.
+/// Looks for MNIST on this machine: in `data`, or else in `WGRAD_DATA`, or else in the cache. `None` if nothing is
+/// named and the cache does not hold it.
 ///
 /// # Errors
 /// [`Error::File`] if a folder was named and MNIST is not in it whole, or if the cache holds damaged files.
@@ -249,8 +249,8 @@ impl Places {
         if places_in(cache).into_iter().any(whole) { set.load(cache).map(Some) } else { Ok(None) }
     }
 
-    /// `set` if it can be had, else the built-in digits with the reason in their `source`. Without a `transport` nothing
-    /// is fetched.
+    /// `set` if it can be had, else the built-in digits with the reason in their `source`. Without a `transport`
+    /// nothing is fetched.
     ///
     /// # Errors
     /// [`Error::File`] if a folder is named and does not hold the set whole: nothing else is tried then.

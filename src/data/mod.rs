@@ -112,8 +112,8 @@ impl Images {
         }
     }
 
-    /// The same pictures with `factor` times fewer pixels each way, each the mean of those it stands for: for a quick look at
-    /// what takes long.
+    /// The same pictures with `factor` times fewer pixels each way, each the mean of those it stands for: for a quick
+    /// look at what takes long.
     ///
     /// # Panics
     /// If height and width are no multiples of `factor`.

@@ -6,8 +6,8 @@ use super::{Dataset, Images, cifar, file, mat};
 use crate::error::{Error, Result};
 
 /// The pictures of one official file, `train_32x32.mat`, `test_32x32.mat` or `extra_32x32.mat`. There, pixels are
-/// `[row, column, colour, picture]` with the row varying fastest, and the digit 0 has the label 10; here they are `[picture,
-/// colour, row, column]`, and it is 0.
+/// `[row, column, colour, picture]` with the row varying fastest, and the digit 0 has the label 10; here they are
+/// `[picture, colour, row, column]`, and it is 0.
 ///
 /// # Errors
 /// [`Error::File`] if the file cannot be read or is another one.
@@ -38,8 +38,8 @@ pub fn read(path: impl AsRef<Path>) -> Result<Images> {
     Ok(Images { pixels, labels, shape: [3, 32, 32], classes: 10 })
 }
 
-/// The training and the test set of a folder: the official `train_32x32.mat` and `test_32x32.mat`, or files in the binary
-/// layout of CIFAR-10 with "train" and "test" in their names.
+/// The training and the test set of a folder: the official `train_32x32.mat` and `test_32x32.mat`, or files in the
+/// binary layout of CIFAR-10 with "train" and "test" in their names.
 ///
 /// # Errors
 /// [`Error::File`] if one of the two sets is missing, and for all that [`read`] and [`cifar::read`] refuse.

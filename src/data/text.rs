@@ -1,8 +1,8 @@
 //! Text as one long string of characters, and the order in which a recurrent network reads it.
 //!
-//! A network that carries its state from one step of training to the next must be given, in each row of a batch, the text
-//! that follows what the row held before. So the text is cut into as many strips as a batch has rows, and all rows move
-//! down their strips together, a window at a time.
+//! A network that carries its state from one step of training to the next must be given, in each row of a batch, the
+//! text that follows what the row held before. So the text is cut into as many strips as a batch has rows, and all rows
+//! move down their strips together, a window at a time.
 
 use std::path::Path;
 

@@ -1,10 +1,10 @@
-//! What is known of an adapter from earlier processes: its compiled kernels, which of them were the fastest, and that they
-//! were right.
+//! What is known of an adapter from earlier processes: its compiled kernels, which of them were the fastest, and that
+//! they were right.
 //!
 //! A driver takes from milliseconds to seconds to compile a kernel. Where it can give the result away, that is kept in
-//! the user's cache folder, in a file per adapter and driver, and given back to it next time. The file carries a digest:
-//! one that was torn, damaged or written by something else is not there, as far as this module is concerned, and nothing
-//! that happens to the cache is an error.
+//! the user's cache folder, in a file per adapter and driver, and given back to it next time. The file carries a
+//! digest: one that was torn, damaged or written by something else is not there, as far as this module is concerned,
+//! and nothing that happens to the cache is an error.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -21,7 +21,8 @@ const LONGEST: u64 = 1 << 30;
 /// The file is written at most so often, and at the end.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// The folder of the user's caches, for this crate: `wgrad` in `$XDG_CACHE_HOME`, `~/.cache` or (Windows) `%LOCALAPPDATA%`.
+/// The folder of the user's caches, for this crate: `wgrad` in `$XDG_CACHE_HOME`, `~/.cache` or (Windows)
+/// `%LOCALAPPDATA%`.
 pub fn folder() -> Option<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let caches = match cfg!(windows) {

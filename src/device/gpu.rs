@@ -23,8 +23,8 @@ pub enum Tune {
     Off,
     /// What was measured on this adapter before is used.
     Use,
-    /// The same; and what was not measured yet is, between the steps of a program that goes on for a while, for the processes
-    /// after this one.
+    /// The same; and what was not measured yet is, between the steps of a program that goes on for a while, for the
+    /// processes after this one.
     Measure,
 }
 
@@ -45,18 +45,19 @@ pub struct GpuOptions {
     /// Take this variant of a kernel wherever it can serve, by name: for tests and measurements. `None` leaves it to
     /// `WGRAD_TUNE`, where that is the name of a variant.
     pub variant: Option<&'static str>,
-    /// Whether the measured choices of kernels are used: `None` leaves it to `WGRAD_TUNE` (`off` or `on`), and where that is
-    /// not set uses what was measured before. They are kept in the folder of compiled kernels.
+    /// Whether the measured choices of kernels are used: `None` leaves it to `WGRAD_TUNE` (`off` or `on`), and where
+    /// that is not set uses what was measured before. They are kept in the folder of compiled kernels.
     pub tune: Option<Tune>,
-    /// Merge small launches that follow each other into one: `None` leaves it to `WGRAD_MERGE` (0 or 1), and where that is not
-    /// set does so for the first plans of a program.
+    /// Merge small launches that follow each other into one: `None` leaves it to `WGRAD_MERGE` (0 or 1), and where that
+    /// is not set does so for the first plans of a program.
     pub merge: Option<bool>,
-    /// Compile kernels without checks of bounds and loops: `None` leaves it to `WGRAD_TRUSTED` (0 or 1), and where that is
-    /// not set does so on real GPUs on which `examples/doctor` found every kernel right, with the checks and without.
+    /// Compile kernels without checks of bounds and loops: `None` leaves it to `WGRAD_TRUSTED` (0 or 1), and where that
+    /// is not set does so on real GPUs on which `examples/doctor` found every kernel right, with the checks and
+    /// without.
     pub trusted: Option<bool>,
     /// Make products of halves on cooperative matrices (matrix units) where the adapter has them: `None` leaves it to
-    /// `WGRAD_COOPERATIVE` (0 or 1), and where that is not set does so on adapters on which `examples/doctor` found their
-    /// products right.
+    /// `WGRAD_COOPERATIVE` (0 or 1), and where that is not set does so on adapters on which `examples/doctor` found
+    /// their products right.
     pub cooperative: Option<bool>,
     /// The folder where compiled kernels are kept between processes, if any: by default in the user's cache, or where
     /// `WGRAD_KERNEL_CACHE` says (`0`: nowhere).
@@ -140,10 +141,11 @@ impl Gpu {
         let features = chosen.features() & wanted;
         let limits = if options.portable { wgpu::Limits::default() } else { chosen.limits() };
         let experimental_features = if features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
-            // SAFETY: wgpu asks for a promise that its user knows experimental features to be less tried than the others, so
-            // that a fault in them may be unsound. One kernel of the crate uses cooperative matrices. Its loads and stores
-            // of whole matrices are within arrays of workgroup memory, whatever the sizes of a product; and an adapter is
-            // given that kernel after its products were compared with those of the host, or because the program says so.
+            // SAFETY: wgpu asks for a promise that its user knows experimental features to be less tried than the
+            // others, so that a fault in them may be unsound. One kernel of the crate uses cooperative matrices. Its
+            // loads and stores of whole matrices are within arrays of workgroup memory, whatever the sizes of a
+            // product; and an adapter is given that kernel after its products were compared with those of the host, or
+            // because the program says so.
             unsafe { wgpu::ExperimentalFeatures::enabled() }
         } else {
             wgpu::ExperimentalFeatures::disabled()
@@ -181,8 +183,9 @@ impl Gpu {
         let compiled = files.as_ref().filter(|_| features.contains(wgpu::Features::PIPELINE_CACHE)).map(|files| {
             let data = files.compiled();
             let (label, data, fallback) = (Some("wgrad"), data.as_deref(), true);
-            // SAFETY: by its digest the data are, to the bit, what `PipelineCache::get_data` gave for an adapter of this
-            // name and driver. wgpu and the driver look once more whether they are theirs; if not, the cache is empty.
+            // SAFETY: by its digest the data are, to the bit, what `PipelineCache::get_data` gave for an adapter of
+            // this name and driver. wgpu and the driver look once more whether they are theirs; if not, the cache is
+            // empty.
             unsafe { device.create_pipeline_cache(&wgpu::PipelineCacheDescriptor { label, data, fallback }) }
         });
         let software = info.device_type == wgpu::DeviceType::Cpu;
@@ -289,8 +292,8 @@ impl Gpu {
         }
     }
 
-    /// Whether the next plan should merge its small launches. A merged launch is a kernel of its own, for this plan alone: a
-    /// program whose graphs differ all the time would compile instead of computing.
+    /// Whether the next plan should merge its small launches. A merged launch is a kernel of its own, for this plan
+    /// alone: a program whose graphs differ all the time would compile instead of computing.
     pub fn wants_merged(&self) -> bool {
         self.merge.unwrap_or_else(|| self.tally.read().plans < PLANS_MERGED)
     }
@@ -300,7 +303,8 @@ impl Gpu {
         self.trusted
     }
 
-    /// Notes for later processes whether a self-test found every kernel right on this adapter, with the checks and without.
+    /// Notes for later processes whether a self-test found every kernel right on this adapter, with the checks and
+    /// without.
     pub fn set_trusted(&self, trusted: bool) {
         self.files.iter().for_each(|files| files.set_trusted(trusted));
     }
@@ -361,8 +365,9 @@ impl Gpu {
     }
 }
 
-/// Rows and columns of the cooperative matrices of an adapter that multiply halves into singles, the larger if there are
-/// two; 0 if it has none, or lacks what the kernel needs besides: halves, subgroups of one size, 32 KiB of workgroup memory.
+/// Rows and columns of the cooperative matrices of an adapter that multiply halves into singles, the larger if there
+/// are two; 0 if it has none, or lacks what the kernel needs besides: halves, subgroups of one size, 32 KiB of
+/// workgroup memory.
 fn matrix_size(adapter: &wgpu::Adapter, wanted: wgpu::Features) -> u32 {
     let needs = wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
     let features = needs | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;

@@ -103,8 +103,8 @@ impl Device {
         pollster::block_on(Device::gpu_async(options))
     }
 
-    /// [`Device::gpu`] without blocking. A page must open its GPU so, and read with [`Tensor::to_vec_async`]: nothing there
-    /// may wait.
+    /// [`Device::gpu`] without blocking. A page must open its GPU so, and read with [`Tensor::to_vec_async`]: nothing
+    /// there may wait.
     ///
     /// # Errors
     /// As [`Device::gpu`].
@@ -128,8 +128,9 @@ impl Device {
         Device(Arc::new(Inner { kind, check: Mutex::new(None), attached: OnceLock::new() }))
     }
 
-    /// The same device, with every step of every program on it replayed on the CPU and compared, as `WGRAD_CHECK=1` does.
-    /// The run that computes the first wrong value returns [`Error::Check`], with op, shapes and the line it came from.
+    /// The same device, with every step of every program on it replayed on the CPU and compared, as `WGRAD_CHECK=1`
+    /// does. The run that computes the first wrong value returns [`Error::Check`], with op, shapes and the line it came
+    /// from.
     pub fn checked(self) -> Device {
         self.set_check(Check::Values);
         self

@@ -99,11 +99,12 @@ impl Gpu {
         let label = format!("{}/{entry}", shader.name);
         let descriptor = wgpu::ShaderModuleDescriptor { label: Some(&label), source: wgpu::ShaderSource::Wgsl(source) };
         let module = if self.is_trusted() {
-            // SAFETY: without wgpu's checks a kernel must stay within its bindings and come to an end by itself. The text
-            // is of this crate, or of ops that the program defines in the same way: an invocation returns if its index is past
-            // the end of its output, addresses are made of indices below extents that belong to the bindings, an index that
-            // comes from data is compared with its extent first, and loops count up to extents. All of them have been run with
-            // the checks and without, with the right results, before an adapter is trusted.
+            // SAFETY: without wgpu's checks a kernel must stay within its bindings and come to an end by itself. The
+            // text is of this crate, or of ops that the program defines in the same way: an invocation returns if its
+            // index is past the end of its output, addresses are made of indices below extents that belong to the
+            // bindings, an index that comes from data is compared with its extent first, and loops count up to extents.
+            // All of them have been run with the checks and without, with the right results, before an adapter is
+            // trusted.
             unsafe { self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
         } else {
             self.device.create_shader_module(descriptor)

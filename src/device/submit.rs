@@ -193,9 +193,10 @@ impl Gpu {
         polled.map(|_| ()).map_err(|e| Error::Gpu(e.to_string()))
     }
 
-    /// Runs the launches in order in one submission, waits for them, and says for each of `parts` of them, which follow each
-    /// other from the first launch on, how many seconds it took from the end of the part before: by the clock of the device.
-    /// Where it has none, or no immediates, each part is a submission of its own, timed by the clock of the host.
+    /// Runs the launches in order in one submission, waits for them, and says for each of `parts` of them, which follow
+    /// each other from the first launch on, how many seconds it took from the end of the part before: by the clock of
+    /// the device. Where it has none, or no immediates, each part is a submission of its own, timed by the clock of the
+    /// host.
     ///
     /// # Errors
     /// A fault of the device.

@@ -80,7 +80,8 @@ impl Readback {
     /// Waits for the bytes.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`] if the device went away meanwhile. On the web, where nothing may wait, that they are not there.
+    /// [`Error::DeviceLost`] if the device went away meanwhile. On the web, where nothing may wait, that they are not
+    /// there.
     pub fn wait(mut self) -> Result<Vec<u8>> {
         #[cfg(not(target_arch = "wasm32"))]
         self.poll_until_done()?;

@@ -111,8 +111,8 @@ impl Env for CartPole {
     }
 }
 
-/// One step of many carts as a tensor program: states `[n, 4]` and actions `u32 [n]` to states `[n, 4]`. Carts that fell go on
-/// falling; ask [`up`] which have not.
+/// One step of many carts as a tensor program: states `[n, 4]` and actions `u32 [n]` to states `[n, 4]`. Carts that
+/// fell go on falling; ask [`up`] which have not.
 ///
 /// # Panics
 /// If the shapes do not fit.
@@ -158,9 +158,9 @@ pub fn starts(device: &Device, n: usize, rng: &mut Rng) -> Result<Tensor> {
     Carts { limit: 1 }.starts(device, n, rng).into_leaf(false)
 }
 
-/// One episode of at most `limit` steps from each of the states `[n, 4]` ([`play`](super::play)), by a policy that gives actions
-/// `u32 [n]` for states `[n, 4]`: the returns `[n]`. On the CPU path it costs as much as [`Lanes`](super::Lanes); on a GPU nothing
-/// crosses the bus.
+/// One episode of at most `limit` steps from each of the states `[n, 4]` ([`play`](super::play)), by a policy that
+/// gives actions `u32 [n]` for states `[n, 4]`: the returns `[n]`. On the CPU path it costs as much as
+/// [`Lanes`](super::Lanes); on a GPU nothing crosses the bus.
 ///
 /// # Errors
 /// A fault of the device.

@@ -1,7 +1,7 @@
 //! Decision processes small enough to write down, as tensors: what every action in every state leads to.
 //!
-//! With transitions `P [s, a, s']` and rewards `r [s, a]`, the value of what an action leads to is one product, and Bellman's
-//! equations are a line each (`train::planning`).
+//! With transitions `P [s, a, s']` and rewards `r [s, a]`, the value of what an action leads to is one product, and
+//! Bellman's equations are a line each (`train::planning`).
 
 use super::{Moved, TensorEnv};
 use crate::device::Device;
@@ -12,7 +12,8 @@ use crate::tensor::{DType, Shape, Tensor};
 /// A finite Markov decision process.
 #[derive(Debug, Clone)]
 pub struct Mdp {
-    /// Chance of each next state: `[states, actions, states]`. A row that sums to less than 1 ends the episode with the rest.
+    /// Chance of each next state: `[states, actions, states]`. A row that sums to less than 1 ends the episode with the
+    /// rest.
     pub transitions: Tensor,
     /// Expected reward: `[states, actions]`.
     pub rewards: Tensor,
@@ -21,8 +22,8 @@ pub struct Mdp {
 }
 
 impl Mdp {
-    /// A process whose actions lead to one state each: `step(state, action)` gives it, or `None` where the episode ends, and
-    /// the reward.
+    /// A process whose actions lead to one state each: `step(state, action)` gives it, or `None` where the episode
+    /// ends, and the reward.
     ///
     /// # Errors
     /// A fault of the device.
@@ -63,9 +64,10 @@ impl Mdp {
         self.rewards.shape()[1]
     }
 
-    /// The 5 x 5 grid of Sutton and Barto's examples 3.5 and 3.8: north, south, west and east move by a cell and cost nothing; who
-    /// would leave the grid stays and pays 1; every action in A (top row, second cell) leads to the cell at the bottom of
-    /// its column and brings 10, every action in B (fourth cell) leads two cells down and brings 5. Discount 0.9.
+    /// The 5 x 5 grid of Sutton and Barto's examples 3.5 and 3.8: north, south, west and east move by a cell and cost
+    /// nothing; who would leave the grid stays and pays 1; every action in A (top row, second cell) leads to the cell
+    /// at the bottom of its column and brings 10, every action in B (fourth cell) leads two cells down and brings 5.
+    /// Discount 0.9.
     ///
     /// # Errors
     /// A fault of the device.
@@ -92,8 +94,8 @@ impl Mdp {
     }
 }
 
-/// Walks through a finite decision process as a tensor program. A state is its number, an observation is 1 in its place and 0 in the
-/// others, so that a linear layer on it is a table.
+/// Walks through a finite decision process as a tensor program. A state is its number, an observation is 1 in its place
+/// and 0 in the others, so that a linear layer on it is a table.
 #[derive(Debug, Clone)]
 pub struct Walks {
     /// Sums of the chances up to each next state, for each state and action: `[states * actions, states]`.
@@ -193,8 +195,9 @@ fn neighbour(state: usize, action: usize, side: usize) -> Option<usize> {
 /// Columns and rows of the cliff walk.
 pub const CLIFF: [usize; 2] = [12, 4];
 
-/// The cliff walk of example 6.6, from the bottom left to the bottom right cell of a grid 12 wide and 4 high: a step costs 1, a step
-/// off the cliff between the two costs 100 and leads back to the start. Next state and reward; no state at the goal.
+/// The cliff walk of example 6.6, from the bottom left to the bottom right cell of a grid 12 wide and 4 high: a step
+/// costs 1, a step off the cliff between the two costs 100 and leads back to the start. Next state and reward; no state
+/// at the goal.
 pub fn cliff(state: usize, action: usize) -> (Option<usize>, f64) {
     let [width, height] = CLIFF;
     let start = (height - 1) * width;

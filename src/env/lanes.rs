@@ -41,8 +41,8 @@ pub struct Lanes<E> {
 }
 
 impl<E: Env> Lanes<E> {
-    /// Resets every environment and shows its first frame to `watch`. An observation is the last `stack` frames; an episode
-    /// starts as if its first frame had been there for ever.
+    /// Resets every environment and shows its first frame to `watch`. An observation is the last `stack` frames; an
+    /// episode starts as if its first frame had been there for ever.
     ///
     /// # Panics
     /// Without environments, or if `stack` is 0.
@@ -67,8 +67,8 @@ impl<E: Env> Lanes<E> {
         self.envs.is_empty()
     }
 
-    /// The shape of all observations together: `[lanes, stack, frame without its axes of extent 1]`, and `[lanes, frame]` where
-    /// nothing is stacked.
+    /// The shape of all observations together: `[lanes, stack, frame without its axes of extent 1]`, and `[lanes,
+    /// frame]` where nothing is stacked.
     pub fn shape(&self) -> Shape {
         let mut shape = vec![self.len()];
         shape.extend(observation_shape(&self.envs[0].frame(), self.stack).iter());
@@ -116,7 +116,8 @@ impl<E: Env> Lanes<E> {
         ended
     }
 
-    /// Of each lane, what its environment saves, and return and length of its episode so far. The observations go with it.
+    /// Of each lane, what its environment saves, and return and length of its episode so far. The observations go with
+    /// it.
     pub fn save(&self) -> Vec<Vec<f64>> {
         let lane =
             |(env, &(ret, length)): (&E, &(f32, usize))| [env.save(), vec![f64::from(ret), length as f64]].concat();
@@ -158,7 +159,8 @@ impl<E: Env> Lanes<E> {
     }
 }
 
-/// The shape of one observation of `stack` frames: stacked pictures `[1, h, w]` are the channels of one, `[stack, h, w]`.
+/// The shape of one observation of `stack` frames: stacked pictures `[1, h, w]` are the channels of one, `[stack, h,
+/// w]`.
 pub fn observation_shape(frame: &Shape, stack: usize) -> Shape {
     match (&frame[..], stack) {
         (_, 1) => frame.clone(),

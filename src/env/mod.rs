@@ -1,11 +1,13 @@
 //! Environments for reinforcement learning: what an agent acts in.
 //!
-//! An [`Env`] is a game of one player on the host: it shows a *frame*, takes an action, answers with a reward. The dynamics
-//! are computed in double precision and drawn from a seed, so a run can be repeated to the bit and checked against any
-//! other implementation. [`Lanes`] plays many copies at once, so that a network sees one batch per step and not one
-//! picture; it also stacks the last frames into an observation, since one picture of a ball does not say where it flies.
+//! An [`Env`] is a game of one player on the host: it shows a *frame*, takes an action, answers with a reward. The
+//! dynamics are computed in double precision and drawn from a seed, so a run can be repeated to the bit and checked
+//! against any other implementation. [`Lanes`] plays many copies at once, so that a network sees one batch per step and
+//! not one picture; it also stacks the last frames into an observation, since one picture of a ball does not say where
+//! it flies.
 //!
-//! What has no dynamics worth a loop is a tensor from the start: the arms of [`bandits`], the transitions of [`gridworld`].
+//! What has no dynamics worth a loop is a tensor from the start: the arms of [`bandits`], the transitions of
+//! [`gridworld`].
 //!
 //! A [`TensorEnv`] is an environment as a tensor program, for any number of lanes on the device where the player is:
 //! [`cartpole::Carts`], and a walk through any finite decision process, [`gridworld::Walks`].

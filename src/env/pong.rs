@@ -1,9 +1,9 @@
 //! A game like Pong of our own, seen as 84 x 84 pixels: bring the ball past the other paddle.
 //!
-//! The player on the right is the agent; the one on the left follows a script: it runs after the ball while the ball comes
-//! towards it, at a speed that cannot follow a steep one. Where the ball meets a paddle decides how steeply it leaves, so
-//! the script can be beaten by whoever learns to aim, and beats whoever does not learn to defend. Paddle and ball are as
-//! large as their counterparts are after the usual reduction of the original's screen, a few pixels.
+//! The player on the right is the agent; the one on the left follows a script: it runs after the ball while the ball
+//! comes towards it, at a speed that cannot follow a steep one. Where the ball meets a paddle decides how steeply it
+//! leaves, so the script can be beaten by whoever learns to aim, and beats whoever does not learn to defend. Paddle and
+//! ball are as large as their counterparts are after the usual reduction of the original's screen, a few pixels.
 
 use super::draw::Canvas;
 use super::{End, Env, Step, assert_action, saved, uniform};
@@ -32,7 +32,8 @@ const SKIP: usize = 4;
 pub struct PongOptions {
     /// The first to score so often wins, and the episode ends.
     pub points: u32,
-    /// Pixels per frame that the scripted player moves at most; the agent moves 2, and the ball 2 across and up to 2.2 along.
+    /// Pixels per frame that the scripted player moves at most; the agent moves 2, and the ball 2 across and up to 2.2
+    /// along.
     pub opponent: f64,
     /// Actions after which an episode ends anyway.
     pub limit: usize,
@@ -44,8 +45,8 @@ impl Default for PongOptions {
     }
 }
 
-/// The game. A frame is `[1, 84, 84]`, 1 where paddles and ball are; actions are stay, up and down; a reward is 1 for a point
-/// scored and -1 for one lost.
+/// The game. A frame is `[1, 84, 84]`, 1 where paddles and ball are; actions are stay, up and down; a reward is 1 for a
+/// point scored and -1 for one lost.
 #[derive(Debug, Clone)]
 pub struct Pong {
     options: PongOptions,

@@ -1,5 +1,5 @@
-//! The random walk on which temporal differences are explained (Sutton and Barto, "Reinforcement Learning", example 6.2): states
-//! in a row, a step to either side with equal chance, 1 for leaving at the right end and 0 at the left.
+//! The random walk on which temporal differences are explained (Sutton and Barto, "Reinforcement Learning", example
+//! 6.2): states in a row, a step to either side with equal chance, 1 for leaving at the right end and 0 at the left.
 
 use super::uniform;
 use crate::ops::Rng;

@@ -1,9 +1,9 @@
 //! Environments as tensor programs: all lanes take a step at once, where the network that plays them is.
 //!
-//! An environment on the host waits for the actions of every round and sends the next observations back, and on a GPU that
-//! journey is most of the round. What is only arithmetic need not make it: the dynamics are recorded like a network, and the
-//! lanes whose episode is over begin another by a selection, so that a round is one program, however many lanes there are and
-//! whatever happens in them. (Brax and gymnax do so in JAX.)
+//! An environment on the host waits for the actions of every round and sends the next observations back, and on a GPU
+//! that journey is most of the round. What is only arithmetic need not make it: the dynamics are recorded like a
+//! network, and the lanes whose episode is over begin another by a selection, so that a round is one program, however
+//! many lanes there are and whatever happens in them. (Brax and gymnax do so in JAX.)
 
 use super::End;
 use crate::device::Device;
@@ -105,8 +105,8 @@ pub fn advance<E: TensorEnv>(env: &E, states: &Tensor, clock: &Tensor, actions: 
     Round { moved, time_limit, ended, states: next, clock }
 }
 
-/// One episode from each of these states, all at once on their device, by a policy that gives actions `u32 [n]` for observations:
-/// the returns `[n]`. Nothing is read back but, now and then, whether any episode still goes on.
+/// One episode from each of these states, all at once on their device, by a policy that gives actions `u32 [n]` for
+/// observations: the returns `[n]`. Nothing is read back but, now and then, whether any episode still goes on.
 ///
 /// # Errors
 /// A fault of the device.

@@ -1,7 +1,7 @@
 //! Activation functions, with PyTorch's names, defaults, and slopes at the kinks.
 //!
-//! A branch that is not taken is given a harmless number before the function, not only left out after it: its slope may be
-//! infinite there, and 0 times infinity is NaN.
+//! A branch that is not taken is given a harmless number before the function, not only left out after it: its slope may
+//! be infinite there, and 0 times infinity is NaN.
 
 use crate::error::{ShapeError, fit};
 use crate::ops::reduce::resolve_axis;
@@ -147,7 +147,8 @@ impl Tensor {
         Tensor::select(&self.isnan(), &self.detach(), &kept)
     }
 
-    /// x nearer to 0 by `lambda`, and 0 between `-lambda` and `lambda`. PyTorch's default is 0.5. NaN stays and has no slope.
+    /// x nearer to 0 by `lambda`, and 0 between `-lambda` and `lambda`. PyTorch's default is 0.5. NaN stays and has no
+    /// slope.
     #[track_caller]
     pub fn softshrink(&self, lambda: f32) -> Tensor {
         let high = self.gt(lambda);

@@ -117,8 +117,8 @@ impl Tensor {
         self * &exponent.cast(DType::F32).exp2()
     }
 
-    /// A fraction between 1/2 and 1 and a whole exponent (`i32`) such that x = fraction 2^exponent; of 0, infinity and NaN
-    /// themselves, and 0.
+    /// A fraction between 1/2 and 1 and a whole exponent (`i32`) such that x = fraction 2^exponent; of 0, infinity and
+    /// NaN themselves, and 0.
     #[track_caller]
     pub fn frexp(&self) -> (Tensor, Tensor) {
         let size = self.detach().abs();
@@ -145,8 +145,8 @@ impl Tensor {
         })
     }
 
-    /// The integral along an axis by the trapezoidal rule: of the points at `places`, which broadcast along that axis, or
-    /// `dx` apart. The axis is gone.
+    /// The integral along an axis by the trapezoidal rule: of the points at `places`, which broadcast along that axis,
+    /// or `dx` apart. The axis is gone.
     ///
     /// # Panics
     /// If the axis does not exist, or the places do not fit.

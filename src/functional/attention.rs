@@ -69,8 +69,8 @@ fn shared(x: &Tensor, queries: &Tensor) -> Tensor {
 }
 
 impl Tensor {
-    /// `softmax(q k^T scale + mask) v`: attention of these queries `[.., queries, width]` over keys `[.., keys, width]` and
-    /// values `[.., keys, out]`, which gives `[.., queries, out]` (Vaswani et al. 2017). PyTorch's
+    /// `softmax(q k^T scale + mask) v`: attention of these queries `[.., queries, width]` over keys `[.., keys, width]`
+    /// and values `[.., keys, out]`, which gives `[.., queries, out]` (Vaswani et al. 2017). PyTorch's
     /// `scaled_dot_product_attention`; a query that may look at nothing gives 0.
     ///
     /// # Panics
@@ -99,8 +99,8 @@ impl Tensor {
         Tensor::select(&blind, &zero, &Tensor::select(&blind, &zero, &scores).softmax(last))
     }
 
-    /// What [`Tensor::attention_weights`] takes the softmax of, `[.., queries, keys]`: `q k^T scale`, bounded, and masked with
-    /// -inf.
+    /// What [`Tensor::attention_weights`] takes the softmax of, `[.., queries, keys]`: `q k^T scale`, bounded, and
+    /// masked with -inf.
     ///
     /// # Panics
     /// If the shapes do not fit.

@@ -1,5 +1,5 @@
-//! Convolutions of other forms, in terms of the two-dimensional one: a sequence is an image of one row, and the transposed
-//! convolution is the gradient of a convolution with respect to its images.
+//! Convolutions of other forms, in terms of the two-dimensional one: a sequence is an image of one row, and the
+//! transposed convolution is the gradient of a convolution with respect to its images.
 
 use crate::error::{ShapeError, fit};
 use crate::ops::conv2d::{Conv2d, Conv2dInputGrad};
@@ -73,8 +73,8 @@ impl Default for ConvTranspose1dOptions {
     }
 }
 
-/// A transposed convolution along one axis: the result's extent, the padding of the convolution it is the gradient of, and
-/// zeros behind.
+/// A transposed convolution along one axis: the result's extent, the padding of the convolution it is the gradient of,
+/// and zeros behind.
 struct Along {
     size: usize,
     padding: [usize; 2],
@@ -120,7 +120,8 @@ impl ConvTranspose2dOptions {
 }
 
 impl Tensor {
-    /// Cross-correlation of sequences `[n, c, length]` with `weight`, `[outputs, c / groups, k]`, plus `bias`, `[outputs]`.
+    /// Cross-correlation of sequences `[n, c, length]` with `weight`, `[outputs, c / groups, k]`, plus `bias`,
+    /// `[outputs]`.
     ///
     /// # Panics
     /// If the shapes do not fit.

@@ -26,7 +26,8 @@ impl Default for Conv3dOptions {
 }
 
 impl Tensor {
-    /// Convolution of volumes `[n, c, d, h, w]` with a weight `[outputs, c / groups, kd, kh, kw]`, plus a bias `[outputs]`.
+    /// Convolution of volumes `[n, c, d, h, w]` with a weight `[outputs, c / groups, kd, kh, kw]`, plus a bias
+    /// `[outputs]`.
     ///
     /// # Panics
     /// If the shapes do not fit.
@@ -55,8 +56,8 @@ impl Tensor {
         y.reshape([n, od, o, oh, ow]).permute(&[0, 2, 1, 3, 4])
     }
 
-    /// Transposed convolution of volumes `[n, c, d, h, w]` with a weight `[c, outputs / groups, kd, kh, kw]`, plus a bias
-    /// `[outputs]`; `output_padding` as in [`ConvTranspose2dOptions`].
+    /// Transposed convolution of volumes `[n, c, d, h, w]` with a weight `[c, outputs / groups, kd, kh, kw]`, plus a
+    /// bias `[outputs]`; `output_padding` as in [`ConvTranspose2dOptions`].
     ///
     /// # Panics
     /// If the shapes do not fit.

@@ -33,8 +33,8 @@ impl Tensor {
         }
     }
 
-    /// From `start` on in steps of `step`, without `end`. [`Tensor::iota`] counts, and has other types. How many there are is
-    /// told in double precision, so that from 0.1 to 1.1 there is one.
+    /// From `start` on in steps of `step`, without `end`. [`Tensor::iota`] counts, and has other types. How many there
+    /// are is told in double precision, so that from 0.1 to 1.1 there is one.
     ///
     /// # Panics
     /// If the step is 0 or leads away from the end.
@@ -85,7 +85,8 @@ impl Tensor {
         Tensor::select(&self.lower_triangle("tril", diagonal), self, &self.number_like(0))
     }
 
-    /// Rows and columns of the last two axes from a diagonal on, counted from the main one to the right; zeros below it.
+    /// Rows and columns of the last two axes from a diagonal on, counted from the main one to the right; zeros below
+    /// it.
     #[track_caller]
     pub fn triu(&self, diagonal: isize) -> Tensor {
         Tensor::select(&self.lower_triangle("triu", diagonal - 1), &self.number_like(0), self)

@@ -18,9 +18,9 @@ pub struct CtcOptions {
 const NEVER: f32 = -1e30;
 
 impl Tensor {
-    /// The negative logarithm of the probability that these log-probabilities `[steps, n, classes]` spell the labels, over
-    /// all ways to repeat labels and to put blanks between them: PyTorch's `ctc_loss`. Labels are `[n, longest]`, or
-    /// `[sum]` one sequence behind the other; lengths are `[n]`. All are whole numbers.
+    /// The negative logarithm of the probability that these log-probabilities `[steps, n, classes]` spell the labels,
+    /// over all ways to repeat labels and to put blanks between them: PyTorch's `ctc_loss`. Labels are `[n, longest]`,
+    /// or `[sum]` one sequence behind the other; lengths are `[n]`. All are whole numbers.
     ///
     /// The gradient supposes, as PyTorch's does, that the probabilities of a step add up to 1, as
     /// [`Tensor::log_softmax`] makes them.

@@ -1,7 +1,7 @@
 //! Einstein's sum: products of any number of tensors by the names of their axes.
 //!
-//! Operands are taken in pairs from the left. Axes that both have are a batch if they are needed later and summed over if
-//! not, so every pair is one batched matrix product; a pair without a sum is an elementwise product, which is fused.
+//! Operands are taken in pairs from the left. Axes that both have are a batch if they are needed later and summed over
+//! if not, so every pair is one batched matrix product; a pair without a sum is an elementwise product, which is fused.
 
 use crate::tensor::Tensor;
 
@@ -133,11 +133,12 @@ fn pair(equation: &str, a: Named, b: Named, needed: impl Fn(Axis) -> bool) -> Na
 }
 
 impl Tensor {
-    /// Sums of products of any number of tensors, by the names of their axes: `"ij,jk->ik"` is a matrix product, `"ii->i"` a
-    /// diagonal, `"bij->bji"` a transpose, `"i,i->"` a dot product, `"...ij,...jk->...ik"` a product of batches.
+    /// Sums of products of any number of tensors, by the names of their axes: `"ij,jk->ik"` is a matrix product,
+    /// `"ii->i"` a diagonal, `"bij->bji"` a transpose, `"i,i->"` a dot product, `"...ij,...jk->...ik"` a product of
+    /// batches.
     ///
-    /// Axes with one name run together; those that the result does not name are summed over. Without `->` the result has
-    /// the ellipsis and the letters that occur once, in order of the alphabet. Extents of 1 stretch.
+    /// Axes with one name run together; those that the result does not name are summed over. Without `->` the result
+    /// has the ellipsis and the letters that occur once, in order of the alphabet. Extents of 1 stretch.
     ///
     /// # Panics
     /// If the equation does not fit the operands, or there are none.

@@ -33,9 +33,9 @@ pub struct BagOptions {
 }
 
 impl Tensor {
-    /// This table `[entries, width]` with the rows that `index` names brought down to a `p`-norm of `max_norm` where theirs
-    /// is larger: what PyTorch's `max_norm` does to the weight before it reads. It records no gradient; give the result
-    /// to the parameter, then read.
+    /// This table `[entries, width]` with the rows that `index` names brought down to a `p`-norm of `max_norm` where
+    /// theirs is larger: what PyTorch's `max_norm` does to the weight before it reads. It records no gradient; give the
+    /// result to the parameter, then read.
     ///
     /// # Panics
     /// If the table has not two axes.
@@ -52,8 +52,8 @@ impl Tensor {
         Tensor::select(&large, &scaled, &table)
     }
 
-    /// Rows of a table `[entries, width]`, combined in bags: each row of indices `[bags, n]` is one, or the parts of `[n]`
-    /// that the offsets cut; the result is `[bags, width]`. A bag without entries gives zeros. PyTorch's
+    /// Rows of a table `[entries, width]`, combined in bags: each row of indices `[bags, n]` is one, or the parts of
+    /// `[n]` that the offsets cut; the result is `[bags, width]`. A bag without entries gives zeros. PyTorch's
     /// `embedding_bag`.
     ///
     /// # Panics

@@ -1,8 +1,8 @@
 //! Images and volumes read at places that a tensor names: spatial transformers (Jaderberg et al. 2015).
 //!
 //! A place is read as a weighted sum of a few elements around it. Which they are has no slope, the weights have; so the
-//! gradients, by the image and by the grid, are those of gathering, multiplying and adding. Beyond the image indices name
-//! nothing, and what they gather is 0.
+//! gradients, by the image and by the grid, are those of gathering, multiplying and adding. Beyond the image indices
+//! name nothing, and what they gather is 0.
 
 use crate::ops::gather::{Gather, Missing};
 use crate::tensor::{DType, Tensor};
@@ -102,10 +102,10 @@ fn outer(x: &Tensor) -> Tensor {
 }
 
 impl Tensor {
-    /// Images `[n, c, h, w]` at the places of a grid `[n, out_h, out_w, 2]`, which gives `[n, c, out_h, out_w]`; or volumes
-    /// `[n, c, d, h, w]` at those of `[n, out_d, out_h, out_w, 3]`. A place is (x, y) or (x, y, z): from -1 to 1 across the
-    /// width, height and depth, where these are the middles of the outermost elements if `align_corners`, else their outer
-    /// edges. PyTorch's `grid_sample`.
+    /// Images `[n, c, h, w]` at the places of a grid `[n, out_h, out_w, 2]`, which gives `[n, c, out_h, out_w]`; or
+    /// volumes `[n, c, d, h, w]` at those of `[n, out_d, out_h, out_w, 3]`. A place is (x, y) or (x, y, z): from -1 to
+    /// 1 across the width, height and depth, where these are the middles of the outermost elements if `align_corners`,
+    /// else their outer edges. PyTorch's `grid_sample`.
     ///
     /// # Panics
     /// If the shapes do not fit.

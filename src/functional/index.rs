@@ -1,4 +1,5 @@
-//! Elements named by several tensors of indices at once, or by truth values: NumPy's and PyTorch's `x[i, :, j]` and `x[mask]`.
+//! Elements named by several tensors of indices at once, or by truth values: NumPy's and PyTorch's `x[i, :, j]` and
+//! `x[mask]`.
 //!
 //! What depends on how many elements are true has a shape that only the device knows. [`Tensor::nonzero`] and
 //! [`Tensor::masked_select`] say so: they compute the mask, read it back, and may fail. [`Tensor::masked_scatter`] and
@@ -60,8 +61,8 @@ fn inverse(order: &[usize]) -> Vec<usize> {
 
 impl Tensor {
     /// `x[index[0], index[1], ..]`: the elements, or the slices of the axes that are not named, at the places that the
-    /// index tensors name together. They broadcast to each other; `None` stands for a whole axis. The axes of the indices
-    /// stand where those they name stood, or first, if a whole axis is between these (NumPy's rule).
+    /// index tensors name together. They broadcast to each other; `None` stands for a whole axis. The axes of the
+    /// indices stand where those they name stood, or first, if a whole axis is between these (NumPy's rule).
     ///
     /// # Panics
     /// If there are more indices than axes, none, or they do not broadcast.
@@ -88,8 +89,8 @@ impl Tensor {
         y.permute(&inverse(&named.order))
     }
 
-    /// This tensor with `values` at row-major positions in the whole of it, or added there if `accumulate`. Of several for
-    /// one place the last stays. The other way round: [`Tensor::take`].
+    /// This tensor with `values` at row-major positions in the whole of it, or added there if `accumulate`. Of several
+    /// for one place the last stays. The other way round: [`Tensor::take`].
     ///
     /// # Panics
     /// If there are not as many values as positions.
@@ -118,8 +119,8 @@ impl Tensor {
         Tensor::from_slice(self.device(), &all, [at.len(), self.rank()])
     }
 
-    /// The elements where `mask` holds, in row-major order, of rank 1; tensor and mask broadcast to each other. The mask is
-    /// computed and read back.
+    /// The elements where `mask` holds, in row-major order, of rank 1; tensor and mask broadcast to each other. The
+    /// mask is computed and read back.
     ///
     /// # Errors
     /// A fault of the device.

@@ -1,8 +1,9 @@
 //! Elements put into places named by indices, and counted by them: PyTorch's scatter and index functions, ONNX's
 //! scatter and gather forms.
 //!
-//! What [`Tensor::gather`] says of indices holds for all of them: `u32`, or `i32`, which count from the end below 0. Sources
-//! whose index names no place are left out, on every device. Results do not depend on the order in which a device works.
+//! What [`Tensor::gather`] says of indices holds for all of them: `u32`, or `i32`, which count from the end below 0.
+//! Sources whose index names no place are left out, on every device. Results do not depend on the order in which a
+//! device works.
 
 use crate::error::fit;
 use crate::ops::gather::{Gather, Missing};
@@ -26,8 +27,8 @@ pub enum ScatterReduction {
 }
 
 impl Tensor {
-    /// This tensor with `y[.., index[.., j, ..], ..] = src[.., j, ..]` along `axis`; of several sources for one place the
-    /// last stays. Axes of the index may be shorter than those of the tensor and of `src`.
+    /// This tensor with `y[.., index[.., j, ..], ..] = src[.., j, ..]` along `axis`; of several sources for one place
+    /// the last stays. Axes of the index may be shorter than those of the tensor and of `src`.
     ///
     /// # Panics
     /// If the axis does not exist, or shapes or types do not fit.
@@ -49,8 +50,8 @@ impl Tensor {
         self.scatter(axis, index, &src)
     }
 
-    /// This tensor with each `src[.., j, ..]` added to place `index[.., j, ..]` along `axis`, in the order of the sources.
-    /// Axes of the index may be shorter than those of the tensor and of `src`.
+    /// This tensor with each `src[.., j, ..]` added to place `index[.., j, ..]` along `axis`, in the order of the
+    /// sources. Axes of the index may be shorter than those of the tensor and of `src`.
     ///
     /// # Panics
     /// If the axis does not exist, or shapes or types do not fit.
@@ -59,8 +60,8 @@ impl Tensor {
         self.scatter_reduce(axis, index, src, ScatterReduction::Sum, true)
     }
 
-    /// This tensor with each `src[.., j, ..]` combined into place `index[.., j, ..]` along `axis`. What stands in a place
-    /// takes part if `include_self`; where no source goes it stays as it is.
+    /// This tensor with each `src[.., j, ..]` combined into place `index[.., j, ..]` along `axis`. What stands in a
+    /// place takes part if `include_self`; where no source goes it stays as it is.
     ///
     /// # Panics
     /// If the axis does not exist, or shapes or types do not fit.
@@ -97,7 +98,8 @@ impl Tensor {
         })
     }
 
-    /// This tensor with `alpha` times slice `j` of `src` added to slice `index[j]` along `axis`, in the order of the list.
+    /// This tensor with `alpha` times slice `j` of `src` added to slice `index[j]` along `axis`, in the order of the
+    /// list.
     ///
     /// # Panics
     /// If the axis does not exist, or shapes or types do not fit.
@@ -234,8 +236,8 @@ impl Tensor {
         y.reshape(self.shape())
     }
 
-    /// For each index a row of `classes` numbers, 1 at its place and 0 elsewhere; `u32`. An index that names no class gives
-    /// a row of zeros.
+    /// For each index a row of `classes` numbers, 1 at its place and 0 elsewhere; `u32`. An index that names no class
+    /// gives a row of zeros.
     #[track_caller]
     pub fn one_hot(&self, classes: usize) -> Tensor {
         let n = self.elements();
@@ -245,8 +247,8 @@ impl Tensor {
         rows.reshape([&self.shape()[..], &[classes]].concat())
     }
 
-    /// How often each number below `n` occurs, `u32`; or the sums of the weights of its occurrences. Numbers from `n` on
-    /// are not counted.
+    /// How often each number below `n` occurs, `u32`; or the sums of the weights of its occurrences. Numbers from `n`
+    /// on are not counted.
     ///
     /// # Panics
     /// If the weights do not have the tensor's shape.
@@ -261,8 +263,8 @@ impl Tensor {
         Tensor::apply(Scatter { axis: 0, kind: ScatterKind::Add }, &[&zeros, &at, &src])
     }
 
-    /// How many elements fall into each of `bins` equal parts of `low..=high`; `u32`. The last part holds `high` too; what
-    /// lies outside is not counted, nor is NaN.
+    /// How many elements fall into each of `bins` equal parts of `low..=high`; `u32`. The last part holds `high` too;
+    /// what lies outside is not counted, nor is NaN.
     ///
     /// # Panics
     /// If `low` is not below `high`.
@@ -278,8 +280,8 @@ impl Tensor {
     }
 
     /// Where each of `values` would be inserted to keep the last axis of this tensor, which is sorted, in order: before
-    /// equal elements, or behind them if `right`; `u32`. The leading axes are those of `values`, or there are none. Each
-    /// value is compared with all elements.
+    /// equal elements, or behind them if `right`; `u32`. The leading axes are those of `values`, or there are none.
+    /// Each value is compared with all elements.
     ///
     /// # Panics
     /// If the leading axes do not fit.
@@ -304,7 +306,8 @@ impl Tensor {
         n.sub(&behind.cast(DType::U32).sum(&[-1]))
     }
 
-    /// Applies `f` to the part of the tensor that lies inside the axes of `index`, and to that of `src`; the rest stays.
+    /// Applies `f` to the part of the tensor that lies inside the axes of `index`, and to that of `src`; the rest
+    /// stays.
     #[track_caller]
     fn scattered(
         &self,

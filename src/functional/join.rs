@@ -10,8 +10,8 @@ fn concat(tensors: &[Tensor], axis: isize) -> Tensor {
     Tensor::concat(&tensors.iter().collect::<Vec<_>>(), axis)
 }
 
-/// [`Tensor::stack`] along a new last axis, of a few small tensors that broadcast to each other: one kernel that chooses element by
-/// element, where a stack is a launch for each. `numbers` counts the tensors from 0: `u32`.
+/// [`Tensor::stack`] along a new last axis, of a few small tensors that broadcast to each other: one kernel that
+/// chooses element by element, where a stack is a launch for each. `numbers` counts the tensors from 0: `u32`.
 #[track_caller]
 pub(crate) fn columns(numbers: &Tensor, parts: &[&Tensor]) -> Tensor {
     let column = |k: usize| parts[k].unsqueeze(-1);
@@ -67,8 +67,8 @@ impl Tensor {
         concat(&tensors.iter().map(column).collect::<Vec<_>>(), 1)
     }
 
-    /// The tensor `times[a]` times along axis `a`. Fewer counts than axes leave the first axes as they are; more of them
-    /// give new first axes. A copy.
+    /// The tensor `times[a]` times along axis `a`. Fewer counts than axes leave the first axes as they are; more of
+    /// them give new first axes. A copy.
     #[track_caller]
     pub fn tile(&self, times: &[usize]) -> Tensor {
         let rank = self.rank().max(times.len());
@@ -132,8 +132,8 @@ impl Tensor {
         concat(&parts, axis as isize)
     }
 
-    /// Rows as the coordinates of a grid: result `k` holds the `k`-th coordinate of each point. With `xy`, the first two
-    /// axes are swapped, as for pictures; without, the axes are those of the rows ("ij").
+    /// Rows as the coordinates of a grid: result `k` holds the `k`-th coordinate of each point. With `xy`, the first
+    /// two axes are swapped, as for pictures; without, the axes are those of the rows ("ij").
     #[track_caller]
     pub fn meshgrid(rows: &[&Tensor], xy: bool) -> Vec<Tensor> {
         let shape: Vec<usize> = rows.iter().map(|r| r.elements()).collect();

@@ -1,5 +1,5 @@
-//! Products of vectors and matrices in PyTorch's many names, and distances. All of it is matrix products and elementwise
-//! functions; what is only elementwise is fused.
+//! Products of vectors and matrices in PyTorch's many names, and distances. All of it is matrix products and
+//! elementwise functions; what is only elementwise is fused.
 
 use crate::error::fit;
 use crate::ops::reduce::resolve_axis;
@@ -143,7 +143,8 @@ impl Tensor {
         blend(self, &a.tensordot(b, &[0, 2], &[0, 1]), beta, alpha)
     }
 
-    /// The sum of products over pairs of axes, one of each tensor; the others follow each other. An extent of 1 stretches.
+    /// The sum of products over pairs of axes, one of each tensor; the others follow each other. An extent of 1
+    /// stretches.
     ///
     /// # Panics
     /// If an axis does not exist or is named twice, or a pair has two extents.
@@ -225,7 +226,8 @@ impl Tensor {
         bias.map_or(y.clone(), |bias| &y + bias)
     }
 
-    /// `alpha A B + beta C`, with `A` and `B` transposed first where asked (ONNX's `Gemm`, BLAS's `sgemm`); `C` broadcasts.
+    /// `alpha A B + beta C`, with `A` and `B` transposed first where asked (ONNX's `Gemm`, BLAS's `sgemm`); `C`
+    /// broadcasts.
     ///
     /// # Panics
     /// If an operand is no matrix, or the shapes do not fit.
@@ -241,8 +243,8 @@ impl Tensor {
         }
     }
 
-    /// The product of several matrices, in the order that takes the fewest multiplications. The first may be a row and the
-    /// last a column, of rank 1.
+    /// The product of several matrices, in the order that takes the fewest multiplications. The first may be a row and
+    /// the last a column, of rank 1.
     ///
     /// # Panics
     /// If there are none, or the shapes do not fit.
@@ -303,8 +305,8 @@ impl Tensor {
         })
     }
 
-    /// The cosine of the angle between two tensors along `axis`, which is gone; both broadcast. Lengths below `eps` count
-    /// as `eps`; PyTorch's default is 1e-8.
+    /// The cosine of the angle between two tensors along `axis`, which is gone; both broadcast. Lengths below `eps`
+    /// count as `eps`; PyTorch's default is 1e-8.
     ///
     /// # Panics
     /// If the axis does not exist, or the shapes do not broadcast.
@@ -328,8 +330,8 @@ impl Tensor {
         (&(self - other) + eps).norm(&[-1], p)
     }
 
-    /// The distances by `p`-norm between all rows of two tensors: `[.., m, k]` and `[.., n, k]` give `[.., m, n]`. From the
-    /// differences themselves, which loses no digits where rows are close.
+    /// The distances by `p`-norm between all rows of two tensors: `[.., m, k]` and `[.., n, k]` give `[.., m, n]`. From
+    /// the differences themselves, which loses no digits where rows are close.
     ///
     /// # Panics
     /// If an operand has fewer than two axes, or the shapes do not fit.
@@ -344,7 +346,8 @@ impl Tensor {
         (&self.unsqueeze(self.rank() - 1) - &other.unsqueeze(other.rank() - 2)).norm(&[-1], p)
     }
 
-    /// Vandermonde matrices of the vectors along the last axis: `[.., m]` gives `[.., m, n]`, each row the powers 0 to n - 1.
+    /// Vandermonde matrices of the vectors along the last axis: `[.., m]` gives `[.., m, n]`, each row the powers 0 to
+    /// n - 1.
     #[track_caller]
     pub fn vander(&self, n: usize) -> Tensor {
         let x = self.unsqueeze(self.rank());

@@ -57,8 +57,8 @@ impl Tensor {
         self.cast(DType::Bool).bitwise_not()
     }
 
-    /// Whether |a - b| <= atol + rtol |b|, or both are equal, or, with `equal_nan`, both are NaN. PyTorch's defaults are
-    /// 1e-5, 1e-8 and false.
+    /// Whether |a - b| <= atol + rtol |b|, or both are equal, or, with `equal_nan`, both are NaN. PyTorch's defaults
+    /// are 1e-5, 1e-8 and false.
     #[track_caller]
     pub fn isclose(&self, other: &Tensor, rtol: f32, atol: f32, equal_nan: bool) -> Tensor {
         let (a, b) = (self.cast(DType::F32), other.cast(DType::F32));

@@ -1,8 +1,8 @@
 //! Losses, with PyTorch's names, defaults and reductions. Those on logits are safe at the extremes: no probability is
 //! rounded to 0 before its logarithm is taken.
 //!
-//! A branch that is not taken is given harmless numbers before its function: its slope may be infinite there, and 0 times
-//! infinity is NaN.
+//! A branch that is not taken is given harmless numbers before its function: its slope may be infinite there, and 0
+//! times infinity is NaN.
 
 use std::f32::consts::{PI, TAU};
 
@@ -142,8 +142,8 @@ impl Tensor {
     /// smoothing, and a choice of reduction: PyTorch's `cross_entropy`, of which [`Tensor::cross_entropy`] is the plain
     /// form. Targets are labels, `u32` or `i32` `[n, ..]`, or probabilities, `f32` of the shape of the logits.
     ///
-    /// With labels the mean is that of the rows that count, by their weights; with probabilities it is that of all rows.
-    /// A label that names no class and is not ignored makes the loss NaN.
+    /// With labels the mean is that of the rows that count, by their weights; with probabilities it is that of all
+    /// rows. A label that names no class and is not ignored makes the loss NaN.
     ///
     /// # Panics
     /// If the shapes or types do not fit.
@@ -186,16 +186,16 @@ impl Tensor {
         labels.reduce(&labels.weighted(&chosen.neg()), options.reduction)
     }
 
-    /// `-(t ln p + (1 - t) ln(1 - p))` of probabilities, each logarithm at least -100: PyTorch's `binary_cross_entropy`.
-    /// Of logits: [`Tensor::binary_cross_entropy_with_logits`], which loses no digits.
+    /// `-(t ln p + (1 - t) ln(1 - p))` of probabilities, each logarithm at least -100: PyTorch's
+    /// `binary_cross_entropy`. Of logits: [`Tensor::binary_cross_entropy_with_logits`], which loses no digits.
     #[track_caller]
     pub fn binary_cross_entropy(&self, target: &Tensor, weight: Option<&Tensor>, reduction: Reduction) -> Tensor {
         let losses = self.binary_entropy(target);
         reduction.of(&weighted(&losses, weight))
     }
 
-    /// `-(w t ln s(x) + (1 - t) ln(1 - s(x)))` of logits, where `s` is the sigmoid and `w` the weight of what is positive
-    /// (1 if absent): PyTorch's `binary_cross_entropy_with_logits`. Both weights broadcast.
+    /// `-(w t ln s(x) + (1 - t) ln(1 - s(x)))` of logits, where `s` is the sigmoid and `w` the weight of what is
+    /// positive (1 if absent): PyTorch's `binary_cross_entropy_with_logits`. Both weights broadcast.
     #[track_caller]
     pub fn binary_cross_entropy_with_logits(
         &self,
@@ -262,8 +262,8 @@ impl Tensor {
         reduction.of(&(&(&self.square() + &spread) * 0.5))
     }
 
-    /// `(ln v + (x - t)^2 / v) / 2` with the variance `v`, which broadcasts, held above `eps`; with `full`, the constant
-    /// `ln(2 pi) / 2` too: PyTorch's `gaussian_nll_loss`. Its default for `eps` is 1e-6.
+    /// `(ln v + (x - t)^2 / v) / 2` with the variance `v`, which broadcasts, held above `eps`; with `full`, the
+    /// constant `ln(2 pi) / 2` too: PyTorch's `gaussian_nll_loss`. Its default for `eps` is 1e-6.
     #[track_caller]
     pub fn gaussian_nll_loss(
         &self,
@@ -285,8 +285,8 @@ impl Tensor {
         reduction.of(&if full { &losses + 0.5 * TAU.ln() } else { losses })
     }
 
-    /// `e^x - t x` if `log_input`, else `x - t ln(x + eps)`; with `full`, Stirling's approximation of `ln t!` where `t` is
-    /// above 1: PyTorch's `poisson_nll_loss`. Its default for `eps` is 1e-8.
+    /// `e^x - t x` if `log_input`, else `x - t ln(x + eps)`; with `full`, Stirling's approximation of `ln t!` where `t`
+    /// is above 1: PyTorch's `poisson_nll_loss`. Its default for `eps` is 1e-8.
     #[track_caller]
     pub fn poisson_nll_loss(
         &self,
@@ -334,8 +334,9 @@ impl Tensor {
         reduction.of(&(target * self).logsigmoid().neg())
     }
 
-    /// `sum max(0, margin - x[label] + x[i])^p / classes` over all other classes `i`, with the weight of the label's class,
-    /// of `[n, classes]` or `[classes]`: PyTorch's `multi_margin_loss`. Its defaults are a margin of 1 and `p = 1`.
+    /// `sum max(0, margin - x[label] + x[i])^p / classes` over all other classes `i`, with the weight of the label's
+    /// class, of `[n, classes]` or `[classes]`: PyTorch's `multi_margin_loss`. Its defaults are a margin of 1 and `p =
+    /// 1`.
     ///
     /// # Panics
     /// If `p` is neither 1 nor 2, or the shapes do not fit.
@@ -363,9 +364,9 @@ impl Tensor {
         })
     }
 
-    /// `sum max(0, 1 - x[j] + x[i]) / classes` over the classes `j` that a row of labels names and all `i` that it does not,
-    /// of `[n, classes]` or `[classes]`: PyTorch's `multilabel_margin_loss`. Labels are `i32` of the shape of the scores; a
-    /// row's end at the first that is below 0.
+    /// `sum max(0, 1 - x[j] + x[i]) / classes` over the classes `j` that a row of labels names and all `i` that it does
+    /// not, of `[n, classes]` or `[classes]`: PyTorch's `multilabel_margin_loss`. Labels are `i32` of the shape of the
+    /// scores; a row's end at the first that is below 0.
     ///
     /// # Panics
     /// If the shapes or types do not fit.
@@ -399,8 +400,8 @@ impl Tensor {
         reduction.of(&losses.mean(&[-1]))
     }
 
-    /// `1 - cos` of two vectors along the last axis where the target is 1, `max(0, cos - margin)` where it is -1: PyTorch's
-    /// `cosine_embedding_loss`. Its default margin is 0.
+    /// `1 - cos` of two vectors along the last axis where the target is 1, `max(0, cos - margin)` where it is -1:
+    /// PyTorch's `cosine_embedding_loss`. Its default margin is 0.
     #[track_caller]
     pub fn cosine_embedding_loss(&self, other: &Tensor, target: &Tensor, margin: f32, reduction: Reduction) -> Tensor {
         let dot = |a: &Tensor, b: &Tensor| (a * b).sum(&[-1]);
@@ -411,7 +412,8 @@ impl Tensor {
     }
 
     /// `max(0, margin + d(anchor, positive) - d(anchor, negative))` by [`Tensor::pairwise_distance`]; with `swap`, the
-    /// smaller of the negative's distances from anchor and positive. PyTorch's defaults are a margin of 1, `p = 2`, 1e-6.
+    /// smaller of the negative's distances from anchor and positive. PyTorch's defaults are a margin of 1, `p = 2`,
+    /// 1e-6.
     #[track_caller]
     #[expect(clippy::too_many_arguments, reason = "PyTorch's arguments")]
     pub fn triplet_margin_loss(

@@ -1,5 +1,5 @@
-//! Diagonals: a diagonal of a row-major matrix of `m` columns is every `m + 1`-th element, so it is a view, and writing one
-//! into zeros is the gradient of that view.
+//! Diagonals: a diagonal of a row-major matrix of `m` columns is every `m + 1`-th element, so it is a view, and writing
+//! one into zeros is the gradient of that view.
 
 use super::shape::{axes_of, refuse};
 use crate::ops::view::Embed;
@@ -32,8 +32,8 @@ impl Tensor {
         flat.slice(&starts, &shape, &steps)
     }
 
-    /// Matrices that are zero but for a diagonal, which is the last axis of this tensor, counted from the main one to the
-    /// right. Rows and columns become axes `first` and `second` of the result.
+    /// Matrices that are zero but for a diagonal, which is the last axis of this tensor, counted from the main one to
+    /// the right. Rows and columns become axes `first` and `second` of the result.
     #[track_caller]
     pub fn diag_embed(&self, offset: isize, first: isize, second: isize) -> Tensor {
         let rank = self.rank();

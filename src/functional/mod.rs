@@ -1,9 +1,9 @@
 //! Functions made of recorded ops: no kernel, reference or gradient of their own.
 //!
-//! What can be said in terms of [`ops`](crate::ops) is said here. The planner fuses a composition into few launches, its
-//! gradient is that of its parts, to any order, and there is no second truth to keep equal. A function moves to `ops`
-//! when a kernel of its own is measurably worth it. All of it is methods of [`Tensor`](crate::Tensor), or functions
-//! where there is no first among the arguments.
+//! What can be said in terms of [`ops`](crate::ops) is said here. The planner fuses a composition into few launches,
+//! its gradient is that of its parts, to any order, and there is no second truth to keep equal. A function moves to
+//! `ops` when a kernel of its own is measurably worth it. All of it is methods of [`Tensor`](crate::Tensor), or
+//! functions where there is no first among the arguments.
 
 mod activation;
 mod arithmetic;

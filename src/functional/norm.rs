@@ -25,8 +25,8 @@ impl<'a> Weights<'a> {
     }
 }
 
-/// `(x - mean) / sqrt(variance + eps)` of each row of `x`, which is `[outer, rows, inner]`; with `running`, the mean, the
-/// variance and the momentum, also the moved statistics.
+/// `(x - mean) / sqrt(variance + eps)` of each row of `x`, which is `[outer, rows, inner]`; with `running`, the mean,
+/// the variance and the momentum, also the moved statistics.
 #[track_caller]
 fn normalise(x: &Tensor, weights: Weights, eps: f32, center: bool, running: Option<[&Tensor; 3]>) -> Vec<Tensor> {
     let (rows, inner) = (x.shape()[1], x.shape()[2]);
@@ -102,8 +102,8 @@ impl Tensor {
         self.reshape([shape[0], shape[1], shape[2..].iter().product()])
     }
 
-    /// Batch normalisation with the statistics of this batch (Ioffe and Szegedy, 2015): each channel of `[n, c, ..]` made
-    /// to have mean 0 and (biased) variance 1 over everything else, times `weight`, plus `bias`, both `[c]`.
+    /// Batch normalisation with the statistics of this batch (Ioffe and Szegedy, 2015): each channel of `[n, c, ..]`
+    /// made to have mean 0 and (biased) variance 1 over everything else, times `weight`, plus `bias`, both `[c]`.
     ///
     /// # Panics
     /// If the tensor has less than two axes, or a channel only one value.
@@ -112,8 +112,8 @@ impl Tensor {
         self.norm_of_batch(weight, bias, eps, None).swap_remove(0)
     }
 
-    /// [`Tensor::batch_norm`], and the running statistics `[mean, variance]`, both `[c]`, moved by `momentum` towards those
-    /// of this batch: `(1 - momentum) old + momentum new`, where the new variance is the unbiased one.
+    /// [`Tensor::batch_norm`], and the running statistics `[mean, variance]`, both `[c]`, moved by `momentum` towards
+    /// those of this batch: `(1 - momentum) old + momentum new`, where the new variance is the unbiased one.
     ///
     /// # Panics
     /// As [`Tensor::batch_norm`].
@@ -192,8 +192,8 @@ impl Tensor {
         }
     }
 
-    /// Layer normalisation (Ba, Kiros and Hinton, 2016): the last `axes` axes together made to have mean 0 and variance 1,
-    /// times `weight`, plus `bias`, both of the shape of those axes.
+    /// Layer normalisation (Ba, Kiros and Hinton, 2016): the last `axes` axes together made to have mean 0 and variance
+    /// 1, times `weight`, plus `bias`, both of the shape of those axes.
     ///
     /// # Panics
     /// If the tensor has not so many axes, or weight or bias have another shape.
@@ -241,8 +241,8 @@ impl Tensor {
         normalise(&self.reshape([1, rows, n]), weights, eps, center, None)[0].reshape(self.shape())
     }
 
-    /// Group normalisation (Wu and He, 2018): the channels of `[n, c, ..]` in `groups` runs, each run of each image made to
-    /// have mean 0 and variance 1, times `weight`, plus `bias`, both `[c]`.
+    /// Group normalisation (Wu and He, 2018): the channels of `[n, c, ..]` in `groups` runs, each run of each image
+    /// made to have mean 0 and variance 1, times `weight`, plus `bias`, both `[c]`.
     ///
     /// # Panics
     /// If the tensor has less than two axes, or `groups` does not divide its channels.
@@ -267,8 +267,8 @@ impl Tensor {
         y.reshape(self.shape())
     }
 
-    /// Instance normalisation (Ulyanov, Vedaldi and Lempitsky, 2016): each channel of each image of `[n, c, ..]` made to
-    /// have mean 0 and variance 1, times `weight`, plus `bias`, both `[c]`.
+    /// Instance normalisation (Ulyanov, Vedaldi and Lempitsky, 2016): each channel of each image of `[n, c, ..]` made
+    /// to have mean 0 and variance 1, times `weight`, plus `bias`, both `[c]`.
     ///
     /// # Panics
     /// If the tensor has less than three axes, or an image only one value.
@@ -283,8 +283,8 @@ impl Tensor {
     }
 
     /// Local response normalisation (Krizhevsky, Sutskever and Hinton, 2012) as PyTorch has it:
-    /// `x / (k + alpha / size * sum of x^2 over size neighbouring channels)^beta`. Of an even `size`, the larger half of the
-    /// neighbours comes before.
+    /// `x / (k + alpha / size * sum of x^2 over size neighbouring channels)^beta`. Of an even `size`, the larger half of
+    /// the neighbours comes before.
     ///
     /// # Panics
     /// If the tensor has less than three axes, or `size` is 0.
@@ -294,7 +294,8 @@ impl Tensor {
         self.response_norm([size / 2, (size - 1) / 2], alpha, beta, k)
     }
 
-    /// [`Tensor::local_response_norm`] as ONNX has it: of an even `size`, the larger half of the neighbours comes behind.
+    /// [`Tensor::local_response_norm`] as ONNX has it: of an even `size`, the larger half of the neighbours comes
+    /// behind.
     ///
     /// # Panics
     /// As [`Tensor::local_response_norm`].

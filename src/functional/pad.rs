@@ -1,4 +1,5 @@
-//! Padding as `torch.nn.functional.pad` has it: pairs from the last axis on, negative ones cut off, and four ways to fill.
+//! Padding as `torch.nn.functional.pad` has it: pairs from the last axis on, negative ones cut off, and four ways to
+//! fill.
 
 use super::shape::refuse;
 use crate::tensor::Tensor;
@@ -18,11 +19,12 @@ pub enum PadMode {
 
 impl Tensor {
     /// A tensor with more on its sides: `padding` is (before, after) of the last axis, then (before, after) of the one
-    /// before it, and so on, as in `torch.nn.functional.pad`. Negative numbers cut off. [`Tensor::pad`] counts axes from
-    /// the first.
+    /// before it, and so on, as in `torch.nn.functional.pad`. Negative numbers cut off. [`Tensor::pad`] counts axes
+    /// from the first.
     ///
     /// # Panics
-    /// If there are more pairs than axes, or half a pair; if more is cut off than there is, or more is mirrored or repeated.
+    /// If there are more pairs than axes, or half a pair; if more is cut off than there is, or more is mirrored or
+    /// repeated.
     #[track_caller]
     pub fn pad_mode(&self, padding: &[isize], mode: PadMode) -> Tensor {
         if !padding.len().is_multiple_of(2) || padding.len() / 2 > self.rank() {

@@ -11,7 +11,8 @@ use crate::ops::scatter::{Scatter, ScatterKind};
 use crate::ops::{Padding, Pool2dOptions};
 use crate::tensor::Tensor;
 
-/// What pooling of sequences may be told. [`Pool1dOptions::new`] is PyTorch's default: windows side by side, no padding.
+/// What pooling of sequences may be told. [`Pool1dOptions::new`] is PyTorch's default: windows side by side, no
+/// padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Pool1dOptions {
     /// Length of the window.
@@ -127,7 +128,8 @@ impl Tensor {
     }
 
     /// The `p`-norm of each window of images `[n, c, h, w]`, as PyTorch has it: `(sum x^p)^(1/p)`, without bars: take
-    /// `abs` first where p is odd and numbers are below 0. Without padding; a window that hangs over the end counts as whole.
+    /// `abs` first where p is odd and numbers are below 0. Without padding; a window that hangs over the end counts as
+    /// whole.
     ///
     /// # Panics
     /// As [`Tensor::avg_pool2d`].
@@ -159,8 +161,8 @@ impl Tensor {
         (&mean * taps).powf(1.0 / p)
     }
 
-    /// The mean of each of `size` bins of images `[n, c, h, w]`: bin `i` of `m` over `n` pixels runs from `floor(i n / m)`
-    /// to `ceil((i + 1) n / m)`.
+    /// The mean of each of `size` bins of images `[n, c, h, w]`: bin `i` of `m` over `n` pixels runs from `floor(i n /
+    /// m)` to `ceil((i + 1) n / m)`.
     ///
     /// # Panics
     /// If the tensor is no stack of images.
@@ -241,8 +243,8 @@ impl Tensor {
     }
 
     /// The way back from [`Tensor::max_pool2d_with_indices`]: each value at its position in images of height and width
-    /// `size`, zeros elsewhere. Several values for one pixel (of windows that overlap, so they are equal) count once, and
-    /// each has the whole gradient, as in PyTorch.
+    /// `size`, zeros elsewhere. Several values for one pixel (of windows that overlap, so they are equal) count once,
+    /// and each has the whole gradient, as in PyTorch.
     ///
     /// # Panics
     /// If positions and values differ in shape.
@@ -289,8 +291,8 @@ impl Tensor {
         line(self).max_unpool2d(&line(positions), [1, d * h * w]).reshape([n, c, d, h, w])
     }
 
-    /// The largest pixel of each window of volumes `[n, c, d, h, w]`, and its position `(layer * height + row) * width +
-    /// column`, as `u32`.
+    /// The largest pixel of each window of volumes `[n, c, d, h, w]`, and its position `(layer * height + row) * width
+    /// + column`, as `u32`.
     ///
     /// # Panics
     /// If the tensor is no stack of volumes, or the window does not fit.
@@ -351,8 +353,8 @@ impl Tensor {
         y.adaptive_avg_pool2d([od, oh * ow]).reshape([n, c, od, oh, ow])
     }
 
-    /// The largest pixel of each of `size` bins of volumes `[n, c, d, h, w]`, and its position `(layer * height + row) *
-    /// width + column`, as `u32`.
+    /// The largest pixel of each of `size` bins of volumes `[n, c, d, h, w]`, and its position `(layer * height + row)
+    /// * width + column`, as `u32`.
     ///
     /// # Panics
     /// If the tensor is no stack of volumes.
@@ -369,7 +371,8 @@ impl Tensor {
         (y.reshape([n, c, od, oh, ow]), position.reshape([n, c, od, oh, ow]))
     }
 
-    /// Like [`Tensor::dropout`], but whole channels of `[n, c, ..]` at a time (Tompson et al., 2015): PyTorch's `dropout2d`.
+    /// Like [`Tensor::dropout`], but whole channels of `[n, c, ..]` at a time (Tompson et al., 2015): PyTorch's
+    /// `dropout2d`.
     ///
     /// # Panics
     /// If `p` is not in 0..=1, or the tensor has less than two axes.

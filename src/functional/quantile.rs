@@ -28,8 +28,8 @@ fn axis_of(op: &str, x: &Tensor, axis: isize) -> usize {
 }
 
 impl Tensor {
-    /// The `k`-th smallest elements along `axis`, counted from 1, and their positions; the axis is gone. NaN counts as the
-    /// largest.
+    /// The `k`-th smallest elements along `axis`, counted from 1, and their positions; the axis is gone. NaN counts as
+    /// the largest.
     ///
     /// # Panics
     /// If the axis does not exist or has fewer than `k` elements.
@@ -133,8 +133,8 @@ impl Tensor {
         self.nanquantiles(&Tensor::scalar(self.device(), q as f32), axis, between)
     }
 
-    /// Quantiles at places that are a tensor, one number or a list, which may come from a computation and has a gradient
-    /// where the answer is interpolated. The axes of `q` come first, `axis` is gone. NaN if an element is NaN.
+    /// Quantiles at places that are a tensor, one number or a list, which may come from a computation and has a
+    /// gradient where the answer is interpolated. The axes of `q` come first, `axis` is gone. NaN if an element is NaN.
     ///
     /// # Panics
     /// If the axis does not exist or has no elements, or `q` has more than one axis.

@@ -1,5 +1,5 @@
-//! Recurrent layers and cells on weights in PyTorch's layout, with the input projected first, all steps at once; and the
-//! rarer forms (projected states, peepholes, ONNX's older GRU) step by step in primitive ops.
+//! Recurrent layers and cells on weights in PyTorch's layout, with the input projected first, all steps at once; and
+//! the rarer forms (projected states, peepholes, ONNX's older GRU) step by step in primitive ops.
 //!
 //! Everything here takes its weights as arguments: the layers of [`nn`](crate::nn) keep them, and weights in another
 //! library's order need only be put in this one's before.
@@ -65,9 +65,9 @@ fn last(states: &Tensor, reverse: bool) -> Tensor {
 }
 
 impl Tensor {
-    /// The plain recurrent layer: x `[t, b, inputs]` and the initial state `[b, h]` (zeros if `None`) to the state after each
-    /// step, `[t, b, h]`, and the last. `h_t = f(x_t W_ih^T + b_ih + h_(t-1) W_hh^T + b_hh)`, f = tanh or relu; with
-    /// `reverse` the last step comes first.
+    /// The plain recurrent layer: x `[t, b, inputs]` and the initial state `[b, h]` (zeros if `None`) to the state
+    /// after each step, `[t, b, h]`, and the last. `h_t = f(x_t W_ih^T + b_ih + h_(t-1) W_hh^T + b_hh)`, f = tanh or
+    /// relu; with `reverse` the last step comes first.
     ///
     /// # Panics
     /// If the shapes do not fit.
@@ -83,8 +83,8 @@ impl Tensor {
     /// An LSTM: x `[t, b, inputs]` and the initial `[h, c]`, `[b, h]` each (zeros if `None`), to h after each step,
     /// `[t, b, h]`, and the last `[h, c]`. With `reverse` the last step comes first.
     ///
-    /// With `w_hr` the state h is projected after each step, `[b, p]` (Sak et al. 2014), as `proj_size` of PyTorch; that form
-    /// is recorded step by step.
+    /// With `w_hr` the state h is projected after each step, `[b, p]` (Sak et al. 2014), as `proj_size` of PyTorch;
+    /// that form is recorded step by step.
     ///
     /// # Panics
     /// If the shapes do not fit.
@@ -101,8 +101,8 @@ impl Tensor {
         (hs, end)
     }
 
-    /// An LSTM whose gates i, f and o also look at the cell, each unit at its own: `peepholes` are their weights, `[h]` each;
-    /// i and f see the cell before the step, o the one after (Gers and Schmidhuber 2000). Recorded step by step.
+    /// An LSTM whose gates i, f and o also look at the cell, each unit at its own: `peepholes` are their weights, `[h]`
+    /// each; i and f see the cell before the step, o the one after (Gers and Schmidhuber 2000). Recorded step by step.
     ///
     /// # Panics
     /// If the shapes do not fit.
@@ -151,9 +151,9 @@ impl Tensor {
         (in_time(steps), [h, c])
     }
 
-    /// A GRU: x `[t, b, inputs]` and the initial state `[b, h]` (zeros if `None`) to the state after each step, `[t, b, h]`,
-    /// and the last. The reset gate scales what the state contributes after its product, bias included, as in PyTorch,
-    /// cuDNN, and ONNX with `linear_before_reset`. With `reverse` the last step comes first.
+    /// A GRU: x `[t, b, inputs]` and the initial state `[b, h]` (zeros if `None`) to the state after each step, `[t, b,
+    /// h]`, and the last. The reset gate scales what the state contributes after its product, bias included, as in
+    /// PyTorch, cuDNN, and ONNX with `linear_before_reset`. With `reverse` the last step comes first.
     ///
     /// # Panics
     /// If the shapes do not fit.
@@ -166,8 +166,8 @@ impl Tensor {
         (hs, end)
     }
 
-    /// A GRU whose reset gate scales the state before its product, as Cho et al. 2014 and ONNX without `linear_before_reset`
-    /// have it; else as [`Tensor::gru`]. Recorded step by step.
+    /// A GRU whose reset gate scales the state before its product, as Cho et al. 2014 and ONNX without
+    /// `linear_before_reset` have it; else as [`Tensor::gru`]. Recorded step by step.
     ///
     /// # Panics
     /// If the shapes do not fit.

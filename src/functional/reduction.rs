@@ -32,12 +32,12 @@ macro_rules! pairs {
 }
 
 pairs! {
-    /// The product over `axes`; 1 for none. Whole numbers wrap. It is made as a tree of products, so its gradient is right
-    /// where elements are 0, to any order.
+    /// The product over `axes`; 1 for none. Whole numbers wrap. It is made as a tree of products, so its gradient is
+    /// right where elements are 0, to any order.
     prod prod_keep () product;
-    /// The variance over `axes`: squared distances from the mean, added up and divided by `n - correction`. 1 is PyTorch's
-    /// default (Bessel's correction), 0 the variance of the elements themselves. In two passes, so that a mean far from
-    /// 0 costs no digits.
+    /// The variance over `axes`: squared distances from the mean, added up and divided by `n - correction`. 1 is
+    /// PyTorch's default (Bessel's correction), 0 the variance of the elements themselves. In two passes, so that a
+    /// mean far from 0 costs no digits.
     var var_keep (correction: f32) variance;
     /// The square root of [`Tensor::var`]. Its slope where it is 0 is 0.
     std std_keep (correction: f32) deviation;
@@ -217,8 +217,8 @@ impl Tensor {
         if keep { both } else { (without(&both.0, axes), without(&both.1, axes)) }
     }
 
-    /// The largest elements along `axis`, and where the first of each is (of the first NaN, if there is one); the axis is
-    /// gone. PyTorch's `max(dim)`: the gradient goes to the element that was chosen. [`Tensor::max`] shares it.
+    /// The largest elements along `axis`, and where the first of each is (of the first NaN, if there is one); the axis
+    /// is gone. PyTorch's `max(dim)`: the gradient goes to the element that was chosen. [`Tensor::max`] shares it.
     ///
     /// # Panics
     /// If the axis does not exist or has no elements.
@@ -238,8 +238,8 @@ impl Tensor {
         (self.chosen(axis, &at), at)
     }
 
-    /// The most frequent element along `axis`, of several the smallest, and the position of its last occurrence; the axis is
-    /// gone. NaN is not equal to itself, so it occurs once at most.
+    /// The most frequent element along `axis`, of several the smallest, and the position of its last occurrence; the
+    /// axis is gone. NaN is not equal to itself, so it occurs once at most.
     ///
     /// # Panics
     /// If the axis does not exist or has no elements.

@@ -73,8 +73,8 @@ impl Tensor {
         fit(self.interpolated(size, None, mode))
     }
 
-    /// The last one, two or three axes of `[n, c, ..]` scaled: axis `k` to `floor(n * scales[k])` places, a step of `1 / scales[k]`
-    /// apart (PyTorch's `scale_factor`, not recomputed).
+    /// The last one, two or three axes of `[n, c, ..]` scaled: axis `k` to `floor(n * scales[k])` places, a step of `1
+    /// / scales[k]` apart (PyTorch's `scale_factor`, not recomputed).
     ///
     /// # Panics
     /// If there is not one scale for each axis after the first two, or an axis is empty.
@@ -110,8 +110,8 @@ impl Tensor {
         }
     }
 
-    /// The channels `[n, c, ..]` of `groups` groups interleaved: the first of each, then the second of each (Zhang et al.
-    /// 2018).
+    /// The channels `[n, c, ..]` of `groups` groups interleaved: the first of each, then the second of each (Zhang et
+    /// al. 2018).
     ///
     /// # Panics
     /// If the groups do not divide the channels.
@@ -145,7 +145,8 @@ impl Tensor {
         split.permute(&[0, 1, 4, 2, 5, 3]).reshape([n, c / (r * r), h * r, w * r])
     }
 
-    /// Pixels turned into channels, the way back from [`Tensor::pixel_shuffle`]: `[n, c, h r, w r]` to `[n, c r^2, h, w]`.
+    /// Pixels turned into channels, the way back from [`Tensor::pixel_shuffle`]: `[n, c, h r, w r]` to `[n, c r^2, h,
+    /// w]`.
     ///
     /// # Panics
     /// If the tensor is no stack of images, or `r` does not divide height and width.

@@ -1,5 +1,5 @@
-//! The same elements in another arrangement: PyTorch's shape methods on top of the views of `ops/view.rs`. All of them are
-//! index maps; what copies (rolling, repeating) says so.
+//! The same elements in another arrangement: PyTorch's shape methods on top of the views of `ops/view.rs`. All of them
+//! are index maps; what copies (rolling, repeating) says so.
 //!
 //! Negative axes count from the end.
 
@@ -202,8 +202,8 @@ impl Tensor {
         }
     }
 
-    /// Elements moved along axes by `shifts`, what falls off the end coming in at the start. Without axes, the elements are
-    /// moved in row-major order. A copy.
+    /// Elements moved along axes by `shifts`, what falls off the end coming in at the start. Without axes, the elements
+    /// are moved in row-major order. A copy.
     #[track_caller]
     pub fn roll(&self, shifts: &[isize], axes: &[isize]) -> Tensor {
         if axes.is_empty() && shifts.len() == 1 {

@@ -118,8 +118,8 @@ impl Tensor {
         Tensor::select(&near, &near_value, &(&far.sin() / &far))
     }
 
-    /// log(x / (1 - x)); with `eps`, x is first held between eps and 1 - eps. Without, value and slope are NaN outside of
-    /// 0 to 1.
+    /// log(x / (1 - x)); with `eps`, x is first held between eps and 1 - eps. Without, value and slope are NaN outside
+    /// of 0 to 1.
     #[track_caller]
     pub fn logit(&self, eps: Option<f32>) -> Tensor {
         let (low, high) = (eps.unwrap_or(0.0), 1.0 - eps.unwrap_or(0.0));

@@ -7,11 +7,13 @@ use crate::tensor::Tensor;
 
 /// Attention of several heads, each on a part of the width (Vaswani et al. 2017): `torch.nn.MultiheadAttention`.
 ///
-/// Tensors have the batch first: queries `[n, queries, width]`, keys and values `[n, keys, width]`, or without `n`. Masks
-/// are those of [`AttentionOptions`], where true is what may be seen; in `torch.nn.MultiheadAttention` it is what may not.
+/// Tensors have the batch first: queries `[n, queries, width]`, keys and values `[n, keys, width]`, or without `n`.
+/// Masks are those of [`AttentionOptions`], where true is what may be seen; in `torch.nn.MultiheadAttention` it is what
+/// may not.
 #[derive(Debug)]
 pub struct MultiheadAttention {
-    /// `[3 width, width]`: of queries, keys and values, one below the other; absent if keys or values have other widths.
+    /// `[3 width, width]`: of queries, keys and values, one below the other; absent if keys or values have other
+    /// widths.
     pub in_proj_weight: Option<Param>,
     /// `[width, width]`: of queries, where keys or values have other widths.
     pub q_proj_weight: Option<Param>,
@@ -131,8 +133,8 @@ impl MultiheadAttention {
         self.forward_with_weights(queries, keys, values, options, pass).0
     }
 
-    /// [`MultiheadAttention::forward`], and the weights of each head, `[n, heads, queries, keys]`. PyTorch's weights are
-    /// their mean over the heads. The keys that the layer adds stand at the end.
+    /// [`MultiheadAttention::forward`], and the weights of each head, `[n, heads, queries, keys]`. PyTorch's weights
+    /// are their mean over the heads. The keys that the layer adds stand at the end.
     ///
     /// # Panics
     /// If the shapes do not fit.

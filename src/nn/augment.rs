@@ -1,14 +1,14 @@
 //! Pictures that are never quite the same: what a small training set is made larger by.
 //!
-//! They are layers, so they run on the device and draw from the pass: a run that is resumed draws what it would have drawn,
-//! and an evaluation sees the pictures as they are. CIFAR's usual pair is [`RandomCrop`] by 4 and a flip of every second
-//! picture (He et al., 2015, section 4.2).
+//! They are layers, so they run on the device and draw from the pass: a run that is resumed draws what it would have
+//! drawn, and an evaluation sees the pictures as they are. CIFAR's usual pair is [`RandomCrop`] by 4 and a flip of
+//! every second picture (He et al., 2015, section 4.2).
 
 use super::{Module, Pass};
 use crate::tensor::{DType, Tensor};
 
-/// In training, cuts a window of the same size out of each picture `[N, C, H, W]` after `padding` zeros were put around it:
-/// the picture is shifted by up to so many pixels each way. It is torchvision's `RandomCrop(size, padding)`.
+/// In training, cuts a window of the same size out of each picture `[N, C, H, W]` after `padding` zeros were put around
+/// it: the picture is shifted by up to so many pixels each way. It is torchvision's `RandomCrop(size, padding)`.
 #[derive(Debug, Clone, Copy)]
 pub struct RandomCrop {
     /// Rows and columns of zeros on each side.

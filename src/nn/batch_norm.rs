@@ -55,8 +55,8 @@ macro_rules! batch_norm {
     ($($(#[$doc:meta])* $name:ident takes $ranks:pat, $form:literal;)*) => { $(
         $(#[$doc])*
         ///
-        /// In training, each channel is made to have mean 0 and variance 1 over the batch, times a weight, plus a bias; in
-        /// evaluation by running statistics. Those are state, not parameters: `running_mean`, `running_var` and
+        /// In training, each channel is made to have mean 0 and variance 1 over the batch, times a weight, plus a bias;
+        /// in evaluation by running statistics. Those are state, not parameters: `running_mean`, `running_var` and
         /// `num_batches_tracked`, with the values of PyTorch.
         #[derive(Debug)]
         pub struct $name {

@@ -137,8 +137,8 @@ impl Recorded {
     }
 }
 
-/// Computes what the buffers of a model recorded, over the values before where nobody else holds them: what the step of an optimizer
-/// does besides, for a model that is run without one.
+/// Computes what the buffers of a model recorded, over the values before where nobody else holds them: what the step of
+/// an optimizer does besides, for a model that is run without one.
 ///
 /// # Errors
 /// A fault of the device.

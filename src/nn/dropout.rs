@@ -5,8 +5,8 @@ use crate::tensor::Tensor;
 
 /// In training, zeroes each element with probability `p` and scales the others by `1 / (1 - p)`; else does nothing.
 ///
-/// Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", 2014; the scaling in training
-/// instead of in evaluation is what every framework does since.
+/// Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", 2014; the scaling in
+/// training instead of in evaluation is what every framework does since.
 #[derive(Debug, Clone, Copy)]
 pub struct Dropout {
     p: f32,

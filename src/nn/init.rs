@@ -31,7 +31,8 @@ pub enum Scheme {
         /// The value of every bias.
         bias: f32,
     },
-    /// Weights normal with variance `2 / fan_in` (He and others, 2015: what keeps the scale through rectifiers), biases 0.
+    /// Weights normal with variance `2 / fan_in` (He and others, 2015: what keeps the scale through rectifiers), biases
+    /// 0.
     KaimingNormal,
     /// Weights uniform with variance `2 / (fan_in + fan_out)` (Glorot and Bengio, 2010), biases 0.
     XavierUniform,
@@ -71,8 +72,8 @@ impl Init {
         Param::new(Tensor::from_slice(&self.device, &values, shape)?)
     }
 
-    /// What PyTorch gives the weights and biases of linear and convolutional layers unless told otherwise: uniform up to
-    /// `1 / sqrt(fan_in)`, where `fan_in` counts the inputs of one output.
+    /// What PyTorch gives the weights and biases of linear and convolutional layers unless told otherwise: uniform up
+    /// to `1 / sqrt(fan_in)`, where `fan_in` counts the inputs of one output.
     ///
     /// There it is written `kaiming_uniform_(a=sqrt(5))`: gain `sqrt(2 / (1 + a^2)) = sqrt(1/3)`, and a bound of
     /// `sqrt(3) * gain / sqrt(fan_in)`.

@@ -138,9 +138,9 @@ impl Pass {
         Pass { training: false, rng: Rng::new(0), mixed: false }
     }
 
-    /// The same pass in mixed precision, as under `torch.autocast`: layers that multiply (linear, convolution, attention,
-    /// whole sequences of recurrent layers) round what they read to half, weights and states included, and give halves; sums
-    /// are in single precision everywhere, and so is the state from step to step of a sequence;
+    /// The same pass in mixed precision, as under `torch.autocast`: layers that multiply (linear, convolution,
+    /// attention, whole sequences of recurrent layers) round what they read to half, weights and states included, and
+    /// give halves; sums are in single precision everywhere, and so is the state from step to step of a sequence;
     /// normalisations, softmax and losses stay in it. Parameters are kept in single precision, and so are their
     /// gradients; train them by an optimizer with [`loss_scaling`](crate::optim::FirstOrder::loss_scaling).
     pub fn mixed(mut self) -> Self {

@@ -179,7 +179,8 @@ macro_rules! instance_norm {
                 Ok($name { weight: Some(weight), bias: Some(bias), ..self })
             }
 
-            /// The same layer with running statistics, by which it normalises in evaluation (`track_running_stats=True`).
+            /// The same layer with running statistics, by which it normalises in evaluation
+            /// (`track_running_stats=True`).
             ///
             /// # Errors
             /// A fault of the device, such as out of memory.

@@ -113,8 +113,8 @@ pub trait Parameters: Send + Sync {
     }
 }
 
-/// What `call` computes with other values in place of a model's parameters, in their order: `torch.func.functional_call`. They need
-/// not be computed yet. The model has its own again afterwards.
+/// What `call` computes with other values in place of a model's parameters, in their order:
+/// `torch.func.functional_call`. They need not be computed yet. The model has its own again afterwards.
 ///
 /// ```
 /// # use wgrad::nn::{Init, Linear, Module, Pass, functional_call};

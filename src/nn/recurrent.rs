@@ -97,7 +97,8 @@ impl Stack {
         format!("l{}{}", k / both, if k % both == 1 { "_reverse" } else { "" })
     }
 
-    /// Runs a sequence. `states` are `[layers, b, ..]`, and so are those that come back; `run` is one layer in one direction.
+    /// Runs a sequence. `states` are `[layers, b, ..]`, and so are those that come back; `run` is one layer in one
+    /// direction.
     #[track_caller]
     fn forward<const N: usize>(
         &self,
@@ -208,10 +209,11 @@ macro_rules! stacked {
     };
 }
 
-/// The plain recurrent layer of Elman: `h_t = f(x_t W_ih^T + b_ih + h_(t-1) W_hh^T + b_hh)`, f = tanh unless told otherwise.
+/// The plain recurrent layer of Elman: `h_t = f(x_t W_ih^T + b_ih + h_(t-1) W_hh^T + b_hh)`, f = tanh unless told
+/// otherwise.
 ///
-/// As a [`Module`] it starts from zeros and gives the state after each step, `[t, b, h]`, twice as wide where it reads in
-/// both directions. An input `[t, inputs]` is a batch of one.
+/// As a [`Module`] it starts from zeros and gives the state after each step, `[t, b, h]`, twice as wide where it reads
+/// in both directions. An input `[t, inputs]` is a batch of one.
 #[derive(Debug)]
 pub struct Rnn {
     stack: Stack,
@@ -235,7 +237,8 @@ impl Rnn {
         self
     }
 
-    /// Runs a sequence from a state `[layers, b, h]` (one per layer and direction), and gives the outputs and the last state.
+    /// Runs a sequence from a state `[layers, b, h]` (one per layer and direction), and gives the outputs and the last
+    /// state.
     ///
     /// # Panics
     /// If the shapes do not fit.
@@ -273,8 +276,8 @@ impl Lstm {
         Ok(Lstm { stack: Stack::new(init, 4, inputs, hidden, options)? })
     }
 
-    /// Runs a sequence from states `[h, c]`, `[layers, b, h]` each (one per layer and direction), and gives the outputs and
-    /// the last states.
+    /// Runs a sequence from states `[h, c]`, `[layers, b, h]` each (one per layer and direction), and gives the outputs
+    /// and the last states.
     ///
     /// # Panics
     /// If the shapes do not fit.
@@ -308,7 +311,8 @@ impl Gru {
         Ok(Gru { stack: Stack::new(init, 3, inputs, hidden, options)? })
     }
 
-    /// Runs a sequence from a state `[layers, b, h]` (one per layer and direction), and gives the outputs and the last state.
+    /// Runs a sequence from a state `[layers, b, h]` (one per layer and direction), and gives the outputs and the last
+    /// state.
     ///
     /// # Panics
     /// If the shapes do not fit.

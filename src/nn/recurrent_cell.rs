@@ -98,8 +98,8 @@ impl RnnCell {
         self
     }
 
-    /// The next state `[b, h]`, of an input `[b, inputs]` and the state before (zeros if `None`). An input `[inputs]` is a
-    /// batch of one.
+    /// The next state `[b, h]`, of an input `[b, inputs]` and the state before (zeros if `None`). An input `[inputs]`
+    /// is a batch of one.
     ///
     /// # Panics
     /// If the shapes do not fit.
@@ -111,8 +111,8 @@ impl RnnCell {
 }
 
 impl LstmCell {
-    /// The next `[h, c]`, `[b, h]` each, of an input `[b, inputs]` and those before (zeros if `None`). An input `[inputs]`
-    /// is a batch of one.
+    /// The next `[h, c]`, `[b, h]` each, of an input `[b, inputs]` and those before (zeros if `None`). An input
+    /// `[inputs]` is a batch of one.
     ///
     /// # Panics
     /// If the shapes do not fit.
@@ -124,8 +124,8 @@ impl LstmCell {
 }
 
 impl GruCell {
-    /// The next state `[b, h]`, of an input `[b, inputs]` and the state before (zeros if `None`). An input `[inputs]` is a
-    /// batch of one.
+    /// The next state `[b, h]`, of an input `[b, inputs]` and the state before (zeros if `None`). An input `[inputs]`
+    /// is a batch of one.
     ///
     /// # Panics
     /// If the shapes do not fit.

@@ -1,8 +1,9 @@
-//! Spectral normalisation (Miyato et al., "Spectral Normalization for Generative Adversarial Networks", 2018): a layer whose weight is
-//! divided by its largest singular value, so that it stretches no input more than once over.
+//! Spectral normalisation (Miyato et al., "Spectral Normalization for Generative Adversarial Networks", 2018): a layer
+//! whose weight is divided by its largest singular value, so that it stretches no input more than once over.
 //!
-//! The singular value is estimated by power iteration. A weight moves little from one step to the next, so one iteration per
-//! pass, from the vectors of the pass before, follows it; the vectors are state of the layer and are saved with it.
+//! The singular value is estimated by power iteration. A weight moves little from one step to the next, so one
+//! iteration per pass, from the vectors of the pass before, follows it; the vectors are state of the layer and are
+//! saved with it.
 
 use super::{Buffer, Init, Module, Param, Parameters, Pass, Weighted};
 use crate::error::Result;
@@ -11,8 +12,8 @@ use crate::tensor::Tensor;
 /// A layer with its weight divided by the largest singular value of it, taken as a matrix of a row per output: what
 /// `torch.nn.utils.parametrizations.spectral_norm` makes of a layer, with its names and values.
 ///
-/// In training every pass does one power iteration, `v = W^T u` and `u = W v`, each brought to length 1; in evaluation the
-/// vectors stay. `u^T W v` is the estimate, and its gradient by `W` is part of the weight's.
+/// In training every pass does one power iteration, `v = W^T u` and `u = W v`, each brought to length 1; in evaluation
+/// the vectors stay. `u^T W v` is the estimate, and its gradient by `W` is part of the weight's.
 #[derive(Debug)]
 pub struct SpectralNorm<L> {
     /// The layer, with its weight as it is trained: not divided yet.

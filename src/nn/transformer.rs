@@ -1,7 +1,7 @@
 //! The transformer (Vaswani et al. 2017): layers of encoder and decoder, and both in a stack.
 //!
-//! Batch first everywhere: `[n, length, width]`, or `[length, width]` of one sequence alone. A layer is made of sublayers,
-//! each with dropout, a shortcut around it, and a normalisation behind it or before it.
+//! Batch first everywhere: `[n, length, width]`, or `[length, width]` of one sequence alone. A layer is made of
+//! sublayers, each with dropout, a shortcut around it, and a normalisation behind it or before it.
 
 use super::{Dropout, Init, LayerNorm, Linear, Module, MultiheadAttention, Pass};
 use crate::error::Result;
@@ -142,7 +142,8 @@ impl Module for TransformerEncoderLayer {
     }
 }
 
-/// Attention to itself, attention to what an encoder made, and a network of two layers: `torch.nn.TransformerDecoderLayer`.
+/// Attention to itself, attention to what an encoder made, and a network of two layers:
+/// `torch.nn.TransformerDecoderLayer`.
 #[derive(Debug)]
 pub struct TransformerDecoderLayer {
     /// Every place looks at the others, usually at those before it.
@@ -186,8 +187,8 @@ impl TransformerDecoderLayer {
         })
     }
 
-    /// `[n, length, width]` to the same shape, beside the encoder's `memory` `[n, source length, width]`. `seen` says what a
-    /// place may look at among its own kind, `seen_memory` what in the memory.
+    /// `[n, length, width]` to the same shape, beside the encoder's `memory` `[n, source length, width]`. `seen` says
+    /// what a place may look at among its own kind, `seen_memory` what in the memory.
     ///
     /// # Panics
     /// If the shapes do not fit.
@@ -267,8 +268,9 @@ impl Transformer {
         })
     }
 
-    /// What becomes of the target `[n, length, width]` beside the source `[n, source length, width]`: `[n, length, width]`.
-    /// The choices are of what may be seen by the source, by the target, and by the target in what became of the source.
+    /// What becomes of the target `[n, length, width]` beside the source `[n, source length, width]`: `[n, length,
+    /// width]`. The choices are of what may be seen by the source, by the target, and by the target in what became of
+    /// the source.
     ///
     /// # Panics
     /// If the shapes do not fit.

@@ -16,7 +16,8 @@ pub trait Weighted: Module {
     fn forward_with(&self, weight: &Tensor, x: &Tensor, pass: &mut Pass) -> Tensor;
 }
 
-/// Makes a layer of a struct with a field `weight` and a method `apply(weight, x, pass)`; the number is the axis of outputs.
+/// Makes a layer of a struct with a field `weight` and a method `apply(weight, x, pass)`; the number is the axis of
+/// outputs.
 macro_rules! weighted {
     ($name:ident, $outputs:literal) => {
         impl super::Module for $name {

@@ -1,8 +1,8 @@
 //! The cross-entropy of a probability with a target, `-(t ln p + (1 - t) ln(1 - p))`, element by element.
 //!
-//! An op of its own because of its edges: where `p` is 0 or 1, the logarithms are infinite and their slopes are too. Here
-//! logarithms are at least -100, and the slope `(p - t) / (p (1 - p))` is divided by at least 1e-12, as in PyTorch. So a
-//! network whose sigmoid has rounded to 1 still learns from its mistake.
+//! An op of its own because of its edges: where `p` is 0 or 1, the logarithms are infinite and their slopes are too.
+//! Here logarithms are at least -100, and the slope `(p - t) / (p (1 - p))` is divided by at least 1e-12, as in
+//! PyTorch. So a network whose sigmoid has rounded to 1 still learns from its mistake.
 
 use super::elementwise::{broadcast_pair, same_meta, zip_words};
 use crate::error::{ShapeError, fit};

@@ -174,8 +174,8 @@ impl Op for Widen {
 }
 
 impl Tensor {
-    /// The same numbers as another type: floats to whole numbers toward 0, saturating, NaN to 0; anything but 0 is true;
-    /// to half precision the nearest, ties to even, and infinity from 65520 on.
+    /// The same numbers as another type: floats to whole numbers toward 0, saturating, NaN to 0; anything but 0 is
+    /// true; to half precision the nearest, ties to even, and infinity from 65520 on.
     #[track_caller]
     pub fn cast(&self, to: DType) -> Tensor {
         match (self.dtype(), to) {

@@ -63,7 +63,8 @@ impl Default for Conv2dOptions {
     }
 }
 
-/// The kernels that make convolutions on GPUs, by name: what [`GpuOptions::variant`](crate::device::GpuOptions) chooses from.
+/// The kernels that make convolutions on GPUs, by name: what [`GpuOptions::variant`](crate::device::GpuOptions) chooses
+/// from.
 pub fn variant_names() -> impl Iterator<Item = &'static str> {
     sizes::Algorithm::ALL.into_iter().map(sizes::Algorithm::name)
 }
@@ -307,8 +308,9 @@ impl Case {
 
 impl Tensor {
     /// Convolution of images `[n, c, h, w]` with a weight `[oc, c / groups, kh, kw]`, plus a bias `[oc]` if given:
-    /// `y[n, o, i, j] = b[o] + sum over c, u, v of x[n, c, i * stride + u * dilation - top, ...] * w[o, c, u, v]`, zeros
-    /// beyond the edge. The result is `[n, oc, oh, ow]` with `oh = (h + top + bottom - dilation * (kh - 1) - 1) / stride + 1`.
+    /// `y[n, o, i, j] = b[o] + sum over c, u, v of x[n, c, i * stride + u * dilation - top, ...] * w[o, c, u, v]`,
+    /// zeros beyond the edge. The result is `[n, oc, oh, ow]` with `oh = (h + top + bottom - dilation * (kh - 1) - 1) /
+    /// stride + 1`.
     ///
     /// # Panics
     /// If the shapes or the options do not fit each other.

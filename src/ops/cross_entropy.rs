@@ -274,9 +274,9 @@ fn samples<O>(cases: Vec<Case>, make: impl Fn(Case) -> Sample<O>) -> Vec<Sample<
 }
 
 impl Tensor {
-    /// The mean cross-entropy of these logits `[n, classes, ..]`, a tensor of rank 0. Targets are labels, `u32` or `i32`
-    /// `[n, ..]`, or probabilities, `f32` of the shape of the logits: `ln sum e^x - x[label]`, or `sum t (ln sum e^x - x)`.
-    /// One row of logits `[classes]` takes a label of rank 0.
+    /// The mean cross-entropy of these logits `[n, classes, ..]`, a tensor of rank 0. Targets are labels, `u32` or
+    /// `i32` `[n, ..]`, or probabilities, `f32` of the shape of the logits: `ln sum e^x - x[label]`, or `sum t (ln sum
+    /// e^x - x)`. One row of logits `[classes]` takes a label of rank 0.
     ///
     /// Logits of -inf are masked classes. A label that names no class makes its loss NaN, on every device: the data
     /// loaders check the labels, a kernel cannot.

@@ -1,9 +1,9 @@
 //! A slice of a tensor written over at a place that the device says: `jax.lax.dynamic_update_slice` along one axis.
 //!
-//! Where nobody else holds the tensor, only the slice is written, however large the rest is: what a ring of past experience, a
-//! cache of keys and values, or state that a program keeps in one place needs. The place is a tensor, so every step of a loop that
-//! writes further on is the same plan. What would lie outside is left out (as of a scatter; JAX would move the slice inside), so
-//! that a place beyond the end says that nothing is to be written.
+//! Where nobody else holds the tensor, only the slice is written, however large the rest is: what a ring of past
+//! experience, a cache of keys and values, or state that a program keeps in one place needs. The place is a tensor, so
+//! every step of a loop that writes further on is the same plan. What would lie outside is left out (as of a scatter;
+//! JAX would move the slice inside), so that a place beyond the end says that nothing is to be written.
 
 use super::gather::{Cut, Gather, Missing};
 use crate::device::Shader;
@@ -15,8 +15,8 @@ use crate::tensor::{
     Vjp,
 };
 
-/// `x` with `src` from element `start` on along an axis. Inputs: `x`, `src`, whose other axes are those of `x`, and `start`, one
-/// `u32`.
+/// `x` with `src` from element `start` on along an axis. Inputs: `x`, `src`, whose other axes are those of `x`, and
+/// `start`, one `u32`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DynamicUpdateSlice {
     /// The axis.
@@ -145,9 +145,9 @@ impl DynamicUpdateSlice {
 }
 
 impl Tensor {
-    /// This tensor with `src` in place of what is at `start`, `start + 1`, .. along `axis`; `start` is one `u32` of the device, and
-    /// what would lie beyond the end is left out. Recorded as the next value of a [`Buffer`](crate::nn::Buffer), it writes over the
-    /// value before.
+    /// This tensor with `src` in place of what is at `start`, `start + 1`, .. along `axis`; `start` is one `u32` of the
+    /// device, and what would lie beyond the end is left out. Recorded as the next value of a
+    /// [`Buffer`](crate::nn::Buffer), it writes over the value before.
     ///
     /// ```
     /// # use wgrad::{Device, Tensor};

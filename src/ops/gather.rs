@@ -1,8 +1,8 @@
 //! Elements picked along an axis by indices from data: gather, index_select, embedding and their kin are one op.
 //!
-//! The kernel reads the index by strides, so one list of indices for whole rows is a broadcast view of the list. An index
-//! that names no element never becomes an address: it gives NaN (0 for whole numbers), on every device, so that a wrong
-//! index is seen and not computed with. Signed indices count from the end below 0, as NumPy's and ONNX's do.
+//! The kernel reads the index by strides, so one list of indices for whole rows is a broadcast view of the list. An
+//! index that names no element never becomes an address: it gives NaN (0 for whole numbers), on every device, so that a
+//! wrong index is seen and not computed with. Signed indices count from the end below 0, as NumPy's and ONNX's do.
 
 use super::scatter::{Scatter, ScatterKind};
 use crate::device::Shader;

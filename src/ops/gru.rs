@@ -12,8 +12,8 @@ use crate::error::ShapeError;
 use crate::reference::{Array, Real, View, gru as reference};
 use crate::tensor::{Backward, DType, Input, LoweredDispatch, Lowering, Meta, Op, Sample, Tensor};
 
-/// x `[t, b, 3h]`, W `[3h, h]`, b_ih and b_hh `[3h]`, h_0 `[b, h]` to h `[t, b, h]` and `r z n m` `[t, b, 4h]`: the gates after
-/// their functions, in the order r z n, and what the state gave to n before it was scaled.
+/// x `[t, b, 3h]`, W `[3h, h]`, b_ih and b_hh `[3h]`, h_0 `[b, h]` to h `[t, b, h]` and `r z n m` `[t, b, 4h]`: the
+/// gates after their functions, in the order r z n, and what the state gave to n before it was scaled.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Gru {
     /// Whether the last step comes first.
@@ -250,9 +250,9 @@ impl Op for GruGrad {
 }
 
 impl Tensor {
-    /// A GRU over a sequence whose inputs are projected already: x `[t, b, 3h]`, `w_hh` `[3h, h]`, biases `[3h]` (of the
-    /// input, of the state) and `h0` `[b, h]` give the state after each step, `[t, b, h]`. Gates are in the order r z n; with
-    /// `reverse` the last step comes first. [`Tensor::gru`] projects too.
+    /// A GRU over a sequence whose inputs are projected already: x `[t, b, 3h]`, `w_hh` `[3h, h]`, biases `[3h]` (of
+    /// the input, of the state) and `h0` `[b, h]` give the state after each step, `[t, b, h]`. Gates are in the order r
+    /// z n; with `reverse` the last step comes first. [`Tensor::gru`] projects too.
     ///
     /// # Panics
     /// If the shapes do not fit or there is no step.

@@ -31,8 +31,8 @@ pub enum Padding {
     /// None: windows stay inside the image.
     #[default]
     Valid,
-    /// So much that there are `ceil(size / stride)` windows along each axis; an odd row or column goes to the end, as in
-    /// TensorFlow.
+    /// So much that there are `ceil(size / stride)` windows along each axis; an odd row or column goes to the end, as
+    /// in TensorFlow.
     Same,
     /// Rows and columns at top, bottom, left and right.
     Explicit([usize; 4]),
@@ -212,8 +212,8 @@ impl Op for Im2col {
 }
 
 impl Tensor {
-    /// The patches under a sliding window as columns: `[n, c, h, w]` to `[n, c * kh * kw, windows]`, row `(channel, tap)`
-    /// by window, windows row by row. PyTorch's `unfold`.
+    /// The patches under a sliding window as columns: `[n, c, h, w]` to `[n, c * kh * kw, windows]`, row `(channel,
+    /// tap)` by window, windows row by row. PyTorch's `unfold`.
     ///
     /// # Panics
     /// If the tensor is no stack of images, or the window does not fit.

@@ -1,5 +1,5 @@
-//! Dynamic loss scaling, decided on the device: after a backward pass in half precision, whether the step counts, and the
-//! scale of the next one. The host learns of neither until it asks.
+//! Dynamic loss scaling, decided on the device: after a backward pass in half precision, whether the step counts, and
+//! the scale of the next one. The host learns of neither until it asks.
 
 use crate::device::Shader;
 use crate::error::ShapeError;

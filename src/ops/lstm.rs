@@ -1,8 +1,8 @@
-//! The LSTM over a whole sequence whose inputs are projected already: per step one product with the state and all four gates,
-//! forward and backward; see [`super::rnn`] for how a sequence is cut into launches.
+//! The LSTM over a whole sequence whose inputs are projected already: per step one product with the state and all four
+//! gates, forward and backward; see [`super::rnn`] for how a sequence is cut into launches.
 //!
-//! Besides the states the op gives out its gates, for its gradient. Nobody else reads them, so their own cotangent exists
-//! only in second derivatives; the rule then goes through the primitive ops, step by step.
+//! Besides the states the op gives out its gates, for its gradient. Nobody else reads them, so their own cotangent
+//! exists only in second derivatives; the rule then goes through the primitive ops, step by step.
 
 use super::rnn::{
     AT_ONCE, IN_ONE, NEAR, STREAMED, Steps, Way, at, check_sequence, in_time, sequence_samples, weight_gradient,
@@ -22,8 +22,8 @@ pub struct Lstm {
     pub reverse: bool,
 }
 
-/// The gradient of [`Lstm`]: gates, c, c_0, W and the cotangents of h and c to the cotangents of the sums `[t, b, 4h]` that
-/// go into the gates, of h_0, and of c_0.
+/// The gradient of [`Lstm`]: gates, c, c_0, W and the cotangents of h and c to the cotangents of the sums `[t, b, 4h]`
+/// that go into the gates, of h_0, and of c_0.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LstmGrad {
     /// Whether the forward pass took the last step first.
@@ -273,9 +273,9 @@ impl Op for LstmGrad {
 }
 
 impl Tensor {
-    /// An LSTM over a sequence whose inputs are projected already: x `[t, b, 4h]`, `w_hh` `[4h, h]`, biases `[4h]` and the
-    /// initial states h and c, `[b, h]`, give h and c after each step, `[t, b, h]`. Gates are in the order i f g o; with
-    /// `reverse` the last step comes first. [`Tensor::lstm`] projects too.
+    /// An LSTM over a sequence whose inputs are projected already: x `[t, b, 4h]`, `w_hh` `[4h, h]`, biases `[4h]` and
+    /// the initial states h and c, `[b, h]`, give h and c after each step, `[t, b, h]`. Gates are in the order i f g o;
+    /// with `reverse` the last step comes first. [`Tensor::lstm`] projects too.
     ///
     /// # Panics
     /// If the shapes do not fit or there is no step.

@@ -121,8 +121,9 @@ impl Op for Matmul {
     }
 
     fn backward(&self) -> Backward<Self> {
-        // C = A B: dA = dC B^T, dB = A^T dC. Of a transposed operand (the weight of a linear layer) the product is taken the
-        // other way round, so that its gradient comes out in the operand's own order and is not copied into it.
+        // C = A B: dA = dC B^T, dB = A^T dC. Of a transposed operand (the weight of a linear layer) the product is
+        // taken the other way round, so that its gradient comes out in the operand's own order and is not copied into
+        // it.
         Backward::Rule(|_, v| {
             let (a, b, dc) = (&v.inputs[0], &v.inputs[1], v.dy());
             let t = |x: &Tensor| x.transpose(x.rank() - 2, x.rank() - 1);

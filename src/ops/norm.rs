@@ -1,8 +1,8 @@
 //! Normalisation: rows made to have mean 0 and variance 1, and the gradient of that, one kernel each way.
 //!
-//! Batch, layer, group, instance and root-mean-square norm differ in what a row is. Here the input is
-//! `[outer, rows, inner]`, and row `r` is all numbers `[o, r, i]`: a channel of a batch (`outer` images), or, with `outer`
-//! 1, the last axes of a tensor. The methods with the names users know are in `functional/norm.rs`.
+//! Batch, layer, group, instance and root-mean-square norm differ in what a row is. Here the input is `[outer, rows,
+//! inner]`, and row `r` is all numbers `[o, r, i]`: a channel of a batch (`outer` images), or, with `outer` 1, the last
+//! axes of a tensor. The methods with the names users know are in `functional/norm.rs`.
 //!
 //! The gradient is an op of its own. Its rule is the derivative of the same gradient written in primitive ops, taken by
 //! [`autodiff`]: no third formula was derived by hand, and derivatives of all orders are there.
@@ -21,9 +21,9 @@ use crate::tensor::{
 
 /// Each row of `[outer, rows, inner]` made to have mean 0 and variance 1, times a weight, plus a bias.
 ///
-/// Inputs: `x`; `running_mean, running_var, momentum` with `running`; `weight` unless [`Affine::None`]; `bias` with `bias`.
-/// Outputs: `y`; `[2, rows]`, the mean and `1 / sqrt(variance + eps)` of each row; and with `running` the new running
-/// statistics, `(1 - momentum) old + momentum new`, where the new variance is the unbiased one.
+/// Inputs: `x`; `running_mean, running_var, momentum` with `running`; `weight` unless [`Affine::None`]; `bias` with
+/// `bias`. Outputs: `y`; `[2, rows]`, the mean and `1 / sqrt(variance + eps)` of each row; and with `running` the new
+/// running statistics, `(1 - momentum) old + momentum new`, where the new variance is the unbiased one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Norm {
     /// The bits of eps.
@@ -351,7 +351,8 @@ impl Op for NormGrad {
 
     fn backward(&self) -> Backward<Self> {
         Backward::Rule(|op, v| {
-            // Through handles of their own, so that a derivative stops at the inputs, however they depend on each other.
+            // Through handles of their own, so that a derivative stops at the inputs, however they depend on each
+            // other.
             let own: Vec<Tensor> = v.inputs.iter().map(Tensor::alias).collect();
             let outputs = composed(op, [&own[0], &own[1], &own[2]], own.get(3));
             let pairs = outputs.iter().zip(v.cotangents).filter_map(|(y, c)| Some((y, c.as_ref()?)));

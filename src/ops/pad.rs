@@ -154,8 +154,8 @@ impl Op for Pad {
 }
 
 impl Tensor {
-    /// A larger tensor with this one inside: `padding` gives, for each axis from the first, how many elements of `value`
-    /// come before and after. (PyTorch's `pad` counts axes from the last.)
+    /// A larger tensor with this one inside: `padding` gives, for each axis from the first, how many elements of
+    /// `value` come before and after. (PyTorch's `pad` counts axes from the last.)
     ///
     /// A tensor of whole numbers takes `value` toward 0, one of truth values takes whether it is not 0.
     ///

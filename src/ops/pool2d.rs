@@ -23,8 +23,8 @@ const SHADER: Shader = Shader::new(
     ),
 );
 
-/// The largest pixel of each window, and its position `row * width + column` in its plane. Of equals the first counts; a
-/// NaN counts as larger than any number. `[n, c, h, w]` to `[n, c, oh, ow]` twice, floats and `u32`.
+/// The largest pixel of each window, and its position `row * width + column` in its plane. Of equals the first counts;
+/// a NaN counts as larger than any number. `[n, c, h, w]` to `[n, c, oh, ow]` twice, floats and `u32`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MaxPool2d {
     /// How the windows slide.
@@ -324,8 +324,8 @@ impl AvgPool2d {
     }
 }
 
-/// Windows of at least this many pixels are summed by rows first: fewer loads where they overlap, more invocations where
-/// they do not, and no loop of a length (65,535) that llvmpipe does not finish.
+/// Windows of at least this many pixels are summed by rows first: fewer loads where they overlap, more invocations
+/// where they do not, and no loop of a length (65,535) that llvmpipe does not finish.
 const LARGE: usize = 256;
 
 fn lower_mean(op: &AvgPool2d, cx: &mut Lower) {

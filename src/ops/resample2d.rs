@@ -1,7 +1,7 @@
 //! Images read at other places: enlarging, shrinking, and the means of adaptive pooling.
 //!
-//! All of these are linear and take each axis by itself, so they are one op with a rule per axis, and its transpose. The
-//! two are each other's gradient. The methods with the names users know are in `functional/resample.rs`.
+//! All of these are linear and take each axis by itself, so they are one op with a rule per axis, and its transpose.
+//! The two are each other's gradient. The methods with the names users know are in `functional/resample.rs`.
 
 use super::im2col::image_axes;
 use crate::device::Shader;

@@ -1,10 +1,10 @@
 //! The plain recurrent layer over a whole sequence, and what all recurrent layers share.
 //!
-//! What a step takes from the input does not wait for the step before, so it is not here: one product for all steps makes
-//! `x W_ih^T` before the sequence starts. What is left of a step is one product with the state and the cell: on GPUs all steps
-//! are one launch where the weight is small (`sequence`), and one launch each, or two, where it is not (`steps`). Backwards it is
-//! the same in reverse; the gradients of the weights are then one product over all steps each, outside of the op. So the graph is
-//! as long for a thousand steps as for one.
+//! What a step takes from the input does not wait for the step before, so it is not here: one product for all steps
+//! makes `x W_ih^T` before the sequence starts. What is left of a step is one product with the state and the cell: on
+//! GPUs all steps are one launch where the weight is small (`sequence`), and one launch each, or two, where it is not
+//! (`steps`). Backwards it is the same in reverse; the gradients of the weights are then one product over all steps
+//! each, outside of the op. So the graph is as long for a thousand steps as for one.
 //!
 //! The gradient is an op of its own. Its rule is written in primitive ops, step by step: second derivatives are there,
 //! at the price of a graph that grows with the sequence.
@@ -114,8 +114,8 @@ pub(crate) fn check_sequence(op: &str, gates: usize, states: usize, inputs: &[Me
     Ok([x[0], x[1], h].into())
 }
 
-/// The gradient of the weight: one product over all steps and rows of the cotangent `[t, b, gates h]` of the sums with the
-/// states `[b, h]` they were made from.
+/// The gradient of the weight: one product over all steps and rows of the cotangent `[t, b, gates h]` of the sums with
+/// the states `[b, h]` they were made from.
 pub(crate) fn weight_gradient(d: &Tensor, hs: &Tensor, h0: &Tensor, reverse: bool) -> Tensor {
     let (t, b, h) = (hs.shape()[0], hs.shape()[1], hs.shape()[2]);
     let start = h0.unsqueeze(0);
@@ -215,8 +215,8 @@ impl Op for Rnn {
 /// What a sum over a few steps loses, relative to the largest state.
 pub(crate) const NEAR: Tolerance = Tolerance::OfLargest(1e-5);
 
-/// Sequences `[t, b, h]` that GPUs take in one launch, or in two: rows of one to four in a workgroup, and one to four blocks in an
-/// invocation, up to the most hidden units of an LSTM.
+/// Sequences `[t, b, h]` that GPUs take in one launch, or in two: rows of one to four in a workgroup, and one to four
+/// blocks in an invocation, up to the most hidden units of an LSTM.
 pub(crate) const IN_ONE: [[usize; 3]; 7] =
     [[1, 1, 4], [3, 5, 36], [2, 3, 48], [2, 131, 64], [2, 301, 12], [2, 515, 60], [3, 129, 50]];
 
@@ -226,7 +226,8 @@ pub(crate) const STREAMED: [[usize; 3]; 4] = [[4, 1, 72], [4, 2, 90], [4, 5, 100
 /// Sequences whose steps GPUs take in one launch each: for each way to cut them, with parts of a tile at every edge.
 pub(crate) const AT_ONCE: [[usize; 3]; 4] = [[3, 37, 132], [2, 9, 260], [2, 125, 132], [2, 237, 132]];
 
-/// Sequences for the kernel of a layer with so many gates and initial states; the first two are also for the gradient check.
+/// Sequences for the kernel of a layer with so many gates and initial states; the first two are also for the gradient
+/// check.
 pub(crate) fn sequence_samples<O>(gates: usize, states: usize, op: impl Fn(bool) -> O) -> Vec<Sample<O>> {
     let sample = |[t, b, h]: [usize; 3], reverse: bool, range: f64, seed: u64| {
         let wide = gates * h;
@@ -265,7 +266,8 @@ pub(crate) fn sequence_samples<O>(gates: usize, states: usize, op: impl Fn(bool)
     all
 }
 
-/// A sequence backward whose weight, that input, is infinite in one place: it spreads from the second step that is taken.
+/// A sequence backward whose weight, that input, is infinite in one place: it spreads from the second step that is
+/// taken.
 pub(crate) fn with_infinite_weight<O>(mut sample: Sample<O>, weight: usize) -> Sample<O> {
     sample.inputs[weight].values[1] = f64::INFINITY;
     sample.rough()
@@ -353,8 +355,8 @@ impl Op for RnnGrad {
 }
 
 impl Tensor {
-    /// A plain recurrent layer over a sequence whose inputs are projected already: x `[t, b, h]`, `w_hh` `[h, h]`, biases
-    /// `[h]` and `h0` `[b, h]` give the state after each step, `[t, b, h]`.
+    /// A plain recurrent layer over a sequence whose inputs are projected already: x `[t, b, h]`, `w_hh` `[h, h]`,
+    /// biases `[h]` and `h0` `[b, h]` give the state after each step, `[t, b, h]`.
     ///
     /// `h_t = f(x_t + b_ih + h_(t-1) w_hh^T + b_hh)`, f = tanh or relu; with `reverse` the last step comes first.
     /// [`Tensor::rnn`] projects too.

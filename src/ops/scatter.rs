@@ -1,8 +1,9 @@
 //! Elements combined into places named by indices: the gradient of [`gather`](super::gather), and scatter in all forms.
 //!
 //! There are no atomics. A few sources are asked by every place; many are brought into the order of their places by one
-//! stable sort, which elements that share their indices share too (the rows of an embedding's gradient are sorted once, not
-//! once per column), and each place adds up its own in the order of the sources. The same input gives the same bits.
+//! stable sort, which elements that share their indices share too (the rows of an embedding's gradient are sorted once,
+//! not once per column), and each place adds up its own in the order of the sources. The same input gives the same
+//! bits.
 
 use super::gather::{Cut, Gather, Missing, check_index};
 use super::sort::{Source, launch as sort, type_number};
@@ -15,8 +16,9 @@ use crate::tensor::{
 
 pub use reference::Combine as ScatterKind;
 
-/// `x` with each `src[.., j, ..]` combined into place `index[.., j, ..]` along an axis. Inputs: `x`, indices, `src`, with
-/// equal axes but for the one, along which indices and `src` agree. Sources whose index names no place are left out.
+/// `x` with each `src[.., j, ..]` combined into place `index[.., j, ..]` along an axis. Inputs: `x`, indices, `src`,
+/// with equal axes but for the one, along which indices and `src` agree. Sources whose index names no place are left
+/// out.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Scatter {
     /// The axis.
@@ -173,8 +175,8 @@ impl Scatter {
         match self.kind {
             ScatterKind::Add => vec![v.when(0, || dy.clone()), None, v.when(2, || gather(dy))],
             ScatterKind::Mul => {
-                // The product of the others is y / x, but for the zeros: where one element of a place is 0, only that one
-                // has a slope, the product of the others; where two are, none has.
+                // The product of the others is y / x, but for the zeros: where one element of a place is 0, only that
+                // one has a slope, the product of the others; where two are, none has.
                 let one = Tensor::scalar(x.device(), 1f32);
                 let is_zero = |t: &Tensor| t.equal(&zero);
                 let without = |t: &Tensor| Tensor::select(&is_zero(t), &one, t);

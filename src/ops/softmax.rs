@@ -1,7 +1,7 @@
 //! Softmax, its logarithm, and their gradients, along any axis.
 //!
-//! Each gradient is an op of its own, made from the output: `y (dy - sum(y dy))` in one kernel instead of four. Its rule
-//! is written in primitive ops, so that second derivatives are there too.
+//! Each gradient is an op of its own, made from the output: `y (dy - sum(y dy))` in one kernel instead of four. Its
+//! rule is written in primitive ops, so that second derivatives are there too.
 
 use crate::device::Shader;
 use crate::error::{ShapeError, fit};
@@ -56,7 +56,8 @@ crate::params! {
     pub(crate) struct RowParams { rows: u32, n: u32, inner: u32 }
 }
 
-/// Invocations that read a row of `n` numbers together on a GPU: one where it is shorter than a few loads of a subgroup.
+/// Invocations that read a row of `n` numbers together on a GPU: one where it is shorter than a few loads of a
+/// subgroup.
 pub(crate) fn readers_of(n: usize) -> u32 {
     match n {
         ..=16 => 1,
@@ -245,8 +246,8 @@ fn grad_samples<O>(op: impl Fn(usize) -> O, [low, high]: [f64; 2]) -> Vec<Sample
 }
 
 impl Tensor {
-    /// `e^x / sum e^x` along `axis`, which counts from the end where negative. Numbers of -inf are masked: they come out
-    /// as 0. A row that holds NaN or +inf, or nothing but -inf, comes out as NaN.
+    /// `e^x / sum e^x` along `axis`, which counts from the end where negative. Numbers of -inf are masked: they come
+    /// out as 0. A row that holds NaN or +inf, or nothing but -inf, comes out as NaN.
     ///
     /// # Panics
     /// If the axis does not exist or the tensor is not `f32`.

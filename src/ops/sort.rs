@@ -56,8 +56,8 @@ pub(crate) fn type_number(dtype: DType) -> u32 {
     }
 }
 
-/// Appends the launches that sort the lines of `x`. Sorted keys and positions lie line by line, but for the positions of
-/// numbers, which lie as the elements of a dense `x` would.
+/// Appends the launches that sort the lines of `x`. Sorted keys and positions lie line by line, but for the positions
+/// of numbers, which lie as the elements of a dense `x` would.
 pub(crate) fn launch(cx: &mut Lower, x: Cut, source: Source) -> (Slot, Slot) {
     let Cut { outer, n, inner, .. } = x;
     let count = outer * n * inner;

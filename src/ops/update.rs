@@ -27,11 +27,11 @@ use crate::tensor::{
 
 pub use crate::reference::update::{BLOCK, HYPER};
 
-/// One step: inputs are the parameters, the states, the gradient, its scale, the numbers of each group, and the group of each
-/// [`BLOCK`] elements; outputs are parameters and states.
+/// One step: inputs are the parameters, the states, the gradient, its scale, the numbers of each group, and the group
+/// of each [`BLOCK`] elements; outputs are parameters and states.
 ///
-/// The scale is one number, or two as [`LossScale`](super::loss_scale::LossScale) makes them: then the second is the row at
-/// which the numbers of the first group are, or -1 for a step that changes nothing.
+/// The scale is one number, or two as [`LossScale`](super::loss_scale::LossScale) makes them: then the second is the
+/// row at which the numbers of the first group are, or -1 for a step that changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Update {
     /// Gradient descent.
@@ -163,7 +163,8 @@ impl Op for Update {
                 for k in 1..=count {
                     launch = launch.write(cx.output(k));
                 }
-                // On llvmpipe every load is dear: with 16 a step of Adam takes 0.4 of the time. A GPU must have enough to do.
+                // On llvmpipe every load is dear: with 16 a step of Adam takes 0.4 of the time. A GPU must have enough
+                // to do.
                 let (software, large) = (cx.caps().software, p.len >= LARGE);
                 let each = if software { 16 } else { 1 + 3 * large as usize };
                 let guarded = cx.meta(count + 2).shape.elements() == 2;
@@ -257,8 +258,8 @@ impl Update {
         self.step(reference::Step { slabs: elements, others, parts });
     }
 
-    /// One step of one tensor by numbers of one's own: parameter, states and gradient have one shape, `numbers` is a row as
-    /// the head of this file lists it. Gives the parameter and the states.
+    /// One step of one tensor by numbers of one's own: parameter, states and gradient have one shape, `numbers` is a
+    /// row as the head of this file lists it. Gives the parameter and the states.
     ///
     /// # Errors
     /// A fault of the device.

@@ -1,5 +1,6 @@
-//! Views: reshape, permute, broadcast, slice, flip, sliding windows. They move no data; each is a map from one strided layout to
-//! another, and the kernels that read a view walk its strides. Only a map that strides cannot express is copied.
+//! Views: reshape, permute, broadcast, slice, flip, sliding windows. They move no data; each is a map from one strided
+//! layout to another, and the kernels that read a view walk its strides. Only a map that strides cannot express is
+//! copied.
 
 use super::col2im::Col2im;
 use super::im2col::Window;
@@ -279,7 +280,8 @@ view_op!(
 );
 
 impl Unfold {
-    /// The gradient: windows summed back where they came from, as columns of images that are one pixel wide windows tall.
+    /// The gradient: windows summed back where they came from, as columns of images that are one pixel wide windows
+    /// tall.
     fn fold(&self, dy: &Tensor, x: &Shape) -> Tensor {
         let (before, after): (usize, usize) = (x[..self.axis].iter().product(), x[self.axis + 1..].iter().product());
         let count = dy.shape()[self.axis];

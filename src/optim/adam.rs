@@ -71,8 +71,8 @@ macro_rules! moments {
                 self
             }
 
-            /// With decay: an L2 penalty, `decay p` added to the gradient; or beside the step, `rate decay p` taken off,
-            /// if it is decoupled as in `AdamW`.
+            /// With decay: an L2 penalty, `decay p` added to the gradient; or beside the step, `rate decay p` taken
+            /// off, if it is decoupled as in `AdamW`.
             pub fn weight_decay(mut self, decay: f64) -> Self {
                 self.rule.moments.weight_decay = decay;
                 self

@@ -5,8 +5,8 @@ use super::slab::norm_and_scale;
 use crate::ops::pack::Pack;
 use crate::tensor::Tensor;
 
-/// The gradients, scaled so that their norm of this order, taken together, is at most `largest`, and the norm before: as
-/// `torch.nn.utils.clip_grad_norm_`. Nothing is computed yet.
+/// The gradients, scaled so that their norm of this order, taken together, is at most `largest`, and the norm before:
+/// as `torch.nn.utils.clip_grad_norm_`. Nothing is computed yet.
 ///
 /// # Panics
 /// If there are no gradients, or the order is not above 0.

@@ -34,8 +34,8 @@ pub struct Now {
     pub momentum: Option<f64>,
 }
 
-/// An optimizer that follows the gradient by a rule: [`Sgd`](super::Sgd), [`Adam`](super::Adam) and the rest are this with
-/// their rule.
+/// An optimizer that follows the gradient by a rule: [`Sgd`](super::Sgd), [`Adam`](super::Adam) and the rest are this
+/// with their rule.
 pub struct FirstOrder<R> {
     pub(super) rule: R,
     schedule: Box<dyn Schedule>,
@@ -67,8 +67,8 @@ impl<R: Rule> FirstOrder<R> {
         }
     }
 
-    /// With settings of their own for the parameters whose names start with `prefix`: rate, schedule, decay, and whatever
-    /// else the rule has. The first group that fits counts.
+    /// With settings of their own for the parameters whose names start with `prefix`: rate, schedule, decay, and
+    /// whatever else the rule has. The first group that fits counts.
     ///
     /// ```
     /// # use wgrad::optim::Adam;
@@ -102,7 +102,8 @@ impl<R: Rule> FirstOrder<R> {
         self.clip_norm_of_order(largest, 2.0)
     }
 
-    /// [`FirstOrder::clip_norm`] with the norm `(sum |g|^order)^(1 / order)`; of order infinity it is the largest `|g|`.
+    /// [`FirstOrder::clip_norm`] with the norm `(sum |g|^order)^(1 / order)`; of order infinity it is the largest
+    /// `|g|`.
     ///
     /// # Panics
     /// If the order is not above 0.
@@ -113,8 +114,8 @@ impl<R: Rule> FirstOrder<R> {
         self
     }
 
-    /// With each number of the gradients held within `-largest` and `largest`; before the norm is taken, if both are asked
-    /// for.
+    /// With each number of the gradients held within `-largest` and `largest`; before the norm is taken, if both are
+    /// asked for.
     pub fn clip_value(mut self, largest: f64) -> Self {
         self.clip.value = Some(largest);
         self
@@ -185,8 +186,8 @@ impl<R: Rule> FirstOrder<R> {
         Ok(())
     }
 
-    /// The numbers of the step after `done` others: a row for each group; with a scaler so many times over, for each count
-    /// of skipped steps.
+    /// The numbers of the step after `done` others: a row for each group; with a scaler so many times over, for each
+    /// count of skipped steps.
     fn hyper(&self, done: u64) -> Vec<f64> {
         let Some(scaler) = &self.scaler else { return self.numbers(done, 0) };
         // The numbers of early steps first: a rule may build on those of the step before.

@@ -4,8 +4,8 @@
 //! again. If one overflows, the step is skipped and the scale falls; after many good steps it grows. All of that is
 //! decided on the device, inside the step's plan: nothing is read back.
 //!
-//! A rule whose numbers depend on the number of the step (Adam's corrections) must not count skipped steps, of which the
-//! host does not know. So it sends the numbers for [`CHOICES`] possible counts, and the device picks.
+//! A rule whose numbers depend on the number of the step (Adam's corrections) must not count skipped steps, of which
+//! the host does not know. So it sends the numbers for [`CHOICES`] possible counts, and the device picks.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,8 +13,8 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-/// Counts of skipped steps that numbers are sent for. What is skipped beyond, before somebody reads the state, counts as
-/// steps in these numbers.
+/// Counts of skipped steps that numbers are sent for. What is skipped beyond, before somebody reads the state, counts
+/// as steps in these numbers.
 pub(super) const CHOICES: u64 = 64;
 
 /// How the scale of a loss is moved; by default as `torch.amp.GradScaler` does it.

@@ -57,8 +57,8 @@ pub trait Optimizer {
     #[track_caller]
     fn step(&mut self, model: &mut dyn Parameters, loss: &Tensor) -> Result<()>;
 
-    /// [`Optimizer::step`], which computes other numbers with the loss, such as an accuracy, in the same program: their history is
-    /// released too.
+    /// [`Optimizer::step`], which computes other numbers with the loss, such as an accuracy, in the same program: their
+    /// history is released too.
     ///
     /// # Errors
     /// As [`Optimizer::step`].
@@ -115,12 +115,12 @@ pub trait Optimizer {
     #[track_caller]
     fn accumulate(&mut self, model: &mut dyn Parameters, loss: &Tensor) -> Result<()>;
 
-    /// The norm of all gradients of the last step before they were clipped, if the optimizer clips by it. It lies on the
-    /// device until it is read.
+    /// The norm of all gradients of the last step before they were clipped, if the optimizer clips by it. It lies on
+    /// the device until it is read.
     fn gradient_norm(&self) -> Option<&Tensor>;
 
-    /// What the loss of the next step is multiplied by, if the optimizer scales it: one number, which lies on the device
-    /// until it is read.
+    /// What the loss of the next step is multiplied by, if the optimizer scales it: one number, which lies on the
+    /// device until it is read.
     fn loss_scale(&self) -> Option<Tensor>;
 
     /// The number of steps done, skipped ones included.
@@ -141,8 +141,8 @@ pub trait Optimizer {
     /// A fault of the device; [`crate::Error::Argument`] if the state does not fit. The optimizer is then as it was.
     fn load_state(&mut self, model: &mut dyn Parameters, state: &OptimizerState) -> Result<()>;
 
-    /// [`Optimizer::step`], recorded and not computed: the model has what the step will make of it. `before` takes the last handles
-    /// on what may be overwritten. An optimizer that does not do so takes the step at once.
+    /// [`Optimizer::step`], recorded and not computed: the model has what the step will make of it. `before` takes the
+    /// last handles on what may be overwritten. An optimizer that does not do so takes the step at once.
     #[doc(hidden)]
     #[track_caller]
     fn record_step(&mut self, model: &mut dyn Parameters, loss: &Tensor, _before: &mut Vec<Tensor>) -> Result<()> {

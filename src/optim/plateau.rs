@@ -40,8 +40,8 @@ struct Progress {
 }
 
 impl ReduceOnPlateau {
-    /// Starts at `rate`, with PyTorch's defaults: a metric that should fall, a factor of 0.1, a patience of 10, a threshold
-    /// of 1e-4 of the best, no cooldown, no lowest rate.
+    /// Starts at `rate`, with PyTorch's defaults: a metric that should fall, a factor of 0.1, a patience of 10, a
+    /// threshold of 1e-4 of the best, no cooldown, no lowest rate.
     pub fn new(rate: f64) -> ReduceOnPlateau {
         let progress = Progress { rate, best: f64::INFINITY, bad: 0, cooling: 0 };
         ReduceOnPlateau {

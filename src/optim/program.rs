@@ -1,9 +1,10 @@
-//! Steps of several optimizers that are one program: each loss may build on what the steps before it make of the parameters, and
-//! nothing is computed until all are recorded.
+//! Steps of several optimizers that are one program: each loss may build on what the steps before it make of the
+//! parameters, and nothing is computed until all are recorded.
 //!
 //! A game between networks takes turns: a discriminator and then, through the discriminator as it is after its step, a
-//! generator; a critic and then an actor. Step by step that is a program for each, which computes again what the others had. As one
-//! program the planner sees all of it, a pass that two losses share is run once, and a round is one submission.
+//! generator; a critic and then an actor. Step by step that is a program for each, which computes again what the others
+//! had. As one program the planner sees all of it, a pass that two losses share is run once, and a round is one
+//! submission.
 
 use super::Optimizer;
 use super::replays::Figures;
@@ -63,8 +64,8 @@ pub(super) fn place_of(optimizer: &mut dyn Optimizer) -> Option<usize> {
 }
 
 impl Program {
-    /// [`Optimizer::step`] of one of the [`Learners`], recorded: from here on the model's parameters are those after it, and are
-    /// computed with the rest of the program. An optimizer may take several steps.
+    /// [`Optimizer::step`] of one of the [`Learners`], recorded: from here on the model's parameters are those after
+    /// it, and are computed with the rest of the program. An optimizer may take several steps.
     ///
     /// # Errors
     /// As [`Optimizer::step`].
@@ -84,8 +85,8 @@ impl Program {
         self.stepped.push(place_of(optimizer));
     }
 
-    /// Computes what was recorded in one evaluation: the steps, the state of all models, and `figures`, whose history is released. Gives
-    /// which optimizers took a step.
+    /// Computes what was recorded in one evaluation: the steps, the state of all models, and `figures`, whose history
+    /// is released. Gives which optimizers took a step.
     pub(super) fn compute(self, learners: &mut dyn Learners, figures: &Figures) -> Result<Vec<Option<usize>>> {
         let Program { stepped, losses, mut before } = self;
         if losses.is_empty() {

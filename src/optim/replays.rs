@@ -1,9 +1,10 @@
-//! The steps of whoever trains, replayed where they can be: what [`Steps`](super::Steps) and the trainers of `train` share.
+//! The steps of whoever trains, replayed where they can be: what [`Steps`](super::Steps) and the trainers of `train`
+//! share.
 //!
-//! An ordinary step records its graph, differentiates it and finds its plan before anything is encoded. That takes the host some
-//! 100 us, which a small network does not take on a GPU. Here the first two steps are ordinary, and are compared; if they ran
-//! the same launches on the same memory, those are encoded again for the steps after them, many in one submission. CUDA graphs,
-//! `jax.lax.scan` and `capturable=True` of PyTorch's optimizers are the same idea.
+//! An ordinary step records its graph, differentiates it and finds its plan before anything is encoded. That takes the
+//! host some 100 us, which a small network does not take on a GPU. Here the first two steps are ordinary, and are
+//! compared; if they ran the same launches on the same memory, those are encoded again for the steps after them, many
+//! in one submission. CUDA graphs, `jax.lax.scan` and `capturable=True` of PyTorch's optimizers are the same idea.
 
 use std::ops::Range;
 
@@ -18,8 +19,8 @@ use crate::tensor::{Op, Tensor};
 
 /// What an optimizer says of the steps ahead, and is told when they were made.
 pub trait Ahead {
-    /// The content of the tensors that it makes anew for a step, in the order in which it makes them: of the step that comes
-    /// after `ahead` others.
+    /// The content of the tensors that it makes anew for a step, in the order in which it makes them: of the step that
+    /// comes after `ahead` others.
     fn given(&self, ahead: u64) -> Vec<Vec<f64>>;
 
     /// A clone of each handle on what a step overwrites, the buffers of the model apart.
@@ -230,9 +231,9 @@ impl Replays {
         }
     }
 
-    /// Takes up to `most` steps, and at least one. `each`: one ordinary step or one submission of replayed ones, and the figures of
-    /// each; else all, and the figures of the last. Figures are what `record` records, the loss first, and the norm of the gradients where
-    /// the optimizer clips by it.
+    /// Takes up to `most` steps, and at least one. `each`: one ordinary step or one submission of replayed ones, and
+    /// the figures of each; else all, and the figures of the last. Figures are what `record` records, the loss first,
+    /// and the norm of the gradients where the optimizer clips by it.
     #[track_caller]
     pub fn take<M: Parameters, O: Optimizer, R: Row>(
         &mut self,
@@ -326,8 +327,8 @@ impl Replays {
         Ok(figures)
     }
 
-    /// Replays up to `most` steps, if they can be; if `each`, in one submission. Gives how many they were, the figures of each or of
-    /// the last, and a row that was fetched and is of another length.
+    /// Replays up to `most` steps, if they can be; if `each`, in one submission. Gives how many they were, the figures
+    /// of each or of the last, and a row that was fetched and is of another length.
     fn replay<L: Learners, R: Row>(
         &mut self,
         (learners, pass): (&mut L, &mut Pass),

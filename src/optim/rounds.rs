@@ -6,8 +6,8 @@ use super::replays::{Figures, Replays};
 use crate::error::Result;
 use crate::nn::Pass;
 
-/// [`Steps`](super::Steps) of several optimizers: a round is a step of each, or some of each, as one program, which is replayed on
-/// GPUs where it can be. What is frozen, and when rounds are replayed, is as there.
+/// [`Steps`](super::Steps) of several optimizers: a round is a step of each, or some of each, as one program, which is
+/// replayed on GPUs where it can be. What is frozen, and when rounds are replayed, is as there.
 ///
 /// ```
 /// use wgrad::nn::{Init, Linear, Module, Parameters, Pass};
@@ -55,11 +55,11 @@ pub struct Rounds<L, F> {
 }
 
 impl<L: Learners, F> Rounds<L, F> {
-    /// Rounds of these. `record` records the steps of one with [`Program::step`] and gives its figures, which are not computed yet; the
-    /// row that the round was given it has as tensors.
+    /// Rounds of these. `record` records the steps of one with [`Program::step`] and gives its figures, which are not
+    /// computed yet; the row that the round was given it has as tensors.
     ///
-    /// A figure that reads parameters as they are before a step stands before the losses of later steps: else that step copies them
-    /// first, and rounds are not replayed.
+    /// A figure that reads parameters as they are before a step stands before the losses of later steps: else that step
+    /// copies them first, and rounds are not replayed.
     pub fn new<T>(learners: L, pass: Pass, record: F) -> Self
     where
         F: Fn(&mut L, &T, &mut Program, &mut Pass) -> Result<Figures>,
@@ -67,11 +67,12 @@ impl<L: Learners, F> Rounds<L, F> {
         Rounds { learners, pass, record, replays: Replays::new() }
     }
 
-    /// Takes so many rounds, each with what `next` gives for it, and gives the figures of the last, which are computed. A round whose
-    /// numbers are more or fewer than those of the others is an ordinary one.
+    /// Takes so many rounds, each with what `next` gives for it, and gives the figures of the last, which are computed.
+    /// A round whose numbers are more or fewer than those of the others is an ordinary one.
     ///
     /// # Errors
-    /// As [`Optimizer::step`](super::Optimizer::step); what `next` and `record` report. The rounds before the fault are done.
+    /// As [`Optimizer::step`](super::Optimizer::step); what `next` and `record` report. The rounds before the fault are
+    /// done.
     ///
     /// # Panics
     /// If `rounds` is 0.
@@ -86,7 +87,8 @@ impl<L: Learners, F> Rounds<L, F> {
         Ok(made.into_iter().next_back().expect("a round was taken"))
     }
 
-    /// The same, with every round recorded anew: to find out what a replay changes, or for a `record` that does more than record.
+    /// The same, with every round recorded anew: to find out what a replay changes, or for a `record` that does more
+    /// than record.
     pub fn one_by_one(self) -> Self {
         Rounds { replays: Replays::none("each round is recorded anew, as was asked for"), ..self }
     }

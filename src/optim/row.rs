@@ -37,8 +37,8 @@ impl<E: Element> From<Vec<E>> for Host<E> {
     }
 }
 
-/// What a step is given: numbers of the host, several of them as a tuple, or nothing. An ordinary step uploads them; of steps that
-/// are replayed all are sent together.
+/// What a step is given: numbers of the host, several of them as a tuple, or nothing. An ordinary step uploads them; of
+/// steps that are replayed all are sent together.
 pub trait Row {
     /// The same on a device.
     type Tensors;

@@ -24,8 +24,8 @@ pub trait Schedule: Send + Sync {
     /// Goes on from such a state.
     fn load_state(&self, _state: &[(String, f64)]) {}
 
-    /// The same schedule, moving on once in `steps` steps: `StepDecay::new(0.1, 30, 0.1).every(batches)` falls after every
-    /// 30 epochs of `batches` steps.
+    /// The same schedule, moving on once in `steps` steps: `StepDecay::new(0.1, 30, 0.1).every(batches)` falls after
+    /// every 30 epochs of `batches` steps.
     ///
     /// # Panics
     /// If `steps` is 0.
@@ -196,8 +196,8 @@ impl Schedule for ConstantFactor {
     }
 }
 
-/// From `rate * start` in a straight line to `rate * end` at step `steps`, and so on: a linear warm-up if `start` is small.
-/// PyTorch's `LinearLR`.
+/// From `rate * start` in a straight line to `rate * end` at step `steps`, and so on: a linear warm-up if `start` is
+/// small. PyTorch's `LinearLR`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LinearFactor {
     /// What the factors multiply.
@@ -289,8 +289,8 @@ impl Anneal {
     }
 }
 
-/// Up to the highest rate and down to almost none, once in a run, while the momentum moves the other way (Smith and Topin,
-/// "Super-Convergence", 2017). PyTorch's `OneCycleLR`.
+/// Up to the highest rate and down to almost none, once in a run, while the momentum moves the other way (Smith and
+/// Topin, "Super-Convergence", 2017). PyTorch's `OneCycleLR`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct OneCycle {
     /// The highest rate.

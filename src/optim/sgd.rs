@@ -6,7 +6,8 @@ use crate::ops::update::Update;
 optimizer! {
     /// `p -= rate g`, with momentum and Nesterov's variant as `torch.optim.SGD` has them.
     Sgd = SgdRule SgdRule { momentum: 0.0, dampening: 0.0, nesterov: false, weight_decay: 0.0 };
-    /// Averaged stochastic gradient descent as `torch.optim.ASGD` has it: the mean of the last parameters is its state "ax".
+    /// Averaged stochastic gradient descent as `torch.optim.ASGD` has it: the mean of the last parameters is its state
+    /// "ax".
     Asgd = AsgdRule AsgdRule { lambda: 1e-4, alpha: 0.75, start: 1e6, weight_decay: 0.0 };
     /// Resilient propagation, for whole batches, as `torch.optim.Rprop` has it: only signs of gradients count.
     Rprop = RpropRule RpropRule { factors: (0.5, 1.2), sizes: (1e-6, 50.0) };

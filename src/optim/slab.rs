@@ -240,7 +240,8 @@ impl Slab {
         Ok(Made { updated: Tensor::apply_all(self.update, &inputs), norm, next })
     }
 
-    /// Runs one step, and computes `figures` with it, the loss among them. Gives the norm of the gradients if they are clipped by it.
+    /// Runs one step, and computes `figures` with it, the loss among them. Gives the norm of the gradients if they are
+    /// clipped by it.
     pub fn step(
         &mut self,
         model: &mut dyn Parameters,
@@ -294,8 +295,8 @@ impl Slab {
         Ok(norm)
     }
 
-    /// Records one step: parameters and state are from here on what it makes, not computed yet. `before` takes the values that may
-    /// be overwritten, with the last handles on them.
+    /// Records one step: parameters and state are from here on what it makes, not computed yet. `before` takes the
+    /// values that may be overwritten, with the last handles on them.
     pub fn record(
         &mut self,
         model: &mut dyn Parameters,

@@ -7,8 +7,8 @@ use crate::tensor::Tensor;
 pub struct OptimizerState {
     /// Steps done.
     pub steps: u64,
-    /// Moments and momentum of each trainable parameter; none before the first step. The tensors show the memory as it is
-    /// now: a later step leaves them as they are.
+    /// Moments and momentum of each trainable parameter; none before the first step. The tensors show the memory as it
+    /// is now: a later step leaves them as they are.
     pub tensors: Vec<ParameterState>,
     /// Numbers that a schedule remembers beyond the count of steps: of [`ReduceOnPlateau`](super::ReduceOnPlateau).
     pub numbers: Vec<(String, f64)>,

@@ -6,7 +6,8 @@ use crate::error::Result;
 use crate::nn::{Parameters, Pass};
 use crate::tensor::Tensor;
 
-/// A model, its optimizer, and how its loss is recorded: takes steps that are all alike, on a GPU without recording each.
+/// A model, its optimizer, and how its loss is recorded: takes steps that are all alike, on a GPU without recording
+/// each.
 ///
 /// [`run(n)`](Steps::run) gives, to the bit, what `n` times
 ///
@@ -15,8 +16,9 @@ use crate::tensor::Tensor;
 /// optimizer.step(&mut model, &loss)?;
 /// ```
 ///
-/// would give on the same device: parameters, running statistics, state and step count of the optimizer, the rate of each step
-/// of a schedule, every random number that is drawn on the device, the counter of the pass, and the last loss.
+/// would give on the same device: parameters, running statistics, state and step count of the optimizer, the rate of
+/// each step of a schedule, every random number that is drawn on the device, the counter of the pass, and the last
+/// loss.
 ///
 /// ```
 /// use wgrad::nn::{Init, Linear, Module, Pass, Sequential, Tanh};
@@ -44,24 +46,27 @@ use crate::tensor::Tensor;
 ///
 /// # What is frozen
 ///
-/// As under `jax.jit`, what `record` does on the host happens while steps are ordinary, and counts for all that are replayed:
+/// As under `jax.jit`, what `record` does on the host happens while steps are ordinary, and counts for all that are
+/// replayed:
 ///
-/// - Tensors that it captures are read where they lie. They cannot be exchanged, and another optimizer must not train them.
+/// - Tensors that it captures are read where they lie. They cannot be exchanged, and another optimizer must not train
+///   them.
 /// - A number of the host keeps its value, and an `if` its branch.
-/// - What must differ from step to step is drawn from `pass.rng` on the device, as noise, or as indices of a batch in data that
-///   lie there; or it is a row of numbers that each step is given ([`Steps::with_rows`]).
+/// - What must differ from step to step is drawn from `pass.rng` on the device, as noise, or as indices of a batch in
+///   data that lie there; or it is a row of numbers that each step is given ([`Steps::with_rows`]).
 /// - Whatever else it does (it prints, it keeps a tensor for later) happens in ordinary steps only.
 ///
 /// # When steps are replayed
 ///
-/// On GPUs, after two successive steps that were one program, ran the same plan, read and overwrote the same memory, and had
-/// the same numbers of the host, but for the counter of the pass. With a batch that is uploaded in each step, a number that the
-/// host counts, random numbers that are drawn on the host, a loss that is read on the way or gradients of micro-batches, steps go
-/// on as ordinary ones, whose numbers are right; [`Steps::replayed`] says why. So it is on the CPU path, and where steps are
-/// checked (`WGRAD_CHECK`) or timed. Whoever holds a handle on a parameter keeps the old value: the next steps are ordinary.
+/// On GPUs, after two successive steps that were one program, ran the same plan, read and overwrote the same memory,
+/// and had the same numbers of the host, but for the counter of the pass. With a batch that is uploaded in each step, a
+/// number that the host counts, random numbers that are drawn on the host, a loss that is read on the way or gradients
+/// of micro-batches, steps go on as ordinary ones, whose numbers are right; [`Steps::replayed`] says why. So it is on
+/// the CPU path, and where steps are checked (`WGRAD_CHECK`) or timed. Whoever holds a handle on a parameter keeps the
+/// old value: the next steps are ordinary.
 ///
-/// A replayed step costs the host its launches and nothing else: no plan is looked up, no memory of the device allocated, no bind
-/// group made; up to 64 launches of several steps are one submission.
+/// A replayed step costs the host its launches and nothing else: no plan is looked up, no memory of the device
+/// allocated, no bind group made; up to 64 launches of several steps are one submission.
 pub struct Steps<M, O, F> {
     model: M,
     optimizer: O,
@@ -91,8 +96,8 @@ impl<M: Parameters, O: Optimizer, F: Fn(&M, &mut Pass) -> Tensor> Steps<M, O, F>
 }
 
 impl<M: Parameters, O: Optimizer, F> Steps<M, O, F> {
-    /// Steps of this model, each of which is given numbers by the host: its batch, or the indices that pick it from data that lie
-    /// on the device.
+    /// Steps of this model, each of which is given numbers by the host: its batch, or the indices that pick it from
+    /// data that lie on the device.
     ///
     /// ```
     /// # use wgrad::data::digits;
@@ -122,8 +127,8 @@ impl<M: Parameters, O: Optimizer, F> Steps<M, O, F> {
         Steps { model, optimizer, pass, record, replays: Replays::new() }
     }
 
-    /// Takes so many steps, `record` being given what `next` gives for each, as tensors, and gives the loss of the last. A step
-    /// whose numbers are more or fewer than those of the others is an ordinary one.
+    /// Takes so many steps, `record` being given what `next` gives for each, as tensors, and gives the loss of the
+    /// last. A step whose numbers are more or fewer than those of the others is an ordinary one.
     ///
     /// # Errors
     /// As [`Optimizer::step`]; what `next` reports. The steps before the fault are done.
@@ -139,8 +144,8 @@ impl<M: Parameters, O: Optimizer, F> Steps<M, O, F> {
         self.take(steps, next, |record, model, row, pass| record(model, row, pass))
     }
 
-    /// The same, with every step recorded anew, as on the CPU path: to find out what a replay changes, or for a `record` that
-    /// does more than record.
+    /// The same, with every step recorded anew, as on the CPU path: to find out what a replay changes, or for a
+    /// `record` that does more than record.
     pub fn one_by_one(self) -> Self {
         Steps { replays: Replays::none("each step is recorded anew, as was asked for"), ..self }
     }

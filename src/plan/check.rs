@@ -1,9 +1,10 @@
 //! Runs that look at every step: `WGRAD_CHECK`.
 //!
 //! Somebody else's GPU is where kernels go wrong, and a wrong number there is a loss curve that is a little worse. So a
-//! program can be run one step at a time (or those that share a launch), fused kernels and updates in place included: what it
-//! reads is fetched, the step runs, and what it wrote is held against the CPU code of the ops it stands for, in double
-//! precision, on the same inputs. Errors do not add up that way, so the first step that disagrees is the one to blame.
+//! program can be run one step at a time (or those that share a launch), fused kernels and updates in place included:
+//! what it reads is fetched, the step runs, and what it wrote is held against the CPU code of the ops it stands for, in
+//! double precision, on the same inputs. Errors do not add up that way, so the first step that disagrees is the one to
+//! blame.
 //!
 //! The allowed error is what the same formula loses in single precision on the CPU, twenty times over, and at least
 //! 1e-5 of the largest value: Vulkan lets a GPU's sine be that wrong.
@@ -400,8 +401,8 @@ fn instruction_node(instruction: &Instruction) -> Option<usize> {
     }
 }
 
-/// Whether an output of the step, or a value on the way to it, is rounded to half: where it lies between two halves, the
-/// last digit of single precision decides which one it becomes.
+/// Whether an output of the step, or a value on the way to it, is rounded to half: where it lies between two halves,
+/// the last digit of single precision decides which one it becomes.
 fn rounds_to_half(program: &Program, step: &Step, output: usize) -> bool {
     match step {
         Step::Fused(_, fused) => fused.code.iter().any(|(_, dtype)| *dtype == DType::F16),

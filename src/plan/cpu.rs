@@ -130,8 +130,8 @@ impl CpuPlan {
     }
 }
 
-/// The ops that write over their inputs and make what no step reads. They may run last, and do: a loss that reads the last
-/// bias after its update would have all parameters copied.
+/// The ops that write over their inputs and make what no step reads. They may run last, and do: a loss that reads the
+/// last bias after its update would have all parameters copied.
 fn in_place_last(graph: &Graph, program: &Program) -> QuickSet<usize> {
     let read: QuickSet<Base> =
         program.steps.iter().flat_map(|step| program.reads(step)).map(|(base, _)| base).collect();
@@ -204,7 +204,8 @@ impl Run<'_> {
         places.iter().map(|(base, layout)| view(&self.memory[base], layout)).collect()
     }
 
-    /// Has an op write over its inputs, if it can and nobody else reads or holds their memory; `pack` is what it takes in parts.
+    /// Has an op write over its inputs, if it can and nobody else reads or holds their memory; `pack` is what it takes
+    /// in parts.
     fn overwrite(&mut self, node: usize, pack: Option<usize>, at: usize) -> bool {
         let (nodes, inputs) = (&self.graph.nodes, &self.plan.program.inputs);
         let AnyLowering::InPlace(_, pairs, Some(overwrite)) = nodes[node].op.lower() else { return false };

@@ -234,8 +234,8 @@ fn halves(graph: &Graph) -> QuickSet<Base> {
     stored.chain(computed).collect()
 }
 
-/// Results of kernels that nobody reads but casts to half, with these casts: the kernel may store halves at once, and the
-/// casts find nothing to do.
+/// Results of kernels that nobody reads but casts to half, with these casts: the kernel may store halves at once, and
+/// the casts find nothing to do.
 fn stored_as_halves(graph: &Graph) -> Vec<(Base, Vec<usize>)> {
     let mut readers: QuickMap<Source, Vec<usize>> = QuickMap::default();
     for (i, node) in graph.nodes.iter().enumerate() {

@@ -170,8 +170,8 @@ pub(super) fn lowered_on(graph: &Graph, gpu: &Gpu, tuning: &Tuning) -> Result<Ve
     Ok(Built { tuning: Some((tuning, gpu)), ..Built::new(graph, caps_of(gpu)?) }.lowered())
 }
 
-/// The range that a layout touches in a buffer where its first element is at `start`, from an offset on that can be bound:
-/// that offset, how many elements, and the layout relative to it.
+/// The range that a layout touches in a buffer where its first element is at `start`, from an offset on that can be
+/// bound: that offset, how many elements, and the layout relative to it.
 pub(super) fn bound_range(start: usize, layout: &Layout, half: bool) -> (usize, usize, Layout) {
     let align = if half { 2 * ALIGN_WORDS } else { ALIGN_WORDS };
     let reach = |sign: isize| -> isize {
@@ -409,7 +409,8 @@ impl<'a> Built<'a> {
         self.launches.into_iter().map(|launch| launch.dispatch).collect()
     }
 
-    /// What the lowering of a node may assume: the adapter, and the variant of its kernel that was measured to be the fastest.
+    /// What the lowering of a node may assume: the adapter, and the variant of its kernel that was measured to be the
+    /// fastest.
     fn caps_for(&self, node: usize) -> Caps {
         let Some((tuning, gpu)) = self.tuning.filter(|_| self.caps.variant.is_none()) else { return self.caps };
         let GraphNode { op, input_metas, metas, .. } = &self.graph.nodes[node];

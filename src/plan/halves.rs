@@ -1,8 +1,8 @@
 //! Kernels that read and store halves.
 //!
 //! A kernel is written for single precision, and stays that: where an input is stored in half precision, the planner
-//! changes the text of its loads. `x[i]` becomes `x_widened(i)`, a function of its own that reads the half and gives what
-//! `x[i]` would have given. So every kernel reads halves where they lie, and none knows of them.
+//! changes the text of its loads. `x[i]` becomes `x_widened(i)`, a function of its own that reads the half and gives
+//! what `x[i]` would have given. So every kernel reads halves where they lie, and none knows of them.
 //!
 //! Where the adapter has 16-bit floats, a kernel whose result is only read as halves is likewise made to round where it
 //! stores. Packed halves it cannot store, since two of them share a word.
@@ -63,8 +63,8 @@ fn accumulates(launch: &LoweredDispatch) -> bool {
     }
 }
 
-/// The text with every variable that may be written at this binding stored as 16-bit floats. `idle_reads`: what it reads
-/// there it does not use.
+/// The text with every variable that may be written at this binding stored as 16-bit floats. `idle_reads`: what it
+/// reads there it does not use.
 fn rounded(text: &str, binding: usize, idle_reads: bool) -> Option<String> {
     let head = format!("@group(0) @binding({binding}) var<storage, read_write> ");
     let mut out = text.to_string();
@@ -92,8 +92,8 @@ fn rounded(text: &str, binding: usize, idle_reads: bool) -> Option<String> {
     found.then_some(out)
 }
 
-/// The text with every variable that may be read at this binding stored as halves; `None` if there is none of a form that
-/// is known.
+/// The text with every variable that may be read at this binding stored as halves; `None` if there is none of a form
+/// that is known.
 fn widened(text: &str, binding: usize, native: bool) -> Option<String> {
     let head = format!("@group(0) @binding({binding}) var<storage, read> ");
     let mut out = text.to_string();
@@ -135,8 +135,8 @@ fn form(name: &str, element: &str, native: bool) -> Option<(&'static str, String
     })
 }
 
-/// The text with every `name[index]`, and every `name[index] = value`, as `change` has it; `None` if `change` refuses one,
-/// or if the array is used in another way.
+/// The text with every `name[index]`, and every `name[index] = value`, as `change` has it; `None` if `change` refuses
+/// one, or if the array is used in another way.
 pub(super) fn uses(text: &str, name: &str, change: impl Fn(&str, Option<&str>) -> Option<String>) -> Option<String> {
     let in_word = |c: char| c.is_alphanumeric() || c == '_';
     let mut out = String::with_capacity(text.len() + 256);

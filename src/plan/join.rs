@@ -5,13 +5,13 @@
 //! backward pass. One that only a reduction reads can be computed where the reduction loads it. Either way a launch is
 //! spared and a trip through memory, often two.
 //!
-//! Shaders know nothing of it but two functions, `epilogue` and `load` of `shaders/shared`, through which they store and
-//! load; a launch says with `LoweredDispatch::finish` and `LoweredDispatch::load` which binding that is. `arrange` moves
-//! the steps that may share launches next to each other before lowering; then the launches are there, and what does not
-//! fit them (no such binding, too many operands) is launched by itself after all.
+//! Shaders know nothing of it but two functions, `epilogue` and `load` of `shaders/shared`, through which they store
+//! and load; a launch says with `LoweredDispatch::finish` and `LoweredDispatch::load` which binding that is. `arrange`
+//! moves the steps that may share launches next to each other before lowering; then the launches are there, and what
+//! does not fit them (no such binding, too many operands) is launched by itself after all.
 //!
-//! Halves are read there as anywhere. They are stored there where the adapter has 16-bit floats; packed ones share words,
-//! which no launch of one element at a time can write.
+//! Halves are read there as anywhere. They are stored there where the adapter has 16-bit floats; packed ones share
+//! words, which no launch of one element at a time can write.
 
 use std::collections::HashMap;
 
@@ -92,8 +92,8 @@ impl Groups {
         groups
     }
 
-    /// The step at whose stores a fused kernel can be computed: the last to make one of its operands, if it makes nothing
-    /// else of what it reads, and that in the order in which it is read.
+    /// The step at whose stores a fused kernel can be computed: the last to make one of its operands, if it makes
+    /// nothing else of what it reads, and that in the order in which it is read.
     fn host(&self, program: &Program, graph: &Graph, made: &HashMap<Base, usize>, fused: &Fused) -> Option<usize> {
         let head = fused.operands.iter().filter_map(|o| made.get(&o.base)).copied().max()?;
         let elements = fused.shape.elements();
@@ -180,8 +180,8 @@ struct Added {
 }
 
 impl Built<'_> {
-    /// The launches of step `main`, of the one before it if that is not `start` itself, and of those behind it, in as few
-    /// launches as can be.
+    /// The launches of step `main`, of the one before it if that is not `start` itself, and of those behind it, in as
+    /// few launches as can be.
     pub(super) fn lower_group(&mut self, steps: &[Step], start: usize, main: usize, end: usize) {
         let first = self.launches.len();
         let parts: Vec<(Base, &Fused)> = steps[main + 1..end].iter().filter_map(Step::fused).collect();
@@ -228,7 +228,8 @@ impl Built<'_> {
         }
     }
 
-    /// Computes as many of the fused kernels `parts` as fit where the launches from `first` on store the result of `step`.
+    /// Computes as many of the fused kernels `parts` as fit where the launches from `first` on store the result of
+    /// `step`.
     fn store_through(&mut self, first: usize, step: &Step, parts: &[(Base, &Fused)]) -> usize {
         let root = match step {
             Step::Fused(base, _) => *base,

@@ -34,7 +34,8 @@ pub(super) fn assign(built: &Built, gpu: &Gpu) -> Result<Vec<Memory>> {
             *life = Some((life.map_or(at, |l| l.0), at));
         }
     }
-    // Steps that share launches are looked at together, after the last of them: what they made must still be there then.
+    // Steps that share launches are looked at together, after the last of them: what they made must still be there
+    // then.
     let mut made: HashMap<usize, Vec<usize>> = HashMap::new();
     for (base, slot) in &built.slots {
         if let Base::Node(node, _) = base {

@@ -1,21 +1,22 @@
 //! Small launches in one: a step of a small network in one or few dispatches.
 //!
-//! On a GPU a launch that waits for the one before costs some 5 us, whatever it does, and a step of a small network is a
-//! chain of launches that do next to nothing. So launches that follow each other, each so small that one workgroup is done
-//! with it before another launch would have begun (`Caps::merges`), become one launch of one workgroup: it runs them one
-//! after another, with a barrier after each. A pattern that comes back, such as the steps of a sequence, becomes a loop.
+//! On a GPU a launch that waits for the one before costs some 5 us, whatever it does, and a step of a small network is
+//! a chain of launches that do next to nothing. So launches that follow each other, each so small that one workgroup is
+//! done with it before another launch would have begun (`Caps::merges`), become one launch of one workgroup: it runs
+//! them one after another, with a barrier after each. A pattern that comes back, such as the steps of a sequence,
+//! becomes a loop.
 //!
 //! What runs is the text of the kernels' own files (`text`). A lowering says with `LoweredDispatch::independent` that a
-//! kernel may be run that way: no invocation of it needs another of its workgroup. Nothing is computed otherwise than by
-//! the launches apart.
+//! kernel may be run that way: no invocation of it needs another of its workgroup. Nothing is computed otherwise than
+//! by the launches apart.
 //!
-//! A software rasteriser hands a launch to its threads in some 50 us, so what one of them has done by then is merged there too: a step
-//! of deep Q-learning, 13 launches, takes llvmpipe 0.33 ms in one and 0.75 apart.
+//! A software rasteriser hands a launch to its threads in some 50 us, so what one of them has done by then is merged
+//! there too: a step of deep Q-learning, 13 launches, takes llvmpipe 0.33 ms in one and 0.75 apart.
 //!
-//! Values that only a merged launch touches never leave the processor: they lie in workgroup memory, each in the place of one that
-//! is not needed any more, so that a barrier waits for nothing but the workgroup: the launch of a step of deep Q-learning took an H200
-//! 35 us in place of 44. Those for which there is no room lie side by side in one buffer, so that few are bound; and so do all of
-//! them in a program that is checked, which looks at them.
+//! Values that only a merged launch touches never leave the processor: they lie in workgroup memory, each in the place
+//! of one that is not needed any more, so that a barrier waits for nothing but the workgroup: the launch of a step of
+//! deep Q-learning took an H200 35 us in place of 44. Those for which there is no room lie side by side in one buffer,
+//! so that few are bound; and so do all of them in a program that is checked, which looks at them.
 
 mod text;
 

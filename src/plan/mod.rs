@@ -1,10 +1,11 @@
 //! From a recorded graph to a fixed list of launches, kept and replayed.
 //!
 //! `trace` turns the tensors into a graph that can be compared; `fuse` decides which values exist in memory and which
-//! only inside a kernel; `join` puts the stores and loads of one kernel to the use of another; `gpu` lowers the result to
-//! launches with buffers, of which `merge` makes one where they are small, and runs them; `replay` runs them many times in one
-//! submission; `cpu` runs the same steps on the reference code; `tune` measures which kernels are the fastest here. A plan is
-//! kept by the structure of its graph, so the second step of a training loop finds the first one's plan and thinks nothing.
+//! only inside a kernel; `join` puts the stores and loads of one kernel to the use of another; `gpu` lowers the result
+//! to launches with buffers, of which `merge` makes one where they are small, and runs them; `replay` runs them many
+//! times in one submission; `cpu` runs the same steps on the reference code; `tune` measures which kernels are the
+//! fastest here. A plan is kept by the structure of its graph, so the second step of a training loop finds the first
+//! one's plan and thinks nothing.
 
 mod check;
 mod cpu;
@@ -124,14 +125,14 @@ pub(crate) fn eval_donating(tensors: &[&Tensor], donors: &[&Tensor]) -> Result<(
     Ok(())
 }
 
-/// The launches by which a GPU of these capabilities would compute these tensors. It need not be there: they have neither
-/// pipelines nor memory yet, but what can be known of a kernel from its text can be checked on any machine.
+/// The launches by which a GPU of these capabilities would compute these tensors. It need not be there: they have
+/// neither pipelines nor memory yet, but what can be known of a kernel from its text can be checked on any machine.
 pub fn launches(tensors: &[&Tensor], caps: Caps) -> Vec<LoweredDispatch> {
     gpu::lowered(&trace(tensors, &[]).whole(), caps)
 }
 
-/// The launches by which this device computes these tensors: those of its adapter, with the variants of kernels that are
-/// pinned or were measured there. None if it is no GPU.
+/// The launches by which this device computes these tensors: those of its adapter, with the variants of kernels that
+/// are pinned or were measured there. None if it is no GPU.
 ///
 /// # Errors
 /// If the pinned variant of a kernel is none that the adapter can run.

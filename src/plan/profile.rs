@@ -1,8 +1,9 @@
 //! Where the time of a program goes: `WGRAD_PROFILE=trace.json`, or [`profile`].
 //!
-//! A profiled program runs step by step: on a device with timestamps in one submission, where the time of a step is that from
-//! the end of the one before to its own, so that the times add up to that of the program; elsewhere by the clock of the host around
-//! submissions that are waited for. What overlaps is not shown, and the program itself takes longer.
+//! A profiled program runs step by step: on a device with timestamps in one submission, where the time of a step is
+//! that from the end of the one before to its own, so that the times add up to that of the program; elsewhere by the
+//! clock of the host around submissions that are waited for. What overlaps is not shown, and the program itself takes
+//! longer.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};

@@ -1,10 +1,11 @@
 //! A step that comes back the same is run again as it was noted, many times in one submission.
 //!
-//! A step of training is the same launches every time, and only a few numbers differ. Still it is recorded, differentiated,
-//! traced and looked up before its launches are encoded, which takes the host longer than a small network takes a GPU. So
-//! whoever takes many steps (`optim::Steps`) has two of them noted: which plan ran, on which memory, with which numbers. If the
-//! two differ only in what is known to count on (random draws) and in what was given anew (the numbers of an optimizer), the
-//! launches are encoded again and again, with those numbers in the rows of one table, which is written once per submission.
+//! A step of training is the same launches every time, and only a few numbers differ. Still it is recorded,
+//! differentiated, traced and looked up before its launches are encoded, which takes the host longer than a small
+//! network takes a GPU. So whoever takes many steps (`optim::Steps`) has two of them noted: which plan ran, on which
+//! memory, with which numbers. If the two differ only in what is known to count on (random draws) and in what was given
+//! anew (the numbers of an optimizer), the launches are encoded again and again, with those numbers in the rows of one
+//! table, which is written once per submission.
 //!
 //! A replay holds the memory of the program weakly: whether an update may overwrite it is read off the handles
 //! (`trace`), and a replay must not count among them.
@@ -87,7 +88,8 @@ pub(super) fn note(
     });
 }
 
-/// Notes that this tensor of the step is given anew by the host each time, and that whoever replays the step has its content.
+/// Notes that this tensor of the step is given anew by the host each time, and that whoever replays the step has its
+/// content.
 pub(crate) fn note_given(tensor: &Tensor) {
     NOTES.with_borrow_mut(|notes| {
         let (Some(notes), NodeState::Ready { values, .. }) = (notes, &*tensor.node.state()) else { return };
@@ -193,8 +195,8 @@ fn counters_of(ran: &Ran, counting: &Counting) -> std::result::Result<Vec<(usize
 }
 
 impl Replay {
-    /// The step that ran twice in succession, if it can be run again; `counting` says what the second took, and `wanted` which
-    /// of its results are wanted of every step, by node and output; `None` if it does not compute them.
+    /// The step that ran twice in succession, if it can be run again; `counting` says what the second took, and
+    /// `wanted` which of its results are wanted of every step, by node and output; `None` if it does not compute them.
     pub fn of(
         before: &Notes,
         now: &Notes,
@@ -276,9 +278,9 @@ impl Replay {
         self.draws
     }
 
-    /// Makes ready to replay the step. `owned` are the handles by which the program holds what the step overwrites, each cloned
-    /// once. `None` if something is not as it was: memory is gone, somebody else holds what would be overwritten, the plan was
-    /// made anew, or each step is to be checked or timed.
+    /// Makes ready to replay the step. `owned` are the handles by which the program holds what the step overwrites,
+    /// each cloned once. `None` if something is not as it was: memory is gone, somebody else holds what would be
+    /// overwritten, the plan was made anew, or each step is to be checked or timed.
     pub fn begin(&mut self, owned: Vec<Tensor>) -> Result<Option<Run<'_>>> {
         let profiled = self.device.attached(Plans::default).profiler.is_on();
         let planned = Arc::strong_count(&self.plan) > 1;
@@ -342,8 +344,8 @@ impl Run<'_> {
         self.replay.given.iter().map(|&(_, bytes)| bytes)
     }
 
-    /// Submits some steps, the first of which takes counts from `counter` on. `given` gives the content of what is given anew to a
-    /// step, in the order in which it was noted.
+    /// Submits some steps, the first of which takes counts from `counter` on. `given` gives the content of what is
+    /// given anew to a step, in the order in which it was noted.
     pub fn submit(
         &mut self,
         steps: usize,

@@ -20,8 +20,8 @@ pub(crate) enum Source {
     Leaf(usize),
 }
 
-/// One op of the graph. Its shapes follow from its inputs, so a plan is found without them: of a traced graph they are empty,
-/// and [`Traced::whole`] has them.
+/// One op of the graph. Its shapes follow from its inputs, so a plan is found without them: of a traced graph they are
+/// empty, and [`Traced::whole`] has them.
 pub(crate) struct GraphNode {
     pub op: Arc<dyn AnyOp>,
     pub inputs: Vec<Source>,

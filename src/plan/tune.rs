@@ -1,16 +1,17 @@
 //! Which variant of a kernel is the fastest here: measured, kept on disk, and used by the plans that are made after.
 //!
-//! A product or a convolution can be made by several kernels, and a table by sizes chooses one ([`Caps`]). The table knows no
-//! adapter. So the ops that are planned are noted by their class (the op, its shapes rounded up, how its operands lie),
-//! and each class can be timed over all variants that can serve: by [`Device::tune`], or with `WGRAD_TUNE=on` one class at a
-//! time between steps, once no new plan has been made for a while. The first step is never kept waiting.
+//! A product or a convolution can be made by several kernels, and a table by sizes chooses one ([`Caps`]). The table
+//! knows no adapter. So the ops that are planned are noted by their class (the op, its shapes rounded up, how its
+//! operands lie), and each class can be timed over all variants that can serve: by [`Device::tune`], or with
+//! `WGRAD_TUNE=on` one class at a time between steps, once no new plan has been made for a while. The first step is
+//! never kept waiting.
 //!
 //! A plan that exists keeps its kernels, and what is measured between steps is only for the next process, so the same
-//! seed on the same device with the same file gives the same bits. [`Device::tune`] lets go of the plans: the steps after
-//! it may differ from those before in the last digits, as sums are added up in another order.
+//! seed on the same device with the same file gives the same bits. [`Device::tune`] lets go of the plans: the steps
+//! after it may differ from those before in the last digits, as sums are added up in another order.
 //!
-//! The file lies beside the compiled kernels, one per adapter and driver. An entry also carries a digest of the texts of all
-//! kernels that were compared; where they have changed since, it is none.
+//! The file lies beside the compiled kernels, one per adapter and driver. An entry also carries a digest of the texts
+//! of all kernels that were compared; where they have changed since, it is none.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -156,7 +157,8 @@ impl Tuning {
         checked
     }
 
-    /// Between two evaluations of a program that is to be measured: times one class, now and then, for the next process.
+    /// Between two evaluations of a program that is to be measured: times one class, now and then, for the next
+    /// process.
     pub fn after_evaluation(&self, gpu: &Gpu) -> Result<()> {
         if gpu.tune() != Tune::Measure {
             return Ok(());
@@ -182,9 +184,9 @@ impl Tuning {
 
 impl Device {
     /// Times every product and every convolution that was planned on this device over all kernels that can make it, on
-    /// other numbers of the same shapes, and takes the fastest from now on: in this process, whose plans are made anew, and in
-    /// those after it (see [`crate::device::GpuOptions::tune`]). What only one kernel can make is left out; a device that is
-    /// no GPU has nothing to choose.
+    /// other numbers of the same shapes, and takes the fastest from now on: in this process, whose plans are made anew,
+    /// and in those after it (see [`crate::device::GpuOptions::tune`]). What only one kernel can make is left out; a
+    /// device that is no GPU has nothing to choose.
     ///
     /// # Errors
     /// A fault of the device.

@@ -2,13 +2,14 @@
 //!
 //! Extents and strides are written into the text as numbers, so that the driver divides by constants; the element
 //! count, the first elements of the operands, and the host's scalars are parameters, so that kernels over the same
-//! pattern share one pipeline. Inside another kernel, whose parameters are its own, first elements are written into the text
-//! too, and the host's scalars are read from the buffer of its numbers.
+//! pattern share one pipeline. Inside another kernel, whose parameters are its own, first elements are written into the
+//! text too, and the host's scalars are read from the buffer of its numbers.
 //!
 //! Halves are read into single precision, and stored two in a word, or one by one where the adapter has 16-bit floats.
 //!
-//! A wide kernel makes four elements in each invocation, and loads and stores them as one vector. On an H200 the sum of two arrays
-//! moved 1.2 TB/s an element at a time in workgroups of 64, and 4.2 TB/s four at a time in larger ones; a copy moves as much.
+//! A wide kernel makes four elements in each invocation, and loads and stores them as one vector. On an H200 the sum of
+//! two arrays moved 1.2 TB/s an element at a time in workgroups of 64, and 4.2 TB/s four at a time in larger ones; a
+//! copy moves as much.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -307,8 +308,8 @@ pub(super) enum Place {
 /// A fused kernel inside another, with the places of its operands and the added bindings of its numbers of the host.
 pub(super) type Part<'a> = (&'a Fused, &'a [Place], &'a [usize]);
 
-/// A kernel that takes in fused ones: its entry point, how many bindings it has, those added and their types, its text, and
-/// whether the adapter has 16-bit floats.
+/// A kernel that takes in fused ones: its entry point, how many bindings it has, those added and their types, its text,
+/// and whether the adapter has 16-bit floats.
 pub(super) struct Inside<'a> {
     pub entry: &'a str,
     pub first: usize,
@@ -380,8 +381,8 @@ impl Inside<'_> {
         text
     }
 
-    /// The shader with these fused kernels where it stores: value `main` in its own place, the others of `stores` (value,
-    /// added binding) in theirs. `round`: what they read of the shader itself is halves.
+    /// The shader with these fused kernels where it stores: value `main` in its own place, the others of `stores`
+    /// (value, added binding) in theirs. `round`: what they read of the shader itself is halves.
     pub fn epilogue(&self, parts: &[Part], round: bool, main: usize, stores: &[(usize, usize)]) -> String {
         let mut text = self.declarations("epilogue", |k| self.first + k);
         text += "\nfn epilogue(value: f32, i: u32) -> f32 {\n";
@@ -400,8 +401,8 @@ impl Inside<'_> {
         Self::without_unused(self.with(EPILOGUE, text), self.first..self.first + self.binds.len())
     }
 
-    /// The shader with this fused kernel where it loads from binding `at`, whose first element is element `shift` of the
-    /// result: halves, which it would have widened, or not. The first added binding takes the number of that one.
+    /// The shader with this fused kernel where it loads from binding `at`, whose first element is element `shift` of
+    /// the result: halves, which it would have widened, or not. The first added binding takes the number of that one.
     pub fn prologue(&self, part: Part, at: usize, shift: usize) -> String {
         let mut text = self.declarations("prologue", |k| if k == 0 { at } else { self.first + k - 1 });
         text += &format!("\nfn load(at: u32) -> u32 {{\n    let i = at + {shift}u;\n");

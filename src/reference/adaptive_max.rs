@@ -2,8 +2,8 @@
 
 use super::{Array, Real, View};
 
-/// Positions `row * width + column`, `[n, c, size]`. Of equals the first; of several NaN, which count as larger than any
-/// number, the last.
+/// Positions `row * width + column`, `[n, c, size]`. Of equals the first; of several NaN, which count as larger than
+/// any number, the last.
 pub fn positions<T: Real>(x: &View<T>, size: [usize; 2]) -> Array<T> {
     let &[n, c, h, w] = x.shape else { unreachable!("inferred") };
     let x = x.floats();

@@ -1,5 +1,5 @@
-//! The same numbers in another type: floats to whole numbers toward 0, saturating; whole numbers keep their bits; anything
-//! but 0 is true. Halves are floats rounded to the nearest number of half precision.
+//! The same numbers in another type: floats to whole numbers toward 0, saturating; whole numbers keep their bits;
+//! anything but 0 is true. Halves are floats rounded to the nearest number of half precision.
 
 use super::{Array, Data, Real, View};
 
@@ -20,8 +20,8 @@ pub enum Kind {
 
 /// The nearest number of half precision: ties to even, infinity beyond the largest.
 ///
-/// In double precision, the same on every machine: what the crate `half` does with a double rounds it to single first on
-/// some processors, and forgets its last bits on others.
+/// In double precision, the same on every machine: what the crate `half` does with a double rounds it to single first
+/// on some processors, and forgets its last bits on others.
 pub fn half<T: Real>(x: T) -> T {
     let x = x.f64();
     // Below 2^-14 the halves are the multiples of 2^-24; beyond 2^16 there are none.

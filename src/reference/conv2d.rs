@@ -91,9 +91,9 @@ impl<'a> Conv<'a> {
         w.padding == [0; 4] && (point || (w.kernel == self.size && w.dilation == [1, 1]))
     }
 
-    /// Whether products without columns are faster, for so many channels in a group of the target. Of windows of one pixel
-    /// they are not: the patch under one lies a plane apart from channel to channel, which is often one set of a cache. A
-    /// build without optimisation leaves large ones to the `gemm` crate, which is optimised even there.
+    /// Whether products without columns are faster, for so many channels in a group of the target. Of windows of one
+    /// pixel they are not: the patch under one lies a plane apart from channel to channel, which is often one set of a
+    /// cache. A build without optimisation leaves large ones to the `gemm` crate, which is optimised even there.
     fn is_direct(&self, outs: usize) -> bool {
         let small = self.images * self.result() * self.depth() <= 1 << 20;
         outs >= FEWEST && self.window.taps() > 1 && !self.is_identity() && (small || !cfg!(debug_assertions))

@@ -1,4 +1,5 @@
-//! Cross-entropy of logits along axis 1 (axis 0 of a single row), with labels or target probabilities, and its gradients.
+//! Cross-entropy of logits along axis 1 (axis 0 of a single row), with labels or target probabilities, and its
+//! gradients.
 //!
 //! `-ln softmax(x)[label]` is written `ln sum e^(x - m) + (m - x[label])` with `m` the largest logit, so that no
 //! probability is ever rounded to 0 before its logarithm is taken. A label that names no class makes its row NaN.

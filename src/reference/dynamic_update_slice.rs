@@ -3,7 +3,8 @@
 use super::softmax::Axis;
 use super::{Data, Real, View};
 
-/// Writes `src` over the elements from `start` on along `axis` of a dense array of this shape; what lies outside is left out.
+/// Writes `src` over the elements from `start` on along `axis` of a dense array of this shape; what lies outside is
+/// left out.
 pub fn write<T: Real>(x: &mut Data<T>, shape: &[usize], axis: usize, src: &View<T>, start: &View<T>) {
     let Axis { outer, n, inner } = Axis::of(shape, axis);
     let (k, start) = (src.shape[axis], start.uints()[0] as usize);

@@ -54,8 +54,8 @@ pub fn acosh(x: f64) -> f64 {
     if x < 1.0 { f64::NAN } else { (t + (t * (t + 2.0)).sqrt()).ln_1p() }
 }
 
-/// The number of which x is the error function: Winitzki's guess, and Newton's method on the tail, which is where digits
-/// are lost.
+/// The number of which x is the error function: Winitzki's guess, and Newton's method on the tail, which is where
+/// digits are lost.
 pub fn erfinv(x: f64) -> f64 {
     let a = x.abs();
     if a.is_nan() || a >= 1.0 {

@@ -1,5 +1,5 @@
-//! The GRU over a whole sequence, in the form of PyTorch and cuDNN: the reset gate scales what the state contributes after
-//! its product, bias included.
+//! The GRU over a whole sequence, in the form of PyTorch and cuDNN: the reset gate scales what the state contributes
+//! after its product, bias included.
 //!
 //! ```text
 //! r, z = sigmoid(x_t + b_ih + h_(t-1) W^T + b_hh)        m = h_(t-1) W_n^T + b_hn

@@ -119,8 +119,8 @@ impl Windows<'_> {
         }
     }
 
-    /// Adds the rows of `cols` onto the pixels they came from: the transpose of [`Windows::gather`]. Where a tap fell on
-    /// the padding, `cols` is overwritten.
+    /// Adds the rows of `cols` onto the pixels they came from: the transpose of [`Windows::gather`]. Where a tap fell
+    /// on the padding, `cols` is overwritten.
     pub fn scatter<T: Real>(&self, cols: &mut [T], ld: usize, x: &mut [T]) {
         vectorized(
             #[inline(always)]

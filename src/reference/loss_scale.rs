@@ -1,5 +1,5 @@
-//! The rule of dynamic loss scaling, that of `torch.amp.GradScaler`: a step whose gradients are not finite is skipped and
-//! the scale falls; after enough good steps in a row it grows.
+//! The rule of dynamic loss scaling, that of `torch.amp.GradScaler`: a step whose gradients are not finite is skipped
+//! and the scale falls; after enough good steps in a row it grows.
 
 use super::{Array, Real, View};
 

@@ -86,8 +86,8 @@ impl Rows {
     }
 }
 
-/// `(x - mean) / sqrt(variance + eps)` of each row, times weight plus bias; mean and reciprocal root of each row; and the
-/// variances.
+/// `(x - mean) / sqrt(variance + eps)` of each row, times weight plus bias; mean and reciprocal root of each row; and
+/// the variances.
 pub fn forward<T: Real>(
     x: &View<T>,
     weight: Option<&View<T>>,
@@ -146,7 +146,8 @@ pub fn forward<T: Real>(
     (Array::floats([rows.outer, rows.rows, rows.inner], y), stats, variances)
 }
 
-/// Running statistics moved by `momentum` towards the mean and the unbiased variance of each of the rows of `n` numbers.
+/// Running statistics moved by `momentum` towards the mean and the unbiased variance of each of the rows of `n`
+/// numbers.
 pub fn running<T: Real>(
     stats: &Array<T>,
     variances: &[T],

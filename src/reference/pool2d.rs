@@ -119,8 +119,8 @@ impl Phases {
     }
 }
 
-/// The largest pixel of each window and its position `row * width + column`. Of equals the first counts; a NaN counts as
-/// larger than any number, as in PyTorch.
+/// The largest pixel of each window and its position `row * width + column`. Of equals the first counts; a NaN counts
+/// as larger than any number, as in PyTorch.
 pub fn max_pool2d<T: Real>(x: &View<T>, pool: &Pool) -> (Array<T>, Array<T>) {
     let ([_, _, h, w], shape) = sizes(x, pool);
     let count: usize = shape.iter().product();

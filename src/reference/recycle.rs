@@ -33,8 +33,8 @@ struct Size {
     arrays: Vec<Vec<f32>>,
     /// The last run that wanted one.
     wanted: u64,
-    /// How many this run has wanted so far, and the most that any run has: no more than that are worth keeping. Many ops
-    /// make their results elsewhere, and those would pile up.
+    /// How many this run has wanted so far, and the most that any run has: no more than that are worth keeping. Many
+    /// ops make their results elsewhere, and those would pile up.
     count: usize,
     most: usize,
 }
@@ -72,7 +72,8 @@ fn ask_for_large_pages(array: &[f32]) {
         let bytes = array.as_ptr_range();
         // SAFETY: a question about the system.
         let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) }.max(1) as usize;
-        // The neighbours on the first page may be advised too: a gap between two arrays would keep a large page from both.
+        // The neighbours on the first page may be advised too: a gap between two arrays would keep a large page from
+        // both.
         let start = bytes.start as usize / page * page;
         // SAFETY: advice changes no contents, of whatever memory.
         unsafe { libc::madvise(start as *mut _, bytes.end as usize - start, libc::MADV_HUGEPAGE) };
@@ -84,8 +85,8 @@ fn ask_for_large_pages(array: &[f32]) {
 /// The same for whole numbers.
 pub fn stale_words(n: usize) -> Vec<u32> {
     let mut array = ManuallyDrop::new(stale(n));
-    // SAFETY: the parts are those of a vector that is not dropped, and both types have one size, one alignment and a value
-    // for any bits.
+    // SAFETY: the parts are those of a vector that is not dropped, and both types have one size, one alignment and a
+    // value for any bits.
     unsafe { Vec::from_raw_parts(array.as_mut_ptr().cast(), array.len(), array.capacity()) }
 }
 

@@ -1,8 +1,8 @@
 //! The plain recurrent layer over a whole sequence, and what all recurrent layers share on the CPU.
 //!
-//! Rows of a batch do not know of each other, so a batch is cut into chunks of rows, and each chunk walks through all of
-//! its steps on one thread: its state stays in that core's cache, and nobody waits for anybody between steps. The weight
-//! is the same in every step, so it is laid out once for all of them.
+//! Rows of a batch do not know of each other, so a batch is cut into chunks of rows, and each chunk walks through all
+//! of its steps on one thread: its state stays in that core's cache, and nobody waits for anybody between steps. The
+//! weight is the same in every step, so it is laid out once for all of them.
 
 use std::borrow::Cow;
 
@@ -45,7 +45,8 @@ impl Walk {
         Walk { t: x.shape[0], b: x.shape[1], h: weight.shape[1], reverse }
     }
 
-    /// The number of chunks. It depends on the batch alone, so that the same input gives the same bits on every machine.
+    /// The number of chunks. It depends on the batch alone, so that the same input gives the same bits on every
+    /// machine.
     fn chunks(&self) -> usize {
         match self.b / TOGETHER {
             0 | 1 => 1,

@@ -21,8 +21,8 @@ pub enum Combine {
     Min,
 }
 
-/// `x` with each `src[.., j, ..]` combined into place `index[.., j, ..]` along `axis`. Sources whose index names no place
-/// are left out.
+/// `x` with each `src[.., j, ..]` combined into place `index[.., j, ..]` along `axis`. Sources whose index names no
+/// place are left out.
 pub fn scatter<T: Real>(x: &View<T>, index: &View<T>, src: &View<T>, axis: usize, combine: Combine) -> Array<T> {
     let cut = Axis::of(x.shape, axis);
     let (at, shared) = resolved(index, axis, cut.n);

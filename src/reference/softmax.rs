@@ -31,7 +31,8 @@ impl Axis {
         self.n * self.inner
     }
 
-    /// Calls `f` with the number and the part of `out` of each block of `per_block` results, on all threads if that pays.
+    /// Calls `f` with the number and the part of `out` of each block of `per_block` results, on all threads if that
+    /// pays.
     pub(super) fn blocks<T: Send>(&self, out: &mut [T], per_block: usize, f: impl Fn(usize, &mut [T]) + Sync) {
         if per_block == 0 || self.block() == 0 {
             return;
@@ -207,8 +208,8 @@ pub(super) fn exp_minus<T: Real>(row: &[T], largest: T, out: &mut [T]) -> T {
     )
 }
 
-/// Adds up terms in interleaved parts: the error grows that many times slower than one by one. `term` is given the numbers
-/// at one place of each run, and there are as many sums as it has parts.
+/// Adds up terms in interleaved parts: the error grows that many times slower than one by one. `term` is given the
+/// numbers at one place of each run, and there are as many sums as it has parts.
 pub(super) fn sums_over<T: Real, const N: usize, const M: usize>(
     runs: [&[T]; N],
     term: impl Fn([T; N]) -> [T; M],

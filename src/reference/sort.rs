@@ -24,7 +24,8 @@ pub fn sort<T: Real>(x: &View<T>, axis: usize, falling: bool) -> Array<T> {
     Array::uints(x.shape, positions)
 }
 
-/// A whole number that sorts as the float does, by [`order`]: its bits, with the order of the negative ones turned round.
+/// A whole number that sorts as the float does, by [`order`]: its bits, with the order of the negative ones turned
+/// round.
 fn key(x: f64) -> u64 {
     let bits = (x + 0.0).to_bits(); // -0 + 0 is 0
     match x {

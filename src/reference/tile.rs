@@ -384,14 +384,15 @@ fn turn<T: Real>(from: [&[T; SIDE]; SIDE], mut line: impl FnMut(usize) -> *mut T
         }
         return;
     }
-    for j in 0..SIDE {
+    (0..SIDE).for_each(|j| {
         let column: [T; SIDE] = std::array::from_fn(|i| from[i][j]);
         // SAFETY: the caller gives lines of so many elements.
         unsafe { line(j).cast::<[T; SIDE]>().write(column) };
-    }
+    });
 }
 
-/// Copies the transpose of `rows` by `columns` elements: element `(r, c)` of `from`, at `row(r) + c`, to `to[at(c) + r]`.
+/// Copies the transpose of `rows` by `columns` elements: element `(r, c)` of `from`, at `row(r) + c`, to `to[at(c) +
+/// r]`.
 #[inline(always)]
 pub(crate) fn transpose<T: Real>(
     from: &[T],

@@ -104,8 +104,8 @@ pub fn copy<T: Real>(x: &View<T>) -> Data<T> {
     Data::Float(all)
 }
 
-/// A block on the stack: the compiler then knows that blocks do not overlap, and vectorises. Inlined, for otherwise each is
-/// moved by a call.
+/// A block on the stack: the compiler then knows that blocks do not overlap, and vectorises. Inlined, for otherwise
+/// each is moved by a call.
 #[inline(always)]
 fn load<T: Real>(from: &[T]) -> [T; BLOCK] {
     match from.try_into() {
@@ -147,8 +147,8 @@ pub fn adagrad<T: Real>(all: Step<T>) {
     })
 }
 
-/// `s = rho s + (1 - rho) g^2; d = sqrt(u + epsilon) / sqrt(s + epsilon) g; u = rho u + (1 - rho) d^2; p -= rate d`; `h` is:
-/// rate, rho, 1 - rho, epsilon.
+/// `s = rho s + (1 - rho) g^2; d = sqrt(u + epsilon) / sqrt(s + epsilon) g; u = rho u + (1 - rho) d^2; p -= rate d`;
+/// `h` is: rate, rho, 1 - rho, epsilon.
 pub fn adadelta<T: Real>(all: Step<T>) {
     all.by(|h, p, g, [square, moved]| {
         *square = h[1] * *square + h[2] * g * g;
@@ -158,9 +158,9 @@ pub fn adadelta<T: Real>(all: Step<T>) {
     })
 }
 
-/// `s = alpha s + (1 - alpha) g^2; b = momentum b + g / (sqrt(s - centered m^2) + epsilon); p -= rate b`, where `m` is the
-/// running mean of the gradient; `h` is: rate, alpha, 1 - alpha, epsilon, momentum, centered. States are `s`, then `m` if
-/// centered, then `b` if there is momentum.
+/// `s = alpha s + (1 - alpha) g^2; b = momentum b + g / (sqrt(s - centered m^2) + epsilon); p -= rate b`, where `m` is
+/// the running mean of the gradient; `h` is: rate, alpha, 1 - alpha, epsilon, momentum, centered. States are `s`, then
+/// `m` if centered, then `b` if there is momentum.
 pub fn rmsprop<T: Real>(all: Step<T>, centered: bool, momentum: bool) {
     type Numbers<T> = [T; HYPER - 2];
     let square = |h: &Numbers<T>, g: T, s: &mut T| {
@@ -186,9 +186,9 @@ pub fn rmsprop<T: Real>(all: Step<T>, centered: bool, momentum: bool) {
     }
 }
 
-/// `m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; p -= (x m + y g) / (c sqrt(v) + epsilon)`; `h` is: x, beta1,
-/// 1 - beta1, beta2, 1 - beta2, c, epsilon, y. With `amsgrad` there is a third state, the largest `v` so far, which
-/// stands for `v` where `h[8]` is not 0.
+/// `m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; p -= (x m + y g) / (c sqrt(v) + epsilon)`; `h` is: x,
+/// beta1, 1 - beta1, beta2, 1 - beta2, c, epsilon, y. With `amsgrad` there is a third state, the largest `v` so far,
+/// which stands for `v` where `h[8]` is not 0.
 pub fn adam<T: Real>(all: Step<T>, amsgrad: bool) {
     let moments = |h: &[T; HYPER - 2], g: T, m: &mut T, v: &mut T| {
         *m = h[1] * *m + h[2] * g;
@@ -208,8 +208,8 @@ pub fn adam<T: Real>(all: Step<T>, amsgrad: bool) {
     })
 }
 
-/// `m = beta1 m + (1 - beta1) g; u = max(beta2 u, |g| + epsilon); p -= rate m / u`; `h` is: rate, beta1, 1 - beta1, beta2,
-/// epsilon.
+/// `m = beta1 m + (1 - beta1) g; u = max(beta2 u, |g| + epsilon); p -= rate m / u`; `h` is: rate, beta1, 1 - beta1,
+/// beta2, epsilon.
 pub fn adamax<T: Real>(all: Step<T>) {
     all.by(|h, p, g, [m, largest]| {
         *m = h[1] * *m + h[2] * g;

@@ -11,8 +11,8 @@ use std::fmt;
 pub enum DType {
     /// IEEE single precision (`f64` on the reference device, which is the oracle of the others).
     F32,
-    /// IEEE half precision: 11 digits, numbers up to 65504, rounded to nearest, ties to even. On a GPU two of them share
-    /// a word.
+    /// IEEE half precision: 11 digits, numbers up to 65504, rounded to nearest, ties to even. On a GPU two of them
+    /// share a word.
     F16,
     /// Two's complement, wraps on overflow.
     I32,

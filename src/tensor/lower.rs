@@ -74,10 +74,11 @@ pub struct Caps {
     pub merge: u32,
 }
 
-/// What a large GPU does with a launch that waits for the one before, some 5 us, in turns of a loop of one workgroup, each
-/// of which loads and computes a little: 25 ns. A launch that takes no more of them is merged with its neighbours.
+/// What a large GPU does with a launch that waits for the one before, some 5 us, in turns of a loop of one workgroup,
+/// each of which loads and computes a little: 25 ns. A launch that takes no more of them is merged with its neighbours.
 pub(crate) const TURNS_OF_A_LAUNCH: usize = 200;
-/// The same for a software rasteriser, to whose threads a launch is handed in some 50 us: a turn of 64 invocations, 0.1 us.
+/// The same for a software rasteriser, to whose threads a launch is handed in some 50 us: a turn of 64 invocations, 0.1
+/// us.
 const TURNS_OF_A_SOFTWARE_LAUNCH: usize = 600;
 /// The same for what an invocation takes besides its loop: the time until its first loads are there.
 const TURNS_AROUND: usize = 8;
@@ -127,8 +128,8 @@ impl Caps {
         self.matrices != 0
     }
 
-    /// Whether a launch is small enough to be merged with its neighbours: by its invocations and the turns of their longest
-    /// loop. A lowering that has the choice gives it a kernel then whose invocations are
+    /// Whether a launch is small enough to be merged with its neighbours: by its invocations and the turns of their
+    /// longest loop. A lowering that has the choice gives it a kernel then whose invocations are
     /// [independent](LoweredDispatch::independent).
     pub fn merges(&self, invocations: usize, turns: usize) -> bool {
         let most = if self.software { TURNS_OF_A_SOFTWARE_LAUNCH } else { TURNS_OF_A_LAUNCH };
@@ -248,25 +249,26 @@ impl LoweredDispatch {
         self
     }
 
-    /// [`LoweredDispatch::write`] for an `f32` output of an op that the kernel stores through
-    /// `epilogue(value, i)` of `shaders/shared/epilogue.wgsl`, `i` being the row-major index of the element in the output:
-    /// once each, as `y[i] = epilogue(value, i)`, when its value is final. The planner puts elementwise work behind it there.
-    /// Of an output's launches none may read it after, and all that finish some of its elements say so.
+    /// [`LoweredDispatch::write`] for an `f32` output of an op that the kernel stores through `epilogue(value, i)` of
+    /// `shaders/shared/epilogue.wgsl`, `i` being the row-major index of the element in the output: once each, as `y[i]
+    /// = epilogue(value, i)`, when its value is final. The planner puts elementwise work behind it there. Of an
+    /// output's launches none may read it after, and all that finish some of its elements say so.
     pub fn finish(mut self, slot: Slot) -> Self {
         self.finish = Some(self.bindings.len());
         self.write(slot)
     }
 
     /// [`LoweredDispatch::read`] for an input `x: array<u32>` that the kernel loads through `load(i)` of
-    /// `shaders/shared/prologue.wgsl` alone, each element about once. The planner puts elementwise work before it there.
+    /// `shaders/shared/prologue.wgsl` alone, each element about once. The planner puts elementwise work before it
+    /// there.
     pub fn load(mut self, slot: Slot) -> Self {
         self.load = Some(self.bindings.len());
         self.read(slot)
     }
 
-    /// Says that no invocation needs another of its workgroup (no barrier, no workgroup memory, no subgroup operation), that
-    /// each finds what it has to do by `flat_index` and ends at once if that is nothing, and how many turns its longest loop
-    /// takes. Such a launch may run as part of another, in workgroups of any size `WG`.
+    /// Says that no invocation needs another of its workgroup (no barrier, no workgroup memory, no subgroup operation),
+    /// that each finds what it has to do by `flat_index` and ends at once if that is nothing, and how many turns its
+    /// longest loop takes. Such a launch may run as part of another, in workgroups of any size `WG`.
     pub fn independent(mut self, turns: usize) -> Self {
         self.turns = Some(turns);
         self
@@ -369,8 +371,8 @@ impl<'a> Lower<'a> {
         self.store.temp(elements)
     }
 
-    /// Whether the program sums input `i` over these axes, rising, in a step of its own: a lowering that loads each element of it
-    /// anyhow may [make](Lower::make_sum) the sum beside its outputs.
+    /// Whether the program sums input `i` over these axes, rising, in a step of its own: a lowering that loads each
+    /// element of it anyhow may [make](Lower::make_sum) the sum beside its outputs.
     pub fn sum_wanted(&self, i: usize, axes: &[usize]) -> Option<SumWanted> {
         self.store.sum_wanted(i, axes)
     }

@@ -1,11 +1,11 @@
 //! How ops that compute in single precision take halves: one rule for all of them.
 //!
-//! An op's inputs are widened, which is a view and moves nothing; it computes in single precision; and its float outputs
-//! are rounded to half, which the planner folds into whoever reads them. So no op knows of halves, and each backward
-//! rule runs in single precision and rounds once, as PyTorch's do.
+//! An op's inputs are widened, which is a view and moves nothing; it computes in single precision; and its float
+//! outputs are rounded to half, which the planner folds into whoever reads them. So no op knows of halves, and each
+//! backward rule runs in single precision and rounds once, as PyTorch's do.
 //!
-//! The result is half if all float inputs are, as in PyTorch: a tensor in single precision widens it, a number does not.
-//! Ops of [`WIDE`] stay in single precision.
+//! The result is half if all float inputs are, as in PyTorch: a tensor in single precision widens it, a number does
+//! not. Ops of [`WIDE`] stay in single precision.
 
 use std::sync::Arc;
 

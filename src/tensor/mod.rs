@@ -28,8 +28,8 @@ pub use storage::{Storage, Value};
 
 use std::hash::BuildHasherDefault;
 
-/// A map by nodes, bases or numbers, which no stranger chooses: its hash need not withstand an attack, and a small step of
-/// training spends a tenth of its time on one that does.
+/// A map by nodes, bases or numbers, which no stranger chooses: its hash need not withstand an attack, and a small step
+/// of training spends a tenth of its time on one that does.
 pub(crate) type QuickMap<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<rustc_hash::FxHasher>>;
 /// A set of the same kind.
 pub(crate) type QuickSet<K> = std::collections::HashSet<K, BuildHasherDefault<rustc_hash::FxHasher>>;

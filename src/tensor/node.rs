@@ -62,7 +62,8 @@ impl Node {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Notes that the update of an optimizer took over its memory. Where the update made new memory, the old is used again.
+    /// Notes that the update of an optimizer took over its memory. Where the update made new memory, the old is used
+    /// again.
     pub(crate) fn give(&self) {
         let old = std::mem::replace(&mut *self.state(), NodeState::Given);
         if let NodeState::Ready { values, .. } = old {
@@ -94,7 +95,8 @@ impl Node {
 }
 
 impl Drop for Node {
-    /// Gives memory back, and takes long chains apart one node at a time: dropping an LSTM's graph by recursion would overflow the stack.
+    /// Gives memory back, and takes long chains apart one node at a time: dropping an LSTM's graph by recursion would
+    /// overflow the stack.
     fn drop(&mut self) {
         let mut pending = Vec::new();
         take_inputs(self, &mut pending);
@@ -120,8 +122,8 @@ thread_local! {
     static ORIGIN: Cell<Option<&'static Location<'static>>> = const { Cell::new(None) };
 }
 
-/// While it lives, what this thread records counts as made at another line: what a backward rule records, at the line of
-/// the op it is the rule of.
+/// While it lives, what this thread records counts as made at another line: what a backward rule records, at the line
+/// of the op it is the rule of.
 pub(crate) struct RecordedAt(Option<&'static Location<'static>>);
 
 impl RecordedAt {

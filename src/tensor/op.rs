@@ -98,11 +98,12 @@ pub enum Lowering<O> {
     Elementwise(fn(&O, &[Meta]) -> Scalar),
     /// Dispatches of its own.
     Kernel(fn(&O, &mut Lower)),
-    /// The same for the sum of its one input over these axes, rising, which whoever else reads that input may make on the
-    /// way (see [`Lower::sum_wanted`]).
+    /// The same for the sum of its one input over these axes, rising, which whoever else reads that input may make on
+    /// the way (see [`Lower::sum_wanted`]).
     Sum(fn(&O, &mut Lower), fn(&O) -> &[usize]),
     /// Dispatches that overwrite: output `out` starts as the content of input `in` for each `(out, in)`, and is the
-    /// same buffer when nobody else holds that input. Last, what does so on the CPU path; without it, results are made anew there.
+    /// same buffer when nobody else holds that input. Last, what does so on the CPU path; without it, results are made
+    /// anew there.
     InPlace(fn(&O, &mut Lower), &'static [(usize, usize)], Option<InPlace<O>>),
     /// Its one output is a buffer that holds input `k`, row-major, from element `offsets[k]` on, and zeros between.
     /// The planner lets whoever computes an input write it there.

@@ -25,7 +25,8 @@ pub enum Tolerance {
     Relative(f64),
     /// Relative to the largest element of the output.
     OfLargest(f64),
-    /// A sum of `n` products of these inputs: `8u(|a||b| + sqrt(n)|ref|)`, with `|a||b|` bounded by the largest row norms.
+    /// A sum of `n` products of these inputs: `8u(|a||b| + sqrt(n)|ref|)`, with `|a||b|` bounded by the largest row
+    /// norms.
     Dot(usize),
 }
 
@@ -100,7 +101,8 @@ impl Input {
         input
     }
 
-    /// The layout of the stored buffer and its length, when `as_view` is set: the last two axes swapped, five elements in.
+    /// The layout of the stored buffer and its length, when `as_view` is set: the last two axes swapped, five elements
+    /// in.
     pub fn view_layout(&self) -> (Layout, usize) {
         let rank = self.meta.shape.rank();
         let mut axes: Vec<usize> = (0..rank).collect();

@@ -183,8 +183,8 @@ impl Layout {
         }
     }
 
-    /// Extents and strides of the axes among `axes`, or (not `among`) of the others, outermost first: axes that lie in one run are
-    /// one.
+    /// Extents and strides of the axes among `axes`, or (not `among`) of the others, outermost first: axes that lie in
+    /// one run are one.
     pub fn runs(&self, axes: &[usize], among: bool) -> Vec<(usize, isize)> {
         let mut runs: Vec<(usize, isize)> = Vec::new();
         for a in (0..self.shape.rank()).filter(|a| axes.contains(a) == among && self.shape[*a] != 1) {

@@ -1,7 +1,7 @@
 //! Which arm to pull: the strategies that every text on exploration begins with, on all bandits of a testbed at once.
 //!
-//! A round (choose, pull, learn, account) is one graph, so it is planned once and replayed; its figures stay on the device
-//! until the last round is played.
+//! A round (choose, pull, learn, account) is one graph, so it is planned once and replayed; its figures stay on the
+//! device until the last round is played.
 
 use crate::device::Device;
 use crate::env::bandits::Testbed;
@@ -17,11 +17,11 @@ pub enum Strategy {
     Greedy,
     /// The arm that looks best, but any arm with this probability.
     EpsilonGreedy(f32),
-    /// The arm that may be best: its estimate plus `c sqrt(ln t / n)`, where `n` counts its pulls (Auer et al., 2002). Every
-    /// arm is pulled once first.
+    /// The arm that may be best: its estimate plus `c sqrt(ln t / n)`, where `n` counts its pulls (Auer et al., 2002).
+    /// Every arm is pulled once first.
     UpperConfidence(f32),
-    /// An arm with the probability that it is the best one, given what was seen (Thompson, 1933), for normal rewards of variance
-    /// 1 and the prior N(0, 1).
+    /// An arm with the probability that it is the best one, given what was seen (Thompson, 1933), for normal rewards of
+    /// variance 1 and the prior N(0, 1).
     Thompson,
 }
 

@@ -5,8 +5,8 @@
 //! `safetensors.torch.save_file(model.state_dict(), path)` wrote. A checkpoint holds the rest of the run as well; its
 //! weights are `task.model.*`, and what is no tensor is in the header's metadata.
 //!
-//! A file is written beside its place, made durable, and then renamed into it: whenever the machine stops, what was there
-//! before or the new file is there, whole.
+//! A file is written beside its place, made durable, and then renamed into it: whenever the machine stops, what was
+//! there before or the new file is there, whole.
 
 use std::borrow::Cow;
 use std::fs::{self, File};
@@ -53,8 +53,8 @@ pub fn save(path: impl AsRef<Path>, state: &State) -> Result<()> {
     write(path.as_ref(), state, true)
 }
 
-/// Reads a checkpoint or a file of weights. Half and double precision floats become single; 64-bit integers become `u32`,
-/// or `i32` if one is negative.
+/// Reads a checkpoint or a file of weights. Half and double precision floats become single; 64-bit integers become
+/// `u32`, or `i32` if one is negative.
 ///
 /// # Errors
 /// If it cannot be read, is torn, or is no safetensors file.

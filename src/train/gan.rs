@@ -1,8 +1,8 @@
 //! Generative adversarial networks (Goodfellow et al., 2014): a generator that turns noise into samples, and a
 //! discriminator that is trained to tell them from real ones, while the generator is trained to make it fail.
 //!
-//! One step is one step of each, as one program. The generator runs once for both: the discriminator sees its samples detached,
-//! and the loss of the generator goes through the discriminator as it is after its step.
+//! One step is one step of each, as one program. The generator runs once for both: the discriminator sees its samples
+//! detached, and the loss of the generator goes through the discriminator as it is after its step.
 
 use crate::autodiff;
 use crate::data::Batches;
@@ -51,8 +51,8 @@ pub struct GanOptions {
     pub objective: Objective,
     /// Real samples count as `1 - smoothing` (one-sided label smoothing, Salimans et al., 2016).
     pub smoothing: f32,
-    /// The weight of a penalty on the slope of the discriminator at real samples, `|dD/dx|^2 / 2` (R1, Mescheder et al.,
-    /// 2018); its own gradient is a derivative of second order. With batch normalisation it is not meaningful.
+    /// The weight of a penalty on the slope of the discriminator at real samples, `|dD/dx|^2 / 2` (R1, Mescheder et
+    /// al., 2018); its own gradient is a derivative of second order. With batch normalisation it is not meaningful.
     pub penalty: f32,
 }
 
@@ -72,7 +72,8 @@ impl Gan {
         Ok(Gan { generator, discriminator: discriminator.then(Linear::new(init, 256, 1)?), noise })
     }
 
-    /// The same with a discriminator whose layers are spectrally normalised (Miyato et al., 2018): its slope is at most 1.
+    /// The same with a discriminator whose layers are spectrally normalised (Miyato et al., 2018): its slope is at most
+    /// 1.
     ///
     /// # Errors
     /// A fault of the device, such as out of memory.
@@ -87,8 +88,8 @@ impl Gan {
         Ok(Gan { generator, discriminator: discriminator.then(SpectralNorm::new(init, last)?), noise })
     }
 
-    /// Convolutional networks with batch normalisation for the same pictures (Radford et al., 2016), as other libraries are
-    /// timed with: 100 - 7x7x128 - 14x14x64 - 28x28x1 and back.
+    /// Convolutional networks with batch normalisation for the same pictures (Radford et al., 2016), as other libraries
+    /// are timed with: 100 - 7x7x128 - 14x14x64 - 28x28x1 and back.
     ///
     /// # Errors
     /// A fault of the device, such as out of memory.
@@ -108,8 +109,8 @@ impl Gan {
         Ok(Gan { generator, discriminator: discriminator.then(Linear::new(init, 7 * 7 * 128, 1)?), noise })
     }
 
-    /// The same with a discriminator whose layers are spectrally normalised, instead of its batch normalisation (Miyato et al.,
-    /// 2018): its slope is bounded, and samples are judged one by one.
+    /// The same with a discriminator whose layers are spectrally normalised, instead of its batch normalisation (Miyato
+    /// et al., 2018): its slope is bounded, and samples are judged one by one.
     ///
     /// # Errors
     /// A fault of the device, such as out of memory.
@@ -176,9 +177,9 @@ type Fetch<'a, B> = Box<dyn Fn(&[usize]) -> Result<B> + 'a>;
 /// The real samples of a batch, on the device.
 type Samples<'a, B> = Box<dyn Fn(&<B as Row>::Tensors, &mut Pass) -> Tensor + 'a>;
 
-/// The task of training a GAN: two optimizers, one for each of its networks. Both steps are one program, and on a GPU they are replayed
-/// where they can be, as [`Rounds`](crate::optim::Rounds) are. Figures: the losses `discriminator` and `generator`, and the mean
-/// verdicts on `real` and `fake` samples, which at the end of the game are both a half.
+/// The task of training a GAN: two optimizers, one for each of its networks. Both steps are one program, and on a GPU
+/// they are replayed where they can be, as [`Rounds`](crate::optim::Rounds) are. Figures: the losses `discriminator`
+/// and `generator`, and the mean verdicts on `real` and `fake` samples, which at the end of the game are both a half.
 pub struct GanTask<'a, B: Row> {
     /// What is trained.
     pub gan: Gan,
@@ -233,8 +234,8 @@ impl<'a, B: Row> GanTask<'a, B> {
         GanTask::with_samples(gan, optimizers, drawn, fetch, |batch, _| batch.clone(), options)
     }
 
-    /// The same with real samples that `samples` records from what `fetch` gives for a batch, such as indices into data that lie on the
-    /// device.
+    /// The same with real samples that `samples` records from what `fetch` gives for a batch, such as indices into data
+    /// that lie on the device.
     ///
     /// # Errors
     /// If there is no sample, or the batch is empty.

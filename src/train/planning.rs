@@ -1,8 +1,8 @@
 //! Planning in a known world: Bellman's equations, and the iterations that solve them, as tensor programs.
 //!
 //! With `q(v) = r + discount P v` (what an action is worth if what follows is worth `v`), the value of a policy is the
-//! fixed point of `v = sum_a policy q(v)`, and the best one that of `v = max_a q(v)`. Both maps bring any two guesses closer
-//! by the discount, so repeating them converges (Bellman, 1957; Howard, 1960).
+//! fixed point of `v = sum_a policy q(v)`, and the best one that of `v = max_a q(v)`. Both maps bring any two guesses
+//! closer by the discount, so repeating them converges (Bellman, 1957; Howard, 1960).
 
 use crate::env::gridworld::Mdp;
 use crate::error::{Error, Result};
@@ -48,8 +48,8 @@ pub fn greedy(q: &Tensor) -> Tensor {
     &best / &best.sum_keep(&[1])
 }
 
-/// The value of a policy `[states, actions]`, and the sweeps it took: repeats Bellman's equation until no value moves by more
-/// than `tolerance`.
+/// The value of a policy `[states, actions]`, and the sweeps it took: repeats Bellman's equation until no value moves
+/// by more than `tolerance`.
 ///
 /// # Errors
 /// A fault of the device; [`Error::Argument`] if it does not converge.
@@ -57,8 +57,8 @@ pub fn policy_evaluation(mdp: &Mdp, policy: &Tensor, tolerance: f32) -> Result<(
     converge(mdp, tolerance, |q| (q * policy).sum(&[1]))
 }
 
-/// The value of a policy by solving its linear equations `(1 - discount P) v = r` on the host, in double precision: what
-/// [`policy_evaluation`] converges to.
+/// The value of a policy by solving its linear equations `(1 - discount P) v = r` on the host, in double precision:
+/// what [`policy_evaluation`] converges to.
 ///
 /// # Errors
 /// A fault of the device; [`Error::Argument`] if the equations have no unique solution.

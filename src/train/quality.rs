@@ -1,7 +1,7 @@
 //! How good samples are, as numbers: a generator may have collapsed onto a few digits that look right one by one.
 //!
-//! The Fréchet distance (Heusel et al., 2017) compares how features of samples and of real pictures are distributed, both
-//! taken for normal distributions:
+//! The Fréchet distance (Heusel et al., 2017) compares how features of samples and of real pictures are distributed,
+//! both taken for normal distributions:
 //!
 //! ```text
 //! |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))
@@ -109,8 +109,8 @@ fn symmetric_root(a: &[f64], n: usize) -> Vec<f64> {
     root
 }
 
-/// Eigenvalues of a symmetric matrix, and its eigenvectors as columns, by Jacobi's rotations: each makes one element off
-/// the diagonal zero.
+/// Eigenvalues of a symmetric matrix, and its eigenvectors as columns, by Jacobi's rotations: each makes one element
+/// off the diagonal zero.
 fn eigen(mut a: Vec<f64>, n: usize) -> (Vec<f64>, Vec<f64>) {
     let mut vectors: Vec<f64> = (0..n * n).map(|i| if i / n == i % n { 1.0 } else { 0.0 }).collect();
     let scale: f64 = a.iter().map(|x| x * x).sum();

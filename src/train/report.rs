@@ -1,5 +1,5 @@
-//! One HTML file that says what a run was and what came of it, with every picture in it: it can be mailed, and opened in
-//! ten years.
+//! One HTML file that says what a run was and what came of it, with every picture in it: it can be mailed, and opened
+//! in ten years.
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -11,15 +11,15 @@ use crate::error::Result;
 
 /// Something that is trained: a model with its loss, its optimizer and its data, or several of each.
 pub trait Task {
-    /// Does one step: forward, backward, update. The first of its figures is the loss; none of them needs to be computed
-    /// yet.
+    /// Does one step: forward, backward, update. The first of its figures is the loss; none of them needs to be
+    /// computed yet.
     ///
     /// # Errors
     /// A fault of the device or the data.
     fn step(&mut self) -> Result<Figures>;
 
-    /// Does one step or more, up to `most`, and gives the figures of each: as many as are one submission, where the task replays its
-    /// steps ([`Steps`](crate::optim::Steps)).
+    /// Does one step or more, up to `most`, and gives the figures of each: as many as are one submission, where the
+    /// task replays its steps ([`Steps`](crate::optim::Steps)).
     ///
     /// # Errors
     /// Those of [`Task::step`].
@@ -61,8 +61,8 @@ pub struct Progress {
 /// What observers of a run are told.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// A step was submitted; nothing was read. Where several are one submission, all of them were submitted before the first is
-    /// told.
+    /// A step was submitted; nothing was read. Where several are one submission, all of them were submitted before the
+    /// first is told.
     Step,
     /// The means of the figures since the last of these events.
     Train(&'a [(String, f64)]),
@@ -216,7 +216,8 @@ impl<'a, T: Task> Loop<'a, T> {
         self
     }
 
-    /// Ends the run, saved, after the step during which this becomes true; of steps that are one submission, after the last.
+    /// Ends the run, saved, after the step during which this becomes true; of steps that are one submission, after the
+    /// last.
     pub fn stop_when(mut self, flag: Arc<AtomicBool>) -> Self {
         self.stop = flag;
         self
@@ -250,9 +251,9 @@ impl<'a, T: Task> Loop<'a, T> {
     /// Runs the task.
     ///
     /// # Errors
-    /// What a step, a validation, an observer or a checkpoint reports; a loss that is not a finite number, naming the step, or
-    /// weights (what the task saves as `model`) that are none, neither of which is saved; a state to resume from that is not of
-    /// this task and these settings.
+    /// What a step, a validation, an observer or a checkpoint reports; a loss that is not a finite number, naming the
+    /// step, or weights (what the task saves as `model`) that are none, neither of which is saved; a state to resume
+    /// from that is not of this task and these settings.
     pub fn run(&mut self, task: &mut T) -> Result<Outcome> {
         let mut at = self.begin(task)?;
         let mut outcome = Outcome::default();

@@ -1,8 +1,8 @@
 //! Everything that a run consists of, by name, in host memory: what a checkpoint holds and a resumed run starts from.
 //!
-//! A run continues bit for bit only if nothing is forgotten: weights, the optimizer's moments and step count, the random
-//! counter, the place in the data. Each task puts its parts in and takes them out under names of its choice; the names of
-//! weights are those of PyTorch.
+//! A run continues bit for bit only if nothing is forgotten: weights, the optimizer's moments and step count, the
+//! random counter, the place in the data. Each task puts its parts in and takes them out under names of its choice; the
+//! names of weights are those of PyTorch.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -142,8 +142,8 @@ impl State {
         })
     }
 
-    /// Sets the parameters and buffers of a model to those of the same names. All of them must be here, in the same shapes, and none
-    /// besides; otherwise the model stays as it was.
+    /// Sets the parameters and buffers of a model to those of the same names. All of them must be here, in the same
+    /// shapes, and none besides; otherwise the model stays as it was.
     ///
     /// # Errors
     /// If names or shapes differ, with what differs; a fault of the device.
@@ -166,8 +166,8 @@ impl State {
         state.fill("", model).map(drop)
     }
 
-    /// Sets those parameters and buffers of a model that have their name here, as for transfer learning, and returns the names of the
-    /// others, which stay as they were. Weights that the model has no place for are left alone.
+    /// Sets those parameters and buffers of a model that have their name here, as for transfer learning, and returns
+    /// the names of the others, which stay as they were. Weights that the model has no place for are left alone.
     ///
     /// # Errors
     /// If a shape differs: nothing is changed then. A fault of the device.
@@ -224,8 +224,8 @@ impl State {
         State { tensors, notes: self.notes.clone(), origin: self.origin.clone() }
     }
 
-    /// SHA-256, in hexadecimal, of the names, types, shapes and elements of all tensors: two runs with the same digest ended with
-    /// the same weights, to the bit.
+    /// SHA-256, in hexadecimal, of the names, types, shapes and elements of all tensors: two runs with the same digest
+    /// ended with the same weights, to the bit.
     pub fn digest(&self) -> String {
         let mut hash = Sha256::new();
         for (name, Saved { meta, words }) in &self.tensors {

@@ -1,8 +1,8 @@
 //! Event files that TensorBoard reads: scalars, histograms, pictures, texts.
 //!
-//! An event file is a row of records, each a length, a checksum of the length, a message, and a checksum of the message.
-//! The messages are protocol buffers; of their definitions in TensorFlow (`event.proto`, `summary.proto`, `tensor.proto`)
-//! only the fields that are written here are repeated, under the numbers they have there.
+//! An event file is a row of records, each a length, a checksum of the length, a message, and a checksum of the
+//! message. The messages are protocol buffers; of their definitions in TensorFlow (`event.proto`, `summary.proto`,
+//! `tensor.proto`) only the fields that are written here are repeated, under the numbers they have there.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};

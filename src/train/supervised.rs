@@ -15,8 +15,8 @@ type Fetch<'a, B> = Rc<dyn Fn(&[usize]) -> Result<B> + 'a>;
 /// What the model makes of a batch: the loss first, then whatever else is of interest.
 type Judge<'a, M, B> = Box<dyn Fn(&M, &<B as Row>::Tensors, &mut Pass) -> Figures + 'a>;
 
-/// A model that learns from batches: forward, a loss, a step of an optimizer. On a GPU its steps are replayed where they can be, as
-/// those of [`Steps`](crate::optim::Steps) are: what `judge` does on the host counts for all of them.
+/// A model that learns from batches: forward, a loss, a step of an optimizer. On a GPU its steps are replayed where
+/// they can be, as those of [`Steps`](crate::optim::Steps) are: what `judge` does on the host counts for all of them.
 pub struct Supervised<'a, M, B: Row> {
     /// What is trained.
     pub model: M,
@@ -38,8 +38,9 @@ pub struct Supervised<'a, M, B: Row> {
 }
 
 impl<'a, M: Parameters, B: Row> Supervised<'a, M, B> {
-    /// Trains `model` on batches of `batch` of `len` samples, in an order that `seed` determines. `fetch` makes a batch of
-    /// the samples it is given, and `judge` records what the model makes of it on the device: its loss first, a mean over the batch.
+    /// Trains `model` on batches of `batch` of `len` samples, in an order that `seed` determines. `fetch` makes a batch
+    /// of the samples it is given, and `judge` records what the model makes of it on the device: its loss first, a mean
+    /// over the batch.
     ///
     /// # Errors
     /// If there is no sample, or the batch is empty.
@@ -109,8 +110,8 @@ impl<'a, M: Parameters, B: Row> Supervised<'a, M, B> {
         if self.parts > 1 { Err("a step is several batches") } else { self.replays.replayed() }
     }
 
-    /// The gradient of each trainable parameter for the loss of one batch, the first samples, in evaluation mode: to look at. Training
-    /// goes on as if nobody had asked.
+    /// The gradient of each trainable parameter for the loss of one batch, the first samples, in evaluation mode: to
+    /// look at. Training goes on as if nobody had asked.
     ///
     /// # Errors
     /// A fault of the device or the data.
@@ -216,8 +217,8 @@ fn gather(set: &Images, batch: &[usize]) -> Labelled {
 }
 
 impl<'a, M: Module + 'a> Supervised<'a, M, Labelled> {
-    /// Trains `model` to tell the classes of pictures by the softmax cross-entropy of its logits `[n, classes]`. Figures:
-    /// `loss` and `accuracy`, 0 to 1.
+    /// Trains `model` to tell the classes of pictures by the softmax cross-entropy of its logits `[n, classes]`.
+    /// Figures: `loss` and `accuracy`, 0 to 1.
     ///
     /// # Errors
     /// If there is no picture, or the batch is empty.
@@ -237,8 +238,8 @@ impl<'a, M: Module + 'a> Supervised<'a, M, Labelled> {
         Supervised::new(model, optimizer, (train.len(), batch, seed), fetch, judge)
     }
 
-    /// Shows the model what these layers make of the pictures, such as [`crate::nn::RandomCrop`]; the names of its weights
-    /// stay what they are.
+    /// Shows the model what these layers make of the pictures, such as [`crate::nn::RandomCrop`]; the names of its
+    /// weights stay what they are.
     pub fn augment(mut self, layers: impl Module + 'a) -> Self {
         let judge = self.judge;
         self.judge = Box::new(move |model, (images, labels), pass| {

@@ -4,8 +4,8 @@
 
 use crate::ops::Rng;
 
-/// TD(0): moves the value of each state of an episode towards the reward and the value of the next state. A step is state,
-/// reward and next state, which the last step has none of.
+/// TD(0): moves the value of each state of an episode towards the reward and the value of the next state. A step is
+/// state, reward and next state, which the last step has none of.
 pub fn td0(values: &mut [f64], episode: &[(usize, f64, Option<usize>)], rate: f64, discount: f64) {
     for &(state, reward, next) in episode {
         let target = reward + discount * next.map_or(0.0, |next| values[next]);
@@ -42,13 +42,15 @@ impl QTable {
         if unit(rng) < epsilon { (unit(rng) * self.actions as f64) as usize } else { self.greedy(state) }
     }
 
-    /// SARSA: moves `Q(state, action)` towards the reward and the value of the action that *will be taken* next, `None` at the end.
+    /// SARSA: moves `Q(state, action)` towards the reward and the value of the action that *will be taken* next, `None`
+    /// at the end.
     pub fn sarsa(&mut self, at: (usize, usize), reward: f64, next: Option<(usize, usize)>, rate: f64, discount: f64) {
         let after = next.map_or(0.0, |(state, action)| self.row(state)[action]);
         self.toward(at, reward + discount * after, rate);
     }
 
-    /// Q-learning: towards the reward and the value of the *best* action in the next state, `None` at the end (Watkins, 1989).
+    /// Q-learning: towards the reward and the value of the *best* action in the next state, `None` at the end (Watkins,
+    /// 1989).
     pub fn q_learning(&mut self, at: (usize, usize), reward: f64, next: Option<usize>, rate: f64, discount: f64) {
         let after = next.map_or(0.0, |state| self.row(state)[self.greedy(state)]);
         self.toward(at, reward + discount * after, rate);

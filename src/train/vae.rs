@@ -7,8 +7,8 @@
 //! ELBO = E[log p(x | z)] - KL(q(z | x) || N(0, 1)),   z = mean + e^(log_variance / 2) noise
 //! ```
 //!
-//! The noise is an input of the graph and not a node in the way of the gradient (the "reparameterisation trick"). Pixels
-//! are taken for probabilities of white (a Bernoulli decoder on logits), so all figures are nats per picture.
+//! The noise is an input of the graph and not a node in the way of the gradient (the "reparameterisation trick").
+//! Pixels are taken for probabilities of white (a Bernoulli decoder on logits), so all figures are nats per picture.
 
 use super::Supervised;
 use crate::data::Images;
@@ -121,8 +121,8 @@ impl Vae {
         self.elbo(pictures, &noise, pass)
     }
 
-    /// The task of training it on pictures, in batches of `batch` in an order that `seed` determines. Figures: `loss`, which
-    /// is the negative bound, and its parts `reconstruction` and `kl`.
+    /// The task of training it on pictures, in batches of `batch` in an order that `seed` determines. Figures: `loss`,
+    /// which is the negative bound, and its parts `reconstruction` and `kl`.
     ///
     /// # Errors
     /// If there is no picture, or the batch is empty.

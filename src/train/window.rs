@@ -10,8 +10,8 @@ use crate::tensor::{DType, Tensor};
 /// What a step or a batch amounts to: numbers on the device by name, each one element. The first is the loss.
 pub type Figures = Vec<(&'static str, Tensor)>;
 
-/// The largest loss that is one. Its square is no float any more, and neither are the norms and second moments that square what comes
-/// of it: a training that is there has lost its way, though it may go on for ever without a NaN.
+/// The largest loss that is one. Its square is no float any more, and neither are the norms and second moments that
+/// square what comes of it: a training that is there has lost its way, though it may go on for ever without a NaN.
 const LARGEST: f64 = 1.8e19;
 
 /// How many steps are added up before the sums are computed: computing them every step would be a launch of its own.
@@ -32,8 +32,8 @@ impl Window {
         Window::default()
     }
 
-    /// Adds the figures of step `step`, which count `weight` times (1, or the size of the batch). Steps count from 1; a 0 stands for
-    /// a batch of a validation.
+    /// Adds the figures of step `step`, which count `weight` times (1, or the size of the batch). Steps count from 1; a
+    /// 0 stands for a batch of a validation.
     ///
     /// # Errors
     /// A fault of the device.
@@ -89,7 +89,8 @@ impl Window {
     /// The mean of each figure; goes on adding.
     ///
     /// # Errors
-    /// [`Error::Argument`] naming the step if a loss was NaN, infinite, or so large that its square is; a fault of the device.
+    /// [`Error::Argument`] naming the step if a loss was NaN, infinite, or so large that its square is; a fault of the
+    /// device.
     pub fn peek(&self) -> Result<Vec<(String, f64)>> {
         if self.sums.is_empty() {
             return Ok(Vec::new());

@@ -1,5 +1,5 @@
-//! Every kernel that makes products, on the software adapter, against sums in double precision: sizes that fill tiles and
-//! sizes that do not, operands as they lie and transposed, batches, and reductions that are cut into slices.
+//! Every kernel that makes products, on the software adapter, against sums in double precision: sizes that fill tiles
+//! and sizes that do not, operands as they lie and transposed, batches, and reductions that are cut into slices.
 
 use wgrad::device::{Device, GpuOptions};
 use wgrad::ops::matmul::variant_names;
@@ -87,8 +87,8 @@ fn every_variant_makes_every_product() -> Result<()> {
     Ok(())
 }
 
-/// Only newer drivers have cooperative matrices (llvmpipe's from Mesa 25.3 on): on others there is nothing to test but what
-/// the kernel's text says, which `shaders.rs` does.
+/// Only newer drivers have cooperative matrices (llvmpipe's from Mesa 25.3 on): on others there is nothing to test but
+/// what the kernel's text says, which `shaders.rs` does.
 #[test]
 fn cooperative_matrices_make_every_product_of_halves() -> Result<()> {
     let options = crate::registry::adapter();

@@ -1,6 +1,8 @@
-//! Convolution without columns in memory: products whose second operand is the patches of an image, read where they lie.
+//! Convolution without columns in memory: products whose second operand is the patches of an image, read where they
+//! lie.
 //!
-//! What the numbers of `n` and `k` mean, and how the gradients are the same product, stands in `shaders/shared/patches.wgsl`.
+//! What the numbers of `n` and `k` mean, and how the gradients are the same product, stands in
+//! `shaders/shared/patches.wgsl`.
 
 use super::sizes::Sizes;
 use crate::device::Shader;
@@ -352,8 +354,8 @@ impl Sizes {
     }
 }
 
-/// Along one axis: the pixels of one residue by the stride, and the taps that meet them. Tap `t` of window `o` is at pixel
-/// `o * stride + t * dilation - padding`.
+/// Along one axis: the pixels of one residue by the stride, and the taps that meet them. Tap `t` of window `o` is at
+/// pixel `o * stride + t * dilation - padding`.
 struct Residue {
     /// The first pixel, and how many there are.
     pixel: usize,

@@ -140,7 +140,8 @@ impl Sizes {
 
     /// The choice of algorithm.
     fn algorithm(&self, extent: Extent, caps: Caps) -> Algorithm {
-        // A tile of a product lies within one image, one of an implicit product across images: small maps fill only that.
+        // A tile of a product lies within one image, one of an implicit product across images: small maps fill only
+        // that.
         let fills = caps.software || self.images == 1 || self.windows() == 1 || self.windows() >= WHOLE_TILES;
         if self.in_place() && fills {
             return Algorithm::Identity;
@@ -164,8 +165,8 @@ impl Sizes {
             let broadcast = Algorithm::Implicit(Kernel::Broadcast);
             return if caps.can_broadcast() { broadcast } else { Algorithm::Columns };
         }
-        // A product for each residue is a launch for each, one after another: on an H200, with tiles half as deep, columns took
-        // 0.16 to 0.9 of the time of seven such gradients, and 1.05 of an eighth.
+        // A product for each residue is a launch for each, one after another: on an H200, with tiles half as deep,
+        // columns took 0.16 to 0.9 of the time of seven such gradients, and 1.05 of an eighth.
         if extent.products > 1 && self.images * self.rows() * self.windows() <= MOST_COLUMNS {
             return Algorithm::Columns;
         }
@@ -233,8 +234,8 @@ impl Sizes {
         Matrix { slot, base, outer: image, inner: self.group() as isize * p, k_outer: image, row: p, col: 1 }
     }
 
-    /// `c = a b` for each image and group, where `c` is `m` by the windows. With one window per image the columns of all
-    /// images stand side by side, and make one wide product instead of many thin ones.
+    /// `c = a b` for each image and group, where `c` is `m` by the windows. With one window per image the columns of
+    /// all images stand side by side, and make one wide product instead of many thin ones.
     fn product(&self, [m, k]: [usize; 2], images: usize, windows: usize, [a, b, c]: [Matrix; 3]) -> Gemm {
         let one_product = windows == 1 && images > 1;
         let wide = |x: Matrix| Matrix { outer: 0, col: x.outer, ..x };

@@ -158,7 +158,8 @@ impl Op for Not {
 
 macro_rules! probes {
     ($($(#[$doc:meta])* $kind:ident $method:ident $wgsl:literal |$x:ident| $value:expr;)*) => {
-        /// A question about a float. WGSL lets a driver assume that there are no NaN and no infinities, so the bits are asked.
+        /// A question about a float. WGSL lets a driver assume that there are no NaN and no infinities, so the bits are
+        /// asked.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Probe { $($(#[$doc])* $kind),* }
 

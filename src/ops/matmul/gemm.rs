@@ -1,4 +1,5 @@
-//! The launches of one product, of whatever kernel makes it: slices of the reduction, parameters, the sum of the slices.
+//! The launches of one product, of whatever kernel makes it: slices of the reduction, parameters, the sum of the
+//! slices.
 
 use super::variant::{LONGEST, PROCESSORS, Tile, Variant, a_in_vec4s, b_in_vec4s, is_merged, slice_length};
 use crate::device::Shader;
@@ -332,7 +333,8 @@ impl Gemm {
     }
 }
 
-/// A launch over tiles of `matrices` by `matrices` cooperative matrices, whose operands are staged along the reduction or not.
+/// A launch over tiles of `matrices` by `matrices` cooperative matrices, whose operands are staged along the reduction
+/// or not.
 pub(crate) fn cooperative_tile(
     launch: LoweredDispatch,
     matrices: u32,

@@ -1,7 +1,7 @@
 //! Which kernel makes a product: what each one can do, and the table of choices by size and adapter.
 //!
-//! The figures behind the table are timings on an H200 ([`tile_for`]), and for the rest those of published kernels with the same
-//! tiles; where a device was measured, its choice goes before the table's ([`Caps::variant`]).
+//! The figures behind the table are timings on an H200 ([`tile_for`]), and for the rest those of published kernels with
+//! the same tiles; where a device was measured, its choice goes before the table's ([`Caps::variant`]).
 
 use super::gemm::{Gemm, Matrix};
 use crate::tensor::{Caps, LoweredDispatch};
@@ -48,8 +48,8 @@ pub(crate) const TILE_128: Tile = Tile { side: 16, each: [8, 8] };
 pub(crate) const TILE_64: Tile = Tile { side: 8, each: [8, 8] };
 /// Small matrices.
 pub(crate) const TILE_32: Tile = Tile { side: 8, each: [4, 4] };
-/// Few rows and many columns, such as the windows of a convolution to 32 channels. No table of choices has it: it was not
-/// timed.
+/// Few rows and many columns, such as the windows of a convolution to 32 channels. No table of choices has it: it was
+/// not timed.
 pub(crate) const TILE_32X64: Tile = Tile { side: 8, each: [4, 8] };
 
 /// Which kernel makes a product.
@@ -71,7 +71,8 @@ pub(crate) enum Variant {
 
 /// Matrices with fewer rows or columns than this leave a tile mostly empty.
 const SKINNY: usize = 8;
-/// The most rows or columns of which lines along the reduction are made: the other operand is read for every eight of them.
+/// The most rows or columns of which lines along the reduction are made: the other operand is read for every eight of
+/// them.
 const MOST_ALONG_K: usize = 16;
 /// Products of fewer multiplications than this are not worth a kernel that takes long to compile.
 const TINY: usize = 4096;
@@ -178,13 +179,14 @@ pub(super) fn is_merged(g: &Gemm, caps: Caps) -> bool {
 /// What makes a product with few rows or columns: it reads the large operand once, so how that lies decides.
 fn skinny(g: &Gemm) -> Option<Variant> {
     let (few_rows, few_columns) = (g.m < SKINNY, g.n < SKINNY);
-    // A tile of these is half empty, and where the sums are long it has to be cut into slices that are added up afterwards.
+    // A tile of these is half empty, and where the sums are long it has to be cut into slices that are added up
+    // afterwards.
     let (several_rows, several_columns) = (g.m <= MOST_ALONG_K, g.n <= MOST_ALONG_K);
     if g.k * g.k_outer >= LONG && ((several_rows && g.b.row == 1) || (several_columns && g.a.col == 1)) {
         return Some(Variant::AlongK);
     }
-    // One invocation per element reads b along its rows and a along its columns of equal elements; it reads the large one as
-    // often as the small one has rows (columns).
+    // One invocation per element reads b along its rows and a along its columns of equal elements; it reads the large
+    // one as often as the small one has rows (columns).
     let coalesced = (g.m <= 4 && g.b.col == 1) || (g.n <= 4 && g.a.row == 1);
     // Where it lies along the reduction, neighbours must stand along it too.
     let along_k = (few_rows && g.b.row == 1) || (few_columns && g.a.col == 1);
@@ -196,9 +198,10 @@ fn skinny(g: &Gemm) -> Option<Variant> {
     }
 }
 
-/// Multiplications from which a product keeps a large GPU busy in tiles of 128, or of 64, though it takes slices to have
-/// enough of them. From the products and convolutions of training steps, timed on an H200 over all tiles when those were half
-/// as deep; the second since, from generated kernels (64 x 3072 x 1024 took 14 us in tiles of 64, and 18 in tiles of 32).
+/// Multiplications from which a product keeps a large GPU busy in tiles of 128, or of 64, though it takes slices to
+/// have enough of them. From the products and convolutions of training steps, timed on an H200 over all tiles when
+/// those were half as deep; the second since, from generated kernels (64 x 3072 x 1024 took 14 us in tiles of 64, and
+/// 18 in tiles of 32).
 const WORK_128: usize = 1 << 29;
 const WORK_64: usize = 1 << 27;
 /// Terms of a sum that are worth being cut into slices.
@@ -253,8 +256,9 @@ fn result_in_vec4s(g: &Gemm) -> bool {
     runs_on(g.c.col, g.c.row, g.n) && in_fours(&g.c)
 }
 
-/// No slice of a reduction is longer. llvmpipe leaves every loop once an invocation has gone through 65,535 rounds of all
-/// of its loops, and says nothing; a round of the kernels may take three of those. Elsewhere it only shortens long sums.
+/// No slice of a reduction is longer. llvmpipe leaves every loop once an invocation has gone through 65,535 rounds of
+/// all of its loops, and says nothing; a round of the kernels may take three of those. Elsewhere it only shortens long
+/// sums.
 pub(super) const LONGEST: usize = 16384;
 /// Where the partial sums are few, slices are no longer than this: the rounding error of a sum grows with its longest
 /// chain of additions, and what a gradient loses there a training run never gets back.
@@ -267,8 +271,8 @@ const SMALLEST: usize = 1 << 20;
 
 /// How long a slice of a reduction of `all` is, where `count` results are made by workgroups of so many invocations.
 pub(crate) fn slice_length(all: usize, count: usize, [groups, invocations]: [usize; 2], caps: Caps) -> usize {
-    // Enough slices that few tiles still give every processor of the largest GPUs two workgroups of 256 invocations, but none
-    // so short that adding up costs.
+    // Enough slices that few tiles still give every processor of the largest GPUs two workgroups of 256 invocations,
+    // but none so short that adding up costs.
     let (wanted, least) = if caps.software { (8, 1024) } else { (2 * PROCESSORS * 256 / invocations, 128) };
     let sums = |slice: usize| all.div_ceil(slice) * count;
     let longest = if caps.software && sums(SHORTEST) <= SMALLEST {

@@ -1,8 +1,8 @@
-//! The launch of a whole sequence, where the weight of a layer fits the registers of one workgroup, or comes from the cache in
-//! the time of a launch.
+//! The launch of a whole sequence, where the weight of a layer fits the registers of one workgroup, or comes from the
+//! cache in the time of a launch.
 //!
-//! See `shaders/shared/sequence.wgsl`. What a step costs then is some hundred instructions and two barriers, and rows of the
-//! batch are as many workgroups as the GPU has processors, or a few each.
+//! See `shaders/shared/sequence.wgsl`. What a step costs then is some hundred instructions and two barriers, and rows
+//! of the batch are as many workgroups as the GPU has processors, or a few each.
 
 use super::{Steps, Way};
 use crate::device::Shader;
@@ -36,8 +36,8 @@ const FEWEST_STEPS: usize = 4;
 const MOST_ROWS: usize = 4;
 /// Slices beyond which fewer blocks per invocation are no gain: what they made is added up one after another.
 const ENOUGH_SLICES: usize = 8;
-/// Steps of all workgroups together in one launch: a driver resets a GPU that takes a second or two for one, and so many are done
-/// in some 20 ms by the smallest.
+/// Steps of all workgroups together in one launch: a driver resets a GPU that takes a second or two for one, and so
+/// many are done in some 20 ms by the smallest.
 const MOST_STEPS: usize = 1 << 16;
 
 /// How a sequence is cut among workgroups and launches.
@@ -59,7 +59,8 @@ pub(crate) struct Sequence {
 
 impl Steps {
     /// How the steps, of so many gates, are cut if they are to be one launch. `None` where the weight does not fit, for
-    /// several rows on software rasterisers, where a variant of the product is asked for, and where merging them is as fast.
+    /// several rows on software rasterisers, where a variant of the product is asked for, and where merging them is as
+    /// fast.
     pub fn sequence(&self, caps: Caps, weight: Slot, gates: usize, way: Way) -> Option<Sequence> {
         let (sums, depths) = self.product_of(gates, way);
         // The launch parts what comes before it from what comes after, which might have been merged.

@@ -1,10 +1,10 @@
 //! The launches of a sequence, step by step.
 //!
-//! A step is a product with the state and a cell. On a GPU, where most are so small that a launch takes longer than what
-//! it does, one launch does both: `shaders/shared/recurrent.wgsl`. Where they are large, and on software rasterisers with
-//! more than one row, a step is a product as everywhere and a kernel for the cell behind it; and where a whole sequence is
-//! small, such launches are left to the planner to merge. Where the weight is small enough, all steps are one launch: that
-//! is the business of `sequence`.
+//! A step is a product with the state and a cell. On a GPU, where most are so small that a launch takes longer than
+//! what it does, one launch does both: `shaders/shared/recurrent.wgsl`. Where they are large, and on software
+//! rasterisers with more than one row, a step is a product as everywhere and a kernel for the cell behind it; and where
+//! a whole sequence is small, such launches are left to the planner to merge. Where the weight is small enough, all
+//! steps are one launch: that is the business of `sequence`.
 
 use crate::ops::matmul::{Gemm, Matrix, PROCESSORS};
 use crate::tensor::{Caps, Lower, LoweredDispatch, Shape, Slot};
@@ -48,13 +48,13 @@ pub(crate) struct Tile {
 
 /// Quads that 16 KiB of workgroup memory hold.
 const STAGED: usize = 1024;
-/// Quads of rows, columns and depths of the tiles whose columns are the gates of one unit, the largest first: each makes the
-/// most of 16 KiB, and with twice as many depths of 32 KiB.
+/// Quads of rows, columns and depths of the tiles whose columns are the gates of one unit, the largest first: each
+/// makes the most of 16 KiB, and with twice as many depths of 32 KiB.
 const OF_GATES: [[usize; 3]; 3] = [[8, 8, 64], [4, 8, 64], [2, 8, 64]];
 /// The same where a column is four units side by side: no more than 256 units and rows.
 const OF_UNITS: [[usize; 3]; 3] = [[4, 4, 128], [4, 2, 128], [2, 2, 256]];
-/// Above so many rounds of all workgroups together a step takes as long as its launches, and the tiles of a product, which are
-/// larger, are faster. Counted, not measured: a round stages 16 KiB and takes a processor about 0.3 us.
+/// Above so many rounds of all workgroups together a step takes as long as its launches, and the tiles of a product,
+/// which are larger, are faster. Counted, not measured: a round stages 16 KiB and takes a processor about 0.3 us.
 const MOST_ROUNDS: usize = 4096;
 
 impl Tile {
@@ -78,8 +78,8 @@ impl Steps {
         if self.reverse { (0..self.t).rev().collect() } else { (0..self.t).collect() }
     }
 
-    /// The parameters of the step that is taken at this place. Where there is none before or after, that is the step itself,
-    /// and `first` says so.
+    /// The parameters of the step that is taken at this place. Where there is none before or after, that is the step
+    /// itself, and `first` says so.
     pub fn step(&self, place: usize) -> StepParams {
         let (n, last) = (self.b * self.h, self.t - 1);
         let at = |place: usize| (n * if self.reverse { last - place } else { place }) as u32;
@@ -120,9 +120,9 @@ impl Steps {
         merged.then(|| caps.turns(product.0, product.1) + caps.turns(cell.0, cell.1))
     }
 
-    /// How a step of so many gates is cut if it is to be one launch. `None` where its product and its cell are faster apart (on
-    /// software rasterisers, where both are merged with all other steps, and where they are large), where a variant of the
-    /// product is asked for, and where rows of the weight are not whole vec4s.
+    /// How a step of so many gates is cut if it is to be one launch. `None` where its product and its cell are faster
+    /// apart (on software rasterisers, where both are merged with all other steps, and where they are large), where a
+    /// variant of the product is asked for, and where rows of the weight are not whole vec4s.
     pub fn tile(&self, caps: Caps, weight: Slot, gates: usize, way: Way) -> Option<Tile> {
         let (_, depths) = self.product_of(gates, way);
         let merged = self.turns_merged(caps, weight, gates, way).is_some();
@@ -201,8 +201,8 @@ impl Steps {
         self.product_of_first(cx, slots, gates, accumulate);
     }
 
-    /// Launches the product of the first step's cotangent, what the initial state gets, into `carried`, on top of what is there
-    /// if `accumulate`.
+    /// Launches the product of the first step's cotangent, what the initial state gets, into `carried`, on top of what
+    /// is there if `accumulate`.
     pub fn product_of_first(&self, cx: &mut Lower, [to, weight, carried]: [Slot; 3], gates: usize, accumulate: bool) {
         self.product(cx, (to, self.step(0).at as usize * gates), (weight, false), carried, gates, accumulate);
     }

@@ -8,11 +8,12 @@ use crate::tensor::{DType, Layout, LoweredDispatch, LoweredWork, Slot};
 /// Fused kernels of as many elements make four in each invocation on a GPU.
 const WIDE: usize = 1 << 14;
 
-/// The same on a software rasteriser, which loads single elements faster, as texels, until copying them into a texture costs more.
+/// The same on a software rasteriser, which loads single elements faster, as texels, until copying them into a texture
+/// costs more.
 const WIDE_IN_SOFTWARE: usize = 1 << 22;
 
-/// Makes the workgroups of a large launch larger, if its invocations do not work together. An H200 took 169 us for a sum in
-/// 262,144 workgroups of 64, where its memory needs 48.
+/// Makes the workgroups of a large launch larger, if its invocations do not work together. An H200 took 169 us for a
+/// sum in 262,144 workgroups of 64, where its memory needs 48.
 pub(super) fn enlarge(dispatch: &mut LoweredDispatch) {
     const LARGE: usize = 1 << 17;
     let source = &dispatch.shader.source;

@@ -13,8 +13,8 @@ use crate::tensor::{Storage, Value};
 /// The memory of each virtual buffer in a run.
 pub(in crate::plan) type Buffers = Vec<Option<Arc<Buffer>>>;
 
-/// Where the numbers of turns lie: in a table of one row per turn; ahead of the rows what is the same in all of them. Results that are
-/// wanted of every turn lie in a buffer each, one turn after another.
+/// Where the numbers of turns lie: in a table of one row per turn; ahead of the rows what is the same in all of them.
+/// Results that are wanted of every turn lie in a buffer each, one turn after another.
 pub(in crate::plan) struct Rows {
     /// The first byte of the first row, and the bytes of each.
     first: usize,
@@ -78,11 +78,11 @@ impl Turns<'_> {
     }
 }
 
-/// A submission has no more turns than this, and fewer if they are long: a GPU that also draws a desktop must come to an end
-/// now and then, and a long submission needs no company to hide what it costs the host.
+/// A submission has no more turns than this, and fewer if they are long: a GPU that also draws a desktop must come to
+/// an end now and then, and a long submission needs no company to hide what it costs the host.
 const MOST_TURNS: usize = 64;
-/// Launches of a submission of several turns. The device waits while the first of several is encoded: with ten steps of 30 launches
-/// in one, a step took an H200 0.60 ms, where ordinary steps took 0.56.
+/// Launches of a submission of several turns. The device waits while the first of several is encoded: with ten steps of
+/// 30 launches in one, a step took an H200 0.60 ms, where ordinary steps took 0.56.
 const MOST_LAUNCHES: usize = 64;
 /// Bytes that its launches bind.
 const MOST_BYTES: u64 = 4 << 30;
@@ -114,9 +114,9 @@ impl GpuPlan {
         MOST_TURNS.min(launches).min((MOST_BYTES / bytes.max(1)) as usize).max(1)
     }
 
-    /// A table for turns: of the host's numbers, which differ from turn to turn if `counted`, and of the content of these storages,
-    /// given with their lengths in bytes. `wanted` are results, by node and output, that each turn keeps; `None` if one of them has no
-    /// memory of its own.
+    /// A table for turns: of the host's numbers, which differ from turn to turn if `counted`, and of the content of
+    /// these storages, given with their lengths in bytes. `wanted` are results, by node and output, that each turn
+    /// keeps; `None` if one of them has no memory of its own.
     pub fn rows(&self, counted: bool, given: &[(usize, usize)], wanted: &[(usize, usize)]) -> Option<Rows> {
         let feed = if self.feed { self.scalars * ALIGN as usize } else { 0 };
         let (first, mut row) = if counted { (0, feed) } else { (feed, 0) };

@@ -61,8 +61,8 @@ impl Store for NodeStore<'_, '_> {
 }
 
 impl Built<'_> {
-    /// Makes the launches from `first` on round where they store halves; false, and nothing done, if one of them cannot.
-    /// Fused kernels that nobody joins round by themselves.
+    /// Makes the launches from `first` on round where they store halves; false, and nothing done, if one of them
+    /// cannot. Fused kernels that nobody joins round by themselves.
     pub fn round_stores(&mut self, first: usize) -> bool {
         let rounds = |d: &LoweredDispatch| d.shader.name == "fused" && d.finish.is_none();
         let mut launches: Vec<&mut Launch> =

@@ -1,15 +1,16 @@
 //! Sums that are made on the way: a launch that loads each element of a value anyhow adds them up besides.
 //!
-//! The gradient of a bias is the sum of a cotangent that the gradient of the weight reads too, over the same axes. As a step
-//! of its own the sum reads all of it once more, in a launch or two that wait for others. So a lowering may ask whether a
-//! later step sums one of its inputs (`Lower::sum_wanted`) and make the sum itself; that step then launches nothing and
-//! belongs to the group of the one that asked, where checked runs and profiles find it.
+//! The gradient of a bias is the sum of a cotangent that the gradient of the weight reads too, over the same axes. As a
+//! step of its own the sum reads all of it once more, in a launch or two that wait for others. So a lowering may ask
+//! whether a later step sums one of its inputs (`Lower::sum_wanted`) and make the sum itself; that step then launches
+//! nothing and belongs to the group of the one that asked, where checked runs and profiles find it.
 
 use super::Built;
 use crate::plan::fuse::{Base, Step};
 use crate::tensor::{AnyLowering, DType, Layout, Slot, SumWanted};
 
-/// What is summed, however its axes are cut: base, first element, and the runs of the axes that are left and of the others.
+/// What is summed, however its axes are cut: base, first element, and the runs of the axes that are left and of the
+/// others.
 type Summed = (Base, usize, [Vec<(usize, isize)>; 2]);
 
 /// A step that only sums.

@@ -1,9 +1,9 @@
 //! The text of a merged launch, made of the texts of the launches in it.
 //!
-//! A kernel's file stays what it is. Of its text those declarations are taken that its entry point needs, under names of
-//! their own; its parameters become a variable that is set before it runs, its arrays become places in the buffers of the
-//! merged launch, and its entry point becomes a function of the number of its workgroup. Functions and structs that know
-//! nothing of the kernel (`shaders/shared/math.wgsl`) are there once for all.
+//! A kernel's file stays what it is. Of its text those declarations are taken that its entry point needs, under names
+//! of their own; its parameters become a variable that is set before it runs, its arrays become places in the buffers
+//! of the merged launch, and its entry point becomes a function of the number of its workgroup. Functions and structs
+//! that know nothing of the kernel (`shaders/shared/math.wgsl`) are there once for all.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
@@ -305,7 +305,8 @@ impl Text {
         Text { shared, own, body, given, sections: 0, arrays, fresh, size }
     }
 
-    /// The barriers before a section that comes after others: what they wrote it may read, and what they read it may overwrite.
+    /// The barriers before a section that comes after others: what they wrote it may read, and what they read it may
+    /// overwrite.
     fn barriers(&mut self, section: &Section, inside: &str) -> String {
         let mut lines = String::new();
         // Only this one makes what others wrote to a buffer visible, and it is dear.

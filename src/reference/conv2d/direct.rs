@@ -2,11 +2,11 @@
 //!
 //! The image is copied once with zeros around it. Then the patch under a window is a few runs of memory, the same for
 //! every window up to where it starts, which is what [`product`] multiplies. Seen so, the three are one: results are
-//! products over channels and taps with windows as rows; the gradient of the images is the same over the gradient of the
-//! results, one product for each of the `stride * stride` kinds of pixels, which differ in the taps that reach them; the
-//! gradient of the weight has channels and taps as rows and is summed over windows. A channel's taps and windows next to
-//! each other meet in the same few lines of the cache. The sum of each element has one order, whatever the number of
-//! threads.
+//! products over channels and taps with windows as rows; the gradient of the images is the same over the gradient of
+//! the results, one product for each of the `stride * stride` kinds of pixels, which differ in the taps that reach
+//! them; the gradient of the weight has channels and taps as rows and is summed over windows. A channel's taps and
+//! windows next to each other meet in the same few lines of the cache. The sum of each element has one order, whatever
+//! the number of threads.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -18,8 +18,9 @@ use super::super::simd::vectorized;
 use super::super::tile::{Left, PANEL, Right, padded, panel, product, transpose};
 use super::Conv;
 
-/// Windows that are multiplied together: enough that the last rows, which do not fill a tile, do not count, and few enough that
-/// there is work for every thread. With a large weight more: each of its numbers is read once for so many windows.
+/// Windows that are multiplied together: enough that the last rows, which do not fill a tile, do not count, and few
+/// enough that there is work for every thread. With a large weight more: each of its numbers is read once for so many
+/// windows.
 const WINDOWS: [usize; 2] = [192, 384];
 /// Elements of images that are copied at a time.
 const CHUNK: usize = 1 << 14;
@@ -27,8 +28,8 @@ const CHUNK: usize = 1 << 14;
 const LINES: usize = 16;
 /// Channels of a result that are turned at a time.
 const FEW: usize = 8;
-/// Weights of more elements than this leave no room in a cache: of those the columns are dealt out to threads, each for many
-/// images; of smaller ones the images.
+/// Weights of more elements than this leave no room in a cache: of those the columns are dealt out to threads, each for
+/// many images; of smaller ones the images.
 const SMALL: usize = 1 << 17;
 
 /// Images whose windows are multiplied together.
@@ -221,8 +222,9 @@ impl Correlation {
         self.kernel[0] * self.kernel[1] * self.inner
     }
 
-    /// The right operand of every group: for each pass, rows are channels of the source, and taps within a channel. `strides`
-    /// are those of the weight from channel to channel of the target and of the source; its taps lie side by side.
+    /// The right operand of every group: for each pass, rows are channels of the source, and taps within a channel.
+    /// `strides` are those of the weight from channel to channel of the target and of the source; its taps lie side by
+    /// side.
     fn pack(&self, weight: &[f32], strides: [usize; 2]) -> Vec<f32> {
         let (depth, taps, inner) = (self.depth(), self.kernel[0] * self.kernel[1], self.inner);
         let mut orders: Vec<Vec<usize>> = self.passes.iter().map(|pass| pass.order(self.kernel).collect()).collect();
@@ -404,7 +406,8 @@ pub(super) fn weight_grad(conv: &Conv, x: &[f32], dy: &[f32], dw: &mut [f32]) {
         }
     });
 
-    // Row (channel, tap) of the product starts at that tap of the first window in that channel; the columns are windows.
+    // Row (channel, tap) of the product starts at that tap of the first window in that channel; the columns are
+    // windows.
     let under = |row: usize| {
         let (channel, tap) = (row / window.taps(), row % window.taps());
         let [y, x] = [tap / window.kernel[1], tap % window.kernel[1]];

@@ -41,8 +41,8 @@ fn classifier(init: &mut Init, inputs: usize, classes: usize) -> Result<Sequenti
 }
 
 impl AlexNet {
-    /// The network of the paper: local response normalisation, and three convolutions in two groups, since it was trained
-    /// on two GPUs. 60,965,224 parameters with 1000 classes.
+    /// The network of the paper: local response normalisation, and three convolutions in two groups, since it was
+    /// trained on two GPUs. 60,965,224 parameters with 1000 classes.
     ///
     /// # Errors
     /// A fault of the device.
@@ -57,8 +57,8 @@ impl AlexNet {
         Ok(AlexNet { features, classifier: classifier(init, 256 * 6 * 6, classes)? })
     }
 
-    /// The network that torchvision calls `alexnet`, with its key paths: without normalisation and groups, and narrower at
-    /// first (Krizhevsky, 2014). 61,100,840 parameters with 1000 classes.
+    /// The network that torchvision calls `alexnet`, with its key paths: without normalisation and groups, and narrower
+    /// at first (Krizhevsky, 2014). 61,100,840 parameters with 1000 classes.
     ///
     /// # Errors
     /// A fault of the device.

@@ -31,8 +31,8 @@ pub struct Inception {
 crate::parameters!(Inception { conv1, reduce3, conv3, reduce5, conv5, project });
 
 impl Inception {
-    /// A module over `inputs` channels. `widths` are a row of the paper's table: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool
-    /// proj.
+    /// A module over `inputs` channels. `widths` are a row of the paper's table: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5,
+    /// pool proj.
     ///
     /// # Errors
     /// A fault of the device.

@@ -1,7 +1,7 @@
 //! Convolutional networks for pictures, from softmax regression to residual networks of 50 layers.
 //!
-//! Names, sizes and initialisation are those of the papers, and where PyTorch's torchvision has the model, its key paths:
-//! weights saved there load here. A network is an ordinary struct of layers; the small ones are [`Sequential`]s.
+//! Names, sizes and initialisation are those of the papers, and where PyTorch's torchvision has the model, its key
+//! paths: weights saved there load here. A network is an ordinary struct of layers; the small ones are [`Sequential`]s.
 //!
 //! ```
 //! use wgrad::nn::{Init, Module, Parameters, Pass};

@@ -1,5 +1,5 @@
-//! Residual networks (He, Zhang, Ren and Sun, 2015): those for ImageNet under torchvision's key paths, those for CIFAR, and
-//! the plain twins without shortcuts that get worse the deeper they are.
+//! Residual networks (He, Zhang, Ren and Sun, 2015): those for ImageNet under torchvision's key paths, those for CIFAR,
+//! and the plain twins without shortcuts that get worse the deeper they are.
 
 use crate::error::{Error, Result};
 use crate::functional::PadMode;
@@ -146,8 +146,8 @@ fn stage(
 }
 
 impl ResNet {
-    /// ResNet-18, -34 or -50 for pictures of 3x224x224, with torchvision's key paths and counts: 11,689,512, 21,797,672 and
-    /// 25,557,032 parameters with 1000 classes.
+    /// ResNet-18, -34 or -50 for pictures of 3x224x224, with torchvision's key paths and counts: 11,689,512, 21,797,672
+    /// and 25,557,032 parameters with 1000 classes.
     ///
     /// # Errors
     /// If there is no network of this depth; a fault of the device.
@@ -169,8 +169,9 @@ impl ResNet {
         Ok(ResNet { conv1, bn1, layer1, layer2, layer3, layer4, fc, pooled: true })
     }
 
-    /// The network for small pictures such as CIFAR's: `depth` layers, 6n + 2, in three stages of 16, 32 and 64 channels.
-    /// ResNet-20 has 269,722 parameters and ResNet-56 853,018, and with [`Shortcut::None`] their plain twins as many.
+    /// The network for small pictures such as CIFAR's: `depth` layers, 6n + 2, in three stages of 16, 32 and 64
+    /// channels. ResNet-20 has 269,722 parameters and ResNet-56 853,018, and with [`Shortcut::None`] their plain twins
+    /// as many.
     ///
     /// # Errors
     /// If the depth is not of that form; a fault of the device.

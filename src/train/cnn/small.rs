@@ -1,5 +1,5 @@
-//! The small networks of a course on MNIST, and LeNet-5. A letter stands for a layer: c a convolution of 5x5, p pooling, n
-//! normalisation, f a fully connected layer, d dropout.
+//! The small networks of a course on MNIST, and LeNet-5. A letter stands for a layer: c a convolution of 5x5, p
+//! pooling, n normalisation, f a fully connected layer, d dropout.
 
 use crate::error::{Error, Result};
 use crate::nn::{

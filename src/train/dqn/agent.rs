@@ -47,8 +47,8 @@ pub struct AgentOptions {
     pub seed: u64,
 }
 
-/// An agent in its environments. As a [`Task`], a step is one action in every lane and then some steps of learning; the warm-up is
-/// part of the first. Figures are the loss, and the mean return of the episodes that ended, where some did.
+/// An agent in its environments. As a [`Task`], a step is one action in every lane and then some steps of learning; the
+/// warm-up is part of the first. Figures are the loss, and the mean return of the episodes that ended, where some did.
 pub struct Agent<'a, N, E> {
     /// What it learns.
     pub dqn: Dqn<N>,
@@ -62,8 +62,8 @@ pub struct Agent<'a, N, E> {
 }
 
 impl<'a, N: Module, E: Env> Agent<'a, N, E> {
-    /// Begins an episode in every environment. An observation is the last `stack` frames; `replay` must be for as many lanes as
-    /// there are environments.
+    /// Begins an episode in every environment. An observation is the last `stack` frames; `replay` must be for as many
+    /// lanes as there are environments.
     #[track_caller]
     pub fn new(dqn: Dqn<N>, envs: Vec<E>, stack: usize, mut replay: Replay, options: AgentOptions) -> Self {
         let lanes = Lanes::new(envs, stack, &mut replay);

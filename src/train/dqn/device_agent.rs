@@ -13,16 +13,17 @@ use crate::train::{Figures, Saved, State, Task};
 /// Rounds between two looks at the returns: a look waits for the device.
 const LOOK: u64 = 100;
 
-/// An agent whose environments and whose memory are on the device of its network. A step of learning is one program with the action
-/// in every lane before it, which is replayed on a GPU as [`Steps`](crate::optim::Steps) are: nothing crosses the bus but six numbers
-/// for each step.
+/// An agent whose environments and whose memory are on the device of its network. A step of learning is one program
+/// with the action in every lane before it, which is replayed on a GPU as [`Steps`](crate::optim::Steps) are: nothing
+/// crosses the bus but six numbers for each step.
 ///
-/// It learns as an [`Agent`](super::Agent) with the same options does, but for the random numbers, and for dynamics in single
-/// precision. As a [`Task`], a step is one action in every lane and then the steps of learning; the warm-up is part of the first.
-/// Figures are the loss, and after every 100 steps the mean return of the episodes that ended in them, where some did.
+/// It learns as an [`Agent`](super::Agent) with the same options does, but for the random numbers, and for dynamics in
+/// single precision. As a [`Task`], a step is one action in every lane and then the steps of learning; the warm-up is
+/// part of the first. Figures are the loss, and after every 100 steps the mean return of the episodes that ended in
+/// them, where some did.
 ///
-/// With several steps of learning for each action ([`AgentOptions::updates`]) all of them are the same program, and those after the first
-/// throw away what their lanes did. More lanes cost a GPU less.
+/// With several steps of learning for each action ([`AgentOptions::updates`]) all of them are the same program, and
+/// those after the first throw away what their lanes did. More lanes cost a GPU less.
 pub struct DeviceAgent<N, E> {
     learner: Learner<N, E>,
     optimizer: Box<dyn Optimizer>,
@@ -73,8 +74,8 @@ impl<N: Module, E: TensorEnv> DeviceAgent<N, E> {
     /// Begins an episode in each of `lanes` lanes; the last `memory` transitions are remembered.
     ///
     /// # Errors
-    /// [`Error::Argument`] if the memory does not hold a step of all lanes, or if the options ask for something else than one step
-    /// [`ahead`](AgentOptions::ahead); a fault of the device.
+    /// [`Error::Argument`] if the memory does not hold a step of all lanes, or if the options ask for something else
+    /// than one step [`ahead`](AgentOptions::ahead); a fault of the device.
     pub fn new(dqn: Dqn<N>, env: E, lanes: usize, memory: usize, options: AgentOptions) -> Result<Self> {
         if options.ahead != 1 || options.updates == 0 || options.batch == 0 {
             return Err(Error::argument(
@@ -162,7 +163,8 @@ impl<N: Module, E: TensorEnv> DeviceAgent<N, E> {
         Ok(made.into_iter().next_back().expect("a step was taken").swap_remove(0).1)
     }
 
-    /// Takes up to `most` steps of learning. `each`: those of one submission, and the figures of each; else all, and those of the last.
+    /// Takes up to `most` steps of learning. `each`: those of one submission, and the figures of each; else all, and
+    /// those of the last.
     #[track_caller]
     fn take(&mut self, most: usize, each: bool) -> Result<Vec<Figures>> {
         self.warm_up()?;
@@ -177,8 +179,8 @@ impl<N: Module, E: TensorEnv> DeviceAgent<N, E> {
         replays.take(Trained { model: learner, optimizer, pass }, (most, each), &mut next, &record)
     }
 
-    /// The mean return of the episodes that ended since this was asked for, and how many they were; `None` if none did. It waits for the
-    /// device.
+    /// The mean return of the episodes that ended since this was asked for, and how many they were; `None` if none did.
+    /// It waits for the device.
     ///
     /// # Errors
     /// A fault of the device.

@@ -78,8 +78,8 @@ impl Row<'_> {
     }
 }
 
-/// The networks, the lanes and the memory. Its parameters are those of the learning network, under their own names; all else that a
-/// round changes is a buffer, written over in place.
+/// The networks, the lanes and the memory. Its parameters are those of the learning network, under their own names; all
+/// else that a round changes is a buffer, written over in place.
 pub(super) struct Learner<N, E> {
     pub online: N,
     /// The form of the slow network; its weights are `target`.
@@ -225,8 +225,8 @@ impl<N: Module, E: TensorEnv> Learner<N, E> {
 }
 
 impl<N: Module, E> Learner<N, E> {
-    /// Its buffers but for those of the network, in the order in which they are computed: what is written over is read by nobody after
-    /// it.
+    /// Its buffers but for those of the network, in the order in which they are computed: what is written over is read
+    /// by nobody after it.
     pub fn own_buffers(&self) -> Vec<(String, &Buffer)> {
         let target = self.target.iter().map(|(name, buffer)| (Param::join("target", name), buffer));
         let lanes =

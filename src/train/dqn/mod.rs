@@ -1,12 +1,13 @@
 //! Deep Q-learning (Mnih et al., 2015): a network that learns what every action is worth, from what happened to it.
 //!
-//! [`Dqn`] is the network, its slow twin and their loss; [`Agent`] plays many copies of an environment, remembers and learns.
-//! What is learned from is drawn from a memory ([`Replay`]), since what happens in a row is too much alike; and the value of
-//! what follows is asked of a copy of the network that stands still for a while, since a goal that moves with every step
-//! is not reached.
+//! [`Dqn`] is the network, its slow twin and their loss; [`Agent`] plays many copies of an environment, remembers and
+//! learns. What is learned from is drawn from a memory ([`Replay`]), since what happens in a row is too much alike; and
+//! the value of what follows is asked of a copy of the network that stands still for a while, since a goal that moves
+//! with every step is not reached.
 //!
-//! [`DeviceAgent`] does the same where the network is: lanes that are a tensor program ([`TensorEnv`](crate::env::TensorEnv)), a
-//! memory ([`Ring`]) that is never read by the host, and rounds that are one program, which is replayed.
+//! [`DeviceAgent`] does the same where the network is: lanes that are a tensor program
+//! ([`TensorEnv`](crate::env::TensorEnv)), a memory ([`Ring`]) that is never read by the host, and rounds that are one
+//! program, which is replayed.
 
 mod agent;
 mod device_agent;
@@ -41,8 +42,8 @@ pub enum Cost {
 /// How the values are learned.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DqnOptions {
-    /// Let the learning network choose the next action and the slow one say what it is worth, which removes the bias of taking a
-    /// maximum over noise (van Hasselt et al., 2016).
+    /// Let the learning network choose the next action and the slow one say what it is worth, which removes the bias of
+    /// taking a maximum over noise (van Hasselt et al., 2016).
     pub double: bool,
     /// What an error costs.
     pub cost: Cost,
@@ -51,7 +52,8 @@ pub struct DqnOptions {
 }
 
 impl DqnOptions {
-    /// The mean cost of a batch. `online` gives the values of the learning network, `slow` those of the other for what follows.
+    /// The mean cost of a batch. `online` gives the values of the learning network, `slow` those of the other for what
+    /// follows.
     #[track_caller]
     fn loss(&self, online: impl Fn(&Tensor) -> Tensor, slow: &Tensor, batch: &Batch) -> Tensor {
         let best = if self.double { pick(slow, &online(&batch.next).argmax(&[1])) } else { slow.max(&[1]) };
@@ -159,8 +161,8 @@ impl<N: Module> Dqn<N> {
         self.options.loss(|states| self.values(states), &slow, batch)
     }
 
-    /// Learns from batches in so many steps, which a GPU replays ([`Steps`](crate::optim::Steps)), and gives the loss of the last. It
-    /// is on the device: read it now and then, not every step.
+    /// Learns from batches in so many steps, which a GPU replays ([`Steps`](crate::optim::Steps)), and gives the loss
+    /// of the last. It is on the device: read it now and then, not every step.
     ///
     /// # Errors
     /// What `next` reports; a fault of the device.
@@ -191,8 +193,8 @@ impl<N: Module> Dqn<N> {
         }
     }
 
-    /// Copies the weights of the learning network to the slow one. Nothing is moved: both hold the same memory until the next
-    /// step of learning, which then writes elsewhere.
+    /// Copies the weights of the learning network to the slow one. Nothing is moved: both hold the same memory until
+    /// the next step of learning, which then writes elsewhere.
     ///
     /// # Errors
     /// A fault of the device.

@@ -5,8 +5,8 @@ use crate::nn::{Conv2d, Flatten, Init, Linear, Module, Pass, Relu, Sequential};
 use crate::ops::{Conv2dOptions, Padding, Pool2dOptions};
 use crate::tensor::{Shape, Tensor};
 
-/// The value of the state, and the advantage of each action over their mean (Wang et al., 2016): what a state is worth is
-/// learned from all actions at once where it does not matter much which is taken.
+/// The value of the state, and the advantage of each action over their mean (Wang et al., 2016): what a state is worth
+/// is learned from all actions at once where it does not matter much which is taken.
 pub struct Dueling {
     /// Features to `[n, 1]`.
     pub value: Linear,
@@ -23,8 +23,8 @@ impl Module for Dueling {
     }
 }
 
-/// Numbers of different units brought to about the same size: what a network starts with takes all its inputs for equally
-/// important.
+/// Numbers of different units brought to about the same size: what a network starts with takes all its inputs for
+/// equally important.
 pub struct Scale(Tensor);
 crate::parameters!(Scale {});
 
@@ -66,10 +66,11 @@ pub fn mlp(init: &mut Init, inputs: usize, hidden: usize, actions: usize, duelin
 /// How large a convolutional network is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Size {
-    /// That of Mnih et al. ("Human-level control through deep reinforcement learning", 2015): 32 8x8 filters with stride 4, 64 4x4
-    /// with stride 2, 64 3x3, 512 units.
+    /// That of Mnih et al. ("Human-level control through deep reinforcement learning", 2015): 32 8x8 filters with
+    /// stride 4, 64 4x4 with stride 2, 64 3x3, 512 units.
     Full,
-    /// For a CPU: pixels averaged 2 x 2, 16 5x5 filters with stride 3, 16 3x3 with stride 2, 64 units: a fiftieth of the work.
+    /// For a CPU: pixels averaged 2 x 2, 16 5x5 filters with stride 3, 16 3x3 with stride 2, 64 units: a fiftieth of
+    /// the work.
     Small,
 }
 

@@ -1,8 +1,8 @@
 //! What happened, to learn from again: a ring of frames per lane.
 //!
 //! A transition is two observations that share all frames but one, and an observation shares all but one with the next.
-//! So every frame is kept once, and observations are put together when they are drawn: 84 x 84 pixels take 7 KB a step as
-//! bytes, where eight floats per pixel would take 226 KB.
+//! So every frame is kept once, and observations are put together when they are drawn: 84 x 84 pixels take 7 KB a step
+//! as bytes, where eight floats per pixel would take 226 KB.
 
 use crate::device::Device;
 use crate::env::{End, Step, Watch};
@@ -110,7 +110,8 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// A memory of `capacity` frames, divided among `lanes`. Observations have shape `shape`, of which one frame is `1/stack`.
+    /// A memory of `capacity` frames, divided among `lanes`. Observations have shape `shape`, of which one frame is
+    /// `1/stack`.
     ///
     /// # Errors
     /// [`Error::Argument`] if a lane's share is too small for one transition, or the shape cannot be divided.
@@ -223,8 +224,8 @@ impl Replay {
         })
     }
 
-    /// From one frame up to `steps` actions on: the rewards, what the value of the frame reached counts, and its place. `None`
-    /// if no action was taken there, or if its observation was partly overwritten.
+    /// From one frame up to `steps` actions on: the rewards, what the value of the frame reached counts, and its place.
+    /// `None` if no action was taken there, or if its observation was partly overwritten.
     fn ahead(&self, lane: usize, at: usize, steps: usize, discount: f32) -> Option<(f32, f32, usize)> {
         let ring = &self.rings[lane];
         let oldest = if ring.moments.len() < self.capacity { 0 } else { ring.written % self.capacity };

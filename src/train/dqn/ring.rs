@@ -1,7 +1,8 @@
 //! What happened, to learn from again, on the device: a ring that all lanes write a row of each in every round.
 //!
-//! A transition is one row of numbers, and both its observations are in it: a batch is then one gather, and frames that are
-//! stacked are not put together anew. Pictures are better kept by [`Replay`](super::Replay), as bytes and once each.
+//! A transition is one row of numbers, and both its observations are in it: a batch is then one gather, and frames that
+//! are stacked are not put together anew. Pictures are better kept by [`Replay`](super::Replay), as bytes and once
+//! each.
 
 use super::Batch;
 use crate::device::Device;
@@ -29,7 +30,8 @@ pub struct Transitions {
 /// A memory of the last steps of all lanes.
 #[derive(Debug)]
 pub struct Ring {
-    /// `[places, 2 * observation + 3]`: an observation, the next one, the action, the reward, and 1 where there is more to come.
+    /// `[places, 2 * observation + 3]`: an observation, the next one, the action, the reward, and 1 where there is more
+    /// to come.
     rows: Buffer,
     observation: Shape,
     places: Places,
@@ -66,7 +68,8 @@ impl Ring {
     /// A memory of at most `capacity` transitions of `lanes` lanes, with observations of this shape.
     ///
     /// # Errors
-    /// [`Error::Argument`] if it does not hold a step of all lanes, or has more places than a `u32` counts; a fault of the device.
+    /// [`Error::Argument`] if it does not hold a step of all lanes, or has more places than a `u32` counts; a fault of
+    /// the device.
     pub fn new(device: &Device, capacity: usize, lanes: usize, observation: &Shape) -> Result<Ring> {
         let rounds = capacity / lanes.max(1);
         if lanes == 0 || rounds == 0 || u32::try_from(capacity).is_err() {
@@ -92,8 +95,8 @@ impl Ring {
         &self.rows
     }
 
-    /// Records that transitions are written from the place on that one `u32` says, over what was there; one beyond the end says that
-    /// nothing is written. Gives the memory as it is then.
+    /// Records that transitions are written from the place on that one `u32` says, over what was there; one beyond the
+    /// end says that nothing is written. Gives the memory as it is then.
     ///
     /// # Panics
     /// If the shapes do not fit.
@@ -107,8 +110,8 @@ impl Ring {
         rows
     }
 
-    /// Transitions of a memory that [`Ring::write`] gave, drawn with equal chance and with repetition from the first `filled` places,
-    /// one `u32`.
+    /// Transitions of a memory that [`Ring::write`] gave, drawn with equal chance and with repetition from the first
+    /// `filled` places, one `u32`.
     #[track_caller]
     pub fn sample(&self, memory: &Tensor, filled: &Tensor, batch: usize, discount: f32, rng: &mut Rng) -> Batch {
         let device = memory.device();

@@ -21,12 +21,12 @@ pub struct Learned {
     pub said: String,
 }
 
-/// Trains a tiny network on one word, until after its first character it says the rest: each `l` of `hello` is followed by
-/// another character, so it has to remember which one it read.
+/// Trains a tiny network on one word, until after its first character it says the rest: each `l` of `hello` is followed
+/// by another character, so it has to remember which one it read.
 ///
 /// # Errors
-/// [`Error::Argument`] if the word has fewer than two characters, or one only, or is not learned in 2,000 steps; a fault of
-/// the device.
+/// [`Error::Argument`] if the word has fewer than two characters, or one only, or is not learned in 2,000 steps; a
+/// fault of the device.
 pub fn learn_by_heart(word: &str, kind: Kind, device: &Device, seed: u64) -> Result<Learned> {
     let vocabulary = Vocabulary::of(word);
     let numbers = vocabulary.encode(word)?;
@@ -60,9 +60,9 @@ pub fn learn_by_heart(word: &str, kind: Kind, device: &Device, seed: u64) -> Res
     Err(Error::argument(format!("the word {word:?} was not learned"), "try another seed or layer"))
 }
 
-/// How much the last state of an untrained layer still depends on what was read earlier: the norm of the gradient of that
-/// state's sum with respect to the input `0, 1, 2, ..` steps before, as a share of that at distance 0. An LSTM's forget
-/// gates get `forget` as their bias: they are what lets gradients pass.
+/// How much the last state of an untrained layer still depends on what was read earlier: the norm of the gradient of
+/// that state's sum with respect to the input `0, 1, 2, ..` steps before, as a share of that at distance 0. An LSTM's
+/// forget gates get `forget` as their bias: they are what lets gradients pass.
 ///
 /// # Errors
 /// A fault of the device.

@@ -1,5 +1,5 @@
-//! The network: characters as one-hot vectors or embedded, recurrent layers, and a linear layer that scores what may come
-//! next.
+//! The network: characters as one-hot vectors or embedded, recurrent layers, and a linear layer that scores what may
+//! come next.
 
 use std::str::FromStr;
 
@@ -141,8 +141,8 @@ impl CharModel {
         (0..self.options.kind.states()).map(|_| Tensor::zeros(self.out.weight.get().device(), shape)).collect()
     }
 
-    /// Reads characters `[steps, rows]` from a state, and gives the scores of what comes next, `[steps * rows, characters]`,
-    /// and the state after them.
+    /// Reads characters `[steps, rows]` from a state, and gives the scores of what comes next, `[steps * rows,
+    /// characters]`, and the state after them.
     ///
     /// # Panics
     /// If the state is not one of this model for so many rows.

@@ -12,7 +12,8 @@ use crate::tensor::Tensor;
 /// How characters are drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampling {
-    /// What scores are divided by: below 1 likely characters become likelier, above 1 less likely. 0 takes the likeliest.
+    /// What scores are divided by: below 1 likely characters become likelier, above 1 less likely. 0 takes the
+    /// likeliest.
     pub temperature: f32,
     /// Draw only among so many likeliest characters; 0 for all.
     pub top_k: usize,
@@ -30,8 +31,8 @@ impl Sampling {
     /// The `length` characters that a network puts after a beginning.
     ///
     /// # Errors
-    /// [`Error::Argument`] if the beginning is empty or holds a character the network has never seen, the temperature is
-    /// negative, or the network's scores are not finite; a fault of the device.
+    /// [`Error::Argument`] if the beginning is empty or holds a character the network has never seen, the temperature
+    /// is negative, or the network's scores are not finite; a fault of the device.
     pub fn continue_text(
         &self,
         model: &CharModel,

@@ -13,8 +13,8 @@ use crate::train::{Figures, State, Task};
 /// Rows in which the validation text is read.
 const VALIDATION_ROWS: usize = 10;
 
-/// A [`CharModel`] that learns a text. Figures: `loss` in nats per character, and `accuracy`, 0 to 1. On a GPU its steps are replayed,
-/// as those of [`Steps`](crate::optim::Steps) are.
+/// A [`CharModel`] that learns a text. Figures: `loss` in nats per character, and `accuracy`, 0 to 1. On a GPU its
+/// steps are replayed, as those of [`Steps`](crate::optim::Steps) are.
 pub struct CharTask {
     /// What is trained.
     pub model: CharModel,
@@ -61,8 +61,8 @@ impl CharTask {
     /// Trains a model on a text, `rows` strips of it side by side, `steps` characters at a time.
     ///
     /// # Errors
-    /// [`crate::Error::Argument`] if the text is too short for one window. One whose second part is too short to be judged by
-    /// is not validated.
+    /// [`crate::Error::Argument`] if the text is too short for one window. One whose second part is too short to be
+    /// judged by is not validated.
     pub fn new(
         model: CharModel,
         optimizer: Box<dyn Optimizer>,

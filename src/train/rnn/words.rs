@@ -1,8 +1,8 @@
 //! Counts of words as a language model: what a recurrent network has to beat.
 //!
-//! The probability of a word after the last few is the share it had there in the text it was counted on, smoothed with the
-//! share after one word less, down to single words and then to all words alike (Witten and Bell 1991): the more different
-//! words followed a history, the less its counts are trusted for what else may follow.
+//! The probability of a word after the last few is the share it had there in the text it was counted on, smoothed with
+//! the share after one word less, down to single words and then to all words alike (Witten and Bell 1991): the more
+//! different words followed a history, the less its counts are trusted for what else may follow.
 
 use std::collections::HashMap;
 
@@ -113,8 +113,8 @@ impl WordModel {
         self.numbers.contains_key(word)
     }
 
-    /// e to the mean surprise per word: as if each were drawn from so many equally likely ones. An unknown word costs its
-    /// being unknown, and not its letters, so the figure flatters where many are.
+    /// e to the mean surprise per word: as if each were drawn from so many equally likely ones. An unknown word costs
+    /// its being unknown, and not its letters, so the figure flatters where many are.
     pub fn perplexity(&self, words: &[&str]) -> f64 {
         let longest = self.followers.len() - 1;
         let surprise = |i: usize| -self.probability(&words[i.saturating_sub(longest)..i], words[i]).ln();
