@@ -136,6 +136,29 @@ fn steps_of_small_networks_are_few_launches() {
     }
 }
 
+/// A kernel of its own is worth its compilation where it comes again.
+#[test]
+fn a_software_rasteriser_merges_steps_of_training_alone() {
+    let by_default = || Device::gpu(&GpuOptions { merge: None, ..adapter() }).unwrap_or_else(|e| panic!("{e}"));
+    if !by_default().as_gpu().unwrap().wants_software_variants() {
+        return;
+    }
+    let launches = |device: &Device| {
+        let once = evaluated(device, &|d| {
+            let x = input(d, &[4, 9], 1);
+            vec![(&x.softmax(1) * 2.0).exp().sum(&[0])]
+        });
+        let mut work = make("dqn_step", device, false).unwrap();
+        (0..2).for_each(|_| work.step().unwrap());
+        let before = device.counters();
+        work.step().unwrap();
+        [once.1, device.counters().since(&before).dispatches]
+    };
+    let [[once, step], apart, merged] = [by_default(), under_test(), merging()].map(|d| launches(&d));
+    assert!(merged[0] < apart[0] && merged[1] < apart[1], "{merged:?} merged, {apart:?} apart");
+    assert_eq!([once, step], [apart[0], merged[1]]);
+}
+
 #[test]
 fn a_launch_that_is_large_stays_apart() {
     let count = |n: usize| {

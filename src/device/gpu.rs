@@ -49,7 +49,7 @@ pub struct GpuOptions {
     /// that is not set uses what was measured before. They are kept in the folder of compiled kernels.
     pub tune: Option<Tune>,
     /// Merge small launches that follow each other into one: `None` leaves it to `WGRAD_MERGE` (0 or 1), and where that
-    /// is not set does so for the first plans of a program.
+    /// is not set does so for the first plans of a program; on a software rasteriser for steps of training alone.
     pub merge: Option<bool>,
     /// Compile kernels without checks of bounds and loops: `None` leaves it to `WGRAD_TRUSTED` (0 or 1), and where that
     /// is not set does so on real GPUs on which `examples/doctor` found every kernel right, with the checks and
@@ -293,9 +293,12 @@ impl Gpu {
     }
 
     /// Whether the next plan should merge its small launches. A merged launch is a kernel of its own, for this plan
-    /// alone: a program whose graphs differ all the time would compile instead of computing.
-    pub fn wants_merged(&self) -> bool {
-        self.merge.unwrap_or_else(|| self.tally.read().plans < PLANS_MERGED)
+    /// alone: a program whose graphs differ all the time would compile instead of computing. A software rasteriser takes
+    /// some 70 ms for one, so there a plan must be a `step`: it overwrites what it reads, as training does, and comes
+    /// again.
+    pub fn wants_merged(&self, step: bool) -> bool {
+        let worth = step || !self.wants_software_variants();
+        self.merge.unwrap_or_else(|| worth && self.tally.read().plans < PLANS_MERGED)
     }
 
     /// Whether kernels are compiled without checks of bounds and loops.

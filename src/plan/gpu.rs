@@ -112,9 +112,12 @@ impl Ready {
 impl GpuPlan {
     pub fn build(graph: &Graph, gpu: &Gpu, tuning: &Tuning, checked: bool) -> Result<GpuPlan> {
         let caps = caps_of(gpu)?;
+        let merged = caps.merge > 0 && gpu.wants_merged(graph.donated.contains(&true));
+        // Apart, a software rasteriser runs the kernels faster that share their work.
+        let caps = Caps { merge: if merged || !caps.software { caps.merge } else { 0 }, ..caps };
         let mut built = Built { tuning: Some((tuning, gpu)), checked, ..Built::new(graph, caps) };
         built.lower_all();
-        if caps.merge > 0 && gpu.wants_merged() {
+        if merged {
             merge::merge(&mut built);
         }
         if !caps.software {
