@@ -8,6 +8,8 @@
 //! columns are written out.
 
 use super::Real;
+#[cfg(target_arch = "x86_64")]
+use super::real::singles_mut;
 
 /// Columns of a panel, which are multiplied together.
 pub(crate) const PANEL: usize = 32;
@@ -368,31 +370,33 @@ unsafe fn tile<V: Lanes, const M: usize, const N: usize>(
 /// The side of a block of elements that [`transpose`] moves at once.
 const SIDE: usize = 8;
 
-/// Writes the transpose of a block: element `i` of line `j` is element `j` of `from[i]`.
+/// Writes the transpose of a block: element `i` of the line of `to` that begins at `lines[j]` is element `j` of
+/// `from[i]`.
 #[inline(always)]
-fn turn<T: Real>(from: [&[T; SIDE]; SIDE], mut line: impl FnMut(usize) -> *mut T) {
+fn turn<T: Real>(from: [&[T; SIDE]; SIDE], to: &mut [T], lines: [usize; SIDE]) {
     // Left to itself the compiler moves element by element.
     #[cfg(target_arch = "x86_64")]
-    if std::any::TypeId::of::<T>() == std::any::TypeId::of::<f32>() {
+    if let Some(to) = singles_mut(to) {
+        assert!(lines.iter().all(|&line| line + SIDE <= to.len()), "a line leaves its buffer");
+        let to = to.as_mut_ptr();
         for j in (0..SIDE).step_by(4) {
-            let to: [*mut f32; 4] = std::array::from_fn(|k| line(j + k).cast());
             for i in (0..SIDE).step_by(4) {
                 let from: [*const f32; 4] = std::array::from_fn(|k| from[i + k][j..].as_ptr().cast());
-                // SAFETY: four elements of each line from `j` on, and of each result from `i` on, lie in their blocks.
-                unsafe { x86::turn_four(from, to.map(|to| to.add(i))) };
+                // SAFETY: the assert holds the lines inside their buffer, and four elements are left of each from `i`
+                // and `j` on.
+                unsafe { x86::turn_four(from, std::array::from_fn(|k| to.add(lines[j + k] + i))) };
             }
         }
         return;
     }
-    (0..SIDE).for_each(|j| {
+    for (j, line) in lines.into_iter().enumerate() {
         let column: [T; SIDE] = std::array::from_fn(|i| from[i][j]);
-        // SAFETY: the caller gives lines of so many elements.
-        unsafe { line(j).cast::<[T; SIDE]>().write(column) };
-    });
+        to[line..][..SIDE].copy_from_slice(&column);
+    }
 }
 
-/// Copies the transpose of `rows` by `columns` elements: element `(r, c)` of `from`, at `row(r) + c`, to `to[at(c) +
-/// r]`.
+/// Copies the transpose of `rows` by `columns` elements: element `(r, c)` of `from`, at `row(r) + c`, to
+/// `to[at(c) + r]`.
 #[inline(always)]
 pub(crate) fn transpose<T: Real>(
     from: &[T],
@@ -406,7 +410,7 @@ pub(crate) fn transpose<T: Real>(
             if r + SIDE <= rows && c + SIDE <= columns {
                 let block =
                     std::array::from_fn(|i| from[row(r + i) + c..].first_chunk().expect("a slice of this length"));
-                turn(block, |j| to[at(c + j) + r..][..SIDE].as_mut_ptr());
+                turn(block, to, std::array::from_fn(|j| at(c + j) + r));
             } else {
                 for j in c..columns.min(c + SIDE) {
                     let to = &mut to[at(j) + r..];
