@@ -77,11 +77,11 @@ pub struct Caps {
 /// What a large GPU does with a launch that waits for the one before, some 5 us, in turns of a loop of one workgroup,
 /// each of which loads and computes a little: 25 ns. A launch that takes no more of them is merged with its neighbours.
 pub(crate) const TURNS_OF_A_LAUNCH: usize = 200;
-/// The same for a software rasteriser, to whose threads a launch is handed in some 50 us: a turn of 64 invocations, 0.1
-/// us.
-const TURNS_OF_A_SOFTWARE_LAUNCH: usize = 600;
 /// The same for what an invocation takes besides its loop: the time until its first loads are there.
 const TURNS_AROUND: usize = 8;
+/// What a software rasteriser does in such turns, of 64 invocations and some 0.1 us each, while it hands a launch to its
+/// threads.
+const TURNS_OF_A_SOFTWARE_LAUNCH: usize = 600;
 
 /// Whether an adapter can run a variant of a kernel.
 pub type Serves = fn(&Caps) -> bool;
