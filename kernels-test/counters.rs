@@ -40,7 +40,7 @@ fn a_step_of_a_workload_does_not_become_dearer() {
     for most in STEPS {
         let (name, device) = (most.workload, merging());
         let mut work = make(name, &device, false).unwrap();
-        // The first step of two optimizers finds other memory than the second leaves; the third is the first of many.
+        // The steps of two optimizers find memory that changes places until the fourth; after it nothing is new.
         let warmup = if name == "gan_step" { 4 } else { 2 };
         (0..warmup).for_each(|_| work.step().unwrap());
         let before = device.counters();

@@ -286,7 +286,7 @@ impl Gpu {
     pub fn merged_invocations(&self) -> u32 {
         match self.merge {
             Some(false) => 0,
-            // More would not run at once there.
+            // As the kernels' own workgroups; with 8 and 16 steps took as long on llvmpipe.
             _ if self.wants_software_variants() => 64,
             _ => self.limits.max_compute_invocations_per_workgroup.min(self.limits.max_compute_workgroup_size_x),
         }

@@ -255,8 +255,11 @@ pub fn input_grad<T: Real>(
     let (depth, group, run) = (conv.depth(), conv.group(), conv.run());
     let alone = conv.images <= run;
     dx.par_chunks_mut(run * conv.image()).zip(dy.par_chunks(run * conv.result())).for_each(|(dx, dy)| {
-        dx.fill(T::ZERO);
         let images = dy.len() / conv.result();
+        // What is scattered is added; a product writes every pixel.
+        if !conv.is_identity() {
+            dx.fill(T::ZERO);
+        }
         pool.with(|Scratch { cols, side }| {
             for (g, rows) in (0..groups).flat_map(|g| conv.blocks(images).map(move |rows| (g, rows))) {
                 let w = Matrix::rows(&weight[g * group * depth..], depth).t();
